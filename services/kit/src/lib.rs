@@ -1,0 +1,4 @@
+//! What every service is built on.
+
+pub mod deps;
+pub mod transport;

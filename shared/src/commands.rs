@@ -1,0 +1,166 @@
+//! What clients may ask for.
+//!
+//! Commands are read from JSON by hand, so that every wrong field is named at once, with the reader's own words
+//! instead of a parser's.
+
+use crate::problem::FieldError;
+use crate::text::{self, Limits};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Asks for a new post: `POST /posts/create`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatePost {
+    /// 1 to 200 characters.
+    pub title: String,
+    /// Markdown, 0 to 50,000 characters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub body: String,
+    /// The writer's name, 0 to 80 characters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub author: String,
+}
+
+/// Asks for a new comment: `POST /posts/{id}/comments`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateComment {
+    /// 1 to 4,000 characters.
+    pub content: String,
+    /// The writer's name, 0 to 80 characters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub author: String,
+}
+
+impl CreatePost {
+    /// Checks what a form or a client sent.
+    pub fn new(title: &str, body: &str, author: &str) -> Result<Self, Vec<FieldError>> {
+        let mut fields = Fields::default();
+        let command = Self {
+            title: fields.take(text::TITLE, title),
+            body: fields.take(text::BODY, body),
+            author: fields.take(text::AUTHOR, author),
+        };
+        fields.finish(command)
+    }
+
+    /// Reads the JSON body of a request.
+    pub fn from_json(value: &Value) -> Result<Self, Vec<FieldError>> {
+        let mut fields = Fields::default();
+        let object = fields.object(value, &["title", "body", "author"]);
+        let command = Self {
+            title: fields.text(text::TITLE, object),
+            body: fields.text(text::BODY, object),
+            author: fields.text(text::AUTHOR, object),
+        };
+        fields.finish(command)
+    }
+}
+
+impl CreateComment {
+    /// Checks what a form or a client sent.
+    pub fn new(content: &str, author: &str) -> Result<Self, Vec<FieldError>> {
+        let mut fields = Fields::default();
+        let command =
+            Self { content: fields.take(text::CONTENT, content), author: fields.take(text::AUTHOR, author) };
+        fields.finish(command)
+    }
+
+    /// Reads the JSON body of a request.
+    pub fn from_json(value: &Value) -> Result<Self, Vec<FieldError>> {
+        let mut fields = Fields::default();
+        let object = fields.object(value, &["content", "author"]);
+        let command = Self {
+            content: fields.text(text::CONTENT, object),
+            author: fields.text(text::AUTHOR, object),
+        };
+        fields.finish(command)
+    }
+}
+
+/// Collects every error instead of stopping at the first.
+#[derive(Default)]
+struct Fields {
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    fn object<'a>(&mut self, value: &'a Value, known: &[&str]) -> Option<&'a Map<String, Value>> {
+        let Value::Object(object) = value else {
+            self.errors.push(FieldError { pointer: String::new(), detail: "must be an object".to_owned() });
+            return None;
+        };
+        for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
+            let escaped: String = name.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1");
+            self.errors.push(FieldError::new(&escaped, "is not a field of this request"));
+        }
+        Some(object)
+    }
+
+    fn text(&mut self, limits: Limits, object: Option<&Map<String, Value>>) -> String {
+        let Some(object) = object else { return String::new() };
+        match object.get(limits.field) {
+            Some(Value::String(text)) => self.take(limits, text),
+            None | Some(Value::Null) if limits.min == 0 => String::new(),
+            None => {
+                self.errors.push(FieldError::new(limits.field, "is missing"));
+                String::new()
+            }
+            Some(_) => {
+                self.errors.push(FieldError::new(limits.field, "must be a text"));
+                String::new()
+            }
+        }
+    }
+
+    fn take(&mut self, limits: Limits, text: &str) -> String {
+        limits.check(text).unwrap_or_else(|error| {
+            self.errors.push(error);
+            String::new()
+        })
+    }
+
+    fn finish<T>(self, command: T) -> Result<T, Vec<FieldError>> {
+        if self.errors.is_empty() { Ok(command) } else { Err(self.errors) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pointers(errors: Vec<FieldError>) -> Vec<String> {
+        errors.into_iter().map(|e| e.pointer).collect()
+    }
+
+    #[test]
+    fn the_course_client_sends_only_a_title() {
+        let post = CreatePost::from_json(&json!({"title": " Hello "})).unwrap();
+        assert_eq!(post, CreatePost { title: "Hello".into(), body: String::new(), author: String::new() });
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let bad = json!({"title": {"a": 1}, "body": 5, "author": "x".repeat(81), "status": "approved", "a/b~": 1});
+        let found = pointers(CreatePost::from_json(&bad).unwrap_err());
+        assert_eq!(found, ["/a~1b~0", "/status", "/title", "/body", "/author"]);
+    }
+
+    #[test]
+    fn wrong_types_are_errors_of_their_field() {
+        for wrong in [json!(5), json!(null), json!([]), json!({}), json!(true)] {
+            let errors = CreateComment::from_json(&json!({"content": wrong})).unwrap_err();
+            assert_eq!(pointers(errors), ["/content"]);
+        }
+        assert_eq!(pointers(CreateComment::from_json(&json!({})).unwrap_err()), ["/content"]);
+        assert_eq!(pointers(CreateComment::from_json(&json!([1])).unwrap_err()), [""]);
+        assert_eq!(pointers(CreateComment::from_json(&json!("x")).unwrap_err()), [""]);
+    }
+
+    #[test]
+    fn a_form_is_held_to_the_same_limits() {
+        assert_eq!(pointers(CreatePost::new("", "", "").unwrap_err()), ["/title"]);
+        assert_eq!(pointers(CreateComment::new(" ", "a\u{202E}b").unwrap_err()), ["/content", "/author"]);
+        assert!(CreateComment::new("hi", "").is_ok());
+    }
+}

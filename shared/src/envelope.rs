@@ -1,0 +1,214 @@
+//! What an event travels in: CloudEvents 1.0, structured JSON.
+//!
+//! The course's `{"type", "data"}` is a subset of it. Such a bare event is accepted everywhere; the bus fills in
+//! the rest.
+
+use crate::events::{Event, EventType};
+use crate::sequence::Sequence;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The media type of one event.
+pub const CLOUDEVENTS_JSON: &str = "application/cloudevents+json";
+/// The media type of an array of events.
+pub const CLOUDEVENTS_BATCH_JSON: &str = "application/cloudevents-batch+json";
+/// The version of CloudEvents that is spoken.
+pub const SPEC_VERSION: &str = "1.0";
+/// The longest text attribute (`id`, `source`, `type`, …), in bytes.
+pub const MAX_ATTRIBUTE_LEN: usize = 256;
+
+/// An event in its envelope. The data stays as the text it came in, so that whoever passes an event on passes on
+/// exactly what was published.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Always `1.0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub specversion: Option<String>,
+    /// Unique together with `source`; the same pair again is the same event again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Who published it: `/posts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The event's name.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The post's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// When it happened; informative, never used for ordering events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+    /// Always `application/json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datacontenttype: Option<String>,
+    /// Names the version of the data's shape: `/schemas/PostCreated/1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataschema: Option<String>,
+    /// The place in the log; set by the bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<Sequence>,
+    /// The post's id: events with the same key keep their order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitionkey: Option<String>,
+    /// The command that began it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlationid: Option<String>,
+    /// The id of the event that caused this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causationid: Option<String>,
+    /// W3C trace context of the request that began it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// The event's data, as published.
+    pub data: Box<RawValue>,
+}
+
+/// Why an envelope is not acceptable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadEnvelope {
+    /// A version of CloudEvents that is not spoken here.
+    #[error("specversion must be \"1.0\"")]
+    SpecVersion,
+    /// An attribute is empty, too long, or has control characters.
+    #[error("{0} must be 1 to {MAX_ATTRIBUTE_LEN} bytes without control characters")]
+    Attribute(&'static str),
+    /// The data is not declared as JSON.
+    #[error("datacontenttype must be application/json")]
+    ContentType,
+}
+
+/// Why the data of an event cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the data of this {event_type} cannot be read: {source}")]
+pub struct BadData {
+    /// The event's name.
+    pub event_type: EventType,
+    /// What the parser says.
+    pub source: serde_json::Error,
+}
+
+impl Envelope {
+    /// An envelope that says only what the event is, as the course's services write it.
+    pub fn bare(event: &Event) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            specversion: None,
+            id: None,
+            source: None,
+            kind: event.event_type().to_string(),
+            subject: None,
+            time: None,
+            datacontenttype: None,
+            dataschema: None,
+            sequence: None,
+            partitionkey: None,
+            correlationid: None,
+            causationid: None,
+            traceparent: None,
+            data: RawValue::from_string(event.data_json()?)?,
+        })
+    }
+
+    /// A complete envelope of an event that `id` names and its publisher made at `time`.
+    pub fn new(event: &Event, id: String, time: Timestamp) -> Result<Self, serde_json::Error> {
+        let event_type = event.event_type();
+        let key = event.key().to_string();
+        Ok(Self {
+            specversion: Some(SPEC_VERSION.to_owned()),
+            id: Some(id),
+            source: Some(event_type.publisher().source().to_owned()),
+            subject: Some(key.clone()),
+            time: Some(time),
+            datacontenttype: Some("application/json".to_owned()),
+            dataschema: Some(event_type.schema()),
+            partitionkey: Some(key),
+            ..Self::bare(event)?
+        })
+    }
+
+    /// Checks the attributes; the data is the consumers' to judge.
+    pub fn check(&self) -> Result<(), BadEnvelope> {
+        if self.specversion.as_deref().is_some_and(|v| v != SPEC_VERSION) {
+            return Err(BadEnvelope::SpecVersion);
+        }
+        let json = |t: &str| t == "application/json" || t.starts_with("application/json;");
+        if self.datacontenttype.as_deref().is_some_and(|t| !json(t)) {
+            return Err(BadEnvelope::ContentType);
+        }
+        let texts = [
+            ("type", Some(&self.kind)),
+            ("id", self.id.as_ref()),
+            ("source", self.source.as_ref()),
+            ("subject", self.subject.as_ref()),
+            ("dataschema", self.dataschema.as_ref()),
+            ("partitionkey", self.partitionkey.as_ref()),
+            ("correlationid", self.correlationid.as_ref()),
+            ("causationid", self.causationid.as_ref()),
+            ("traceparent", self.traceparent.as_ref()),
+        ];
+        for (name, text) in texts {
+            if text.is_some_and(|t| {
+                t.is_empty() || t.len() > MAX_ATTRIBUTE_LEN || t.chars().any(char::is_control)
+            }) {
+                return Err(BadEnvelope::Attribute(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The event, if it is one of ours: `Ok(None)` for a name that is not.
+    pub fn event(&self) -> Result<Option<Event>, BadData> {
+        let Ok(event_type) = self.kind.parse::<EventType>() else { return Ok(None) };
+        Event::from_data(event_type, self.data.get()).map(Some).map_err(|source| BadData { event_type, source })
+    }
+
+    /// What the order of events is kept by: the partition key, else the subject, else the post that the data
+    /// names, else nothing (an empty text).
+    pub fn key(&self) -> String {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Names {
+            post_id: Option<serde_json::Value>,
+            id: Option<serde_json::Value>,
+        }
+        if let Some(key) = self.partitionkey.as_ref().or(self.subject.as_ref()) {
+            return key.clone();
+        }
+        let names: Option<Names> = serde_json::from_str(self.data.get()).ok();
+        names
+            .and_then(|n| n.post_id.or(n.id))
+            .and_then(|v| v.as_str().map(|s| s.chars().take(MAX_ATTRIBUTE_LEN).collect()))
+            .unwrap_or_default()
+    }
+}
+
+impl PartialEq for Envelope {
+    fn eq(&self, other: &Self) -> bool {
+        let attributes = |e: &Self| {
+            (
+                e.specversion.clone(),
+                e.id.clone(),
+                e.source.clone(),
+                e.kind.clone(),
+                e.subject.clone(),
+                e.time,
+                e.datacontenttype.clone(),
+                e.dataschema.clone(),
+                (e.sequence, e.partitionkey.clone(), e.correlationid.clone(), e.causationid.clone()),
+                (e.traceparent.clone(), e.data.get().to_owned()),
+            )
+        };
+        attributes(self) == attributes(other)
+    }
+}
+
+/// A batch or a single event, as a request's body may hold either.
+pub fn parse_events(body: &[u8]) -> Result<(Vec<Envelope>, bool), serde_json::Error> {
+    let is_array = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
+    if is_array {
+        Ok((serde_json::from_slice(body)?, true))
+    } else {
+        Ok((vec![serde_json::from_slice(body)?], false))
+    }
+}

@@ -1,0 +1,237 @@
+//! Every event of the system. **This is the one place where an event is defined.**
+//!
+//! To add one: write its data as a struct below, add a line to the [`events!`](self) table, and follow the
+//! compiler. The bus takes from the table who may publish what, consumers match on [`Event`] without a wildcard,
+//! and the generated catalogue (`docs/EVENTS.md`) is written from it.
+//!
+//! An event may gain optional fields. Anything else is a new event with a new name: logs are kept for ever, and
+//! old ones must stay readable.
+
+use crate::ids::{CommentId, PostId};
+use crate::service::ServiceName;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Where a comment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Waits for a verdict.
+    Pending,
+    /// Everybody may read it.
+    Approved,
+    /// Nobody may read it.
+    Rejected,
+}
+
+impl Status {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+impl std::str::FromStr for Status {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Pending, Self::Approved, Self::Rejected]
+            .into_iter()
+            .find(|s| s.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is not a status"))
+    }
+}
+
+/// A post was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PostCreated {
+    /// The post.
+    pub id: PostId,
+    /// Its title.
+    pub title: String,
+    /// Its body, in Markdown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub body: String,
+    /// The name that the writer gave.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub author: String,
+    /// When it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
+    /// Counts the changes of the post, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+}
+
+/// A comment was written; it waits for its verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommentCreated {
+    /// The comment.
+    pub id: CommentId,
+    /// What it says.
+    pub content: String,
+    /// The post it belongs to.
+    pub post_id: PostId,
+    /// Always `pending`.
+    pub status: Status,
+    /// The name that the writer gave.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub author: String,
+    /// A fingerprint of the writer's cookie: whoever shows the cookie may read the comment while it is pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author_key: Option<String>,
+    /// When it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
+    /// Counts the changes of the comment, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+}
+
+/// A verdict was given on a comment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommentModerated {
+    /// The comment.
+    pub id: CommentId,
+    /// What it says.
+    pub content: String,
+    /// The post it belongs to.
+    pub post_id: PostId,
+    /// The verdict: `approved` or `rejected`.
+    pub status: Status,
+    /// Why, in a sentence that its writer may read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Which rule decided, or `person`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+}
+
+/// A comment changed: it now has its verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommentUpdated {
+    /// The comment.
+    pub id: CommentId,
+    /// What it says.
+    pub content: String,
+    /// The post it belongs to.
+    pub post_id: PostId,
+    /// Where it stands now.
+    pub status: Status,
+    /// Why, in a sentence that its writer may read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Counts the changes of the comment, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+}
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:ident: $publisher:ident => [$($consumer:ident),*], key $key:ident;)*) => {
+        /// The name of an event.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum EventType {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl EventType {
+            /// Every event there is.
+            pub const ALL: &[EventType] = &[$(Self::$name,)*];
+
+            /// The name on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// The one service that may publish it.
+            pub const fn publisher(self) -> ServiceName {
+                match self { $(Self::$name => ServiceName::$publisher,)* }
+            }
+
+            /// The services that act on it. (Its publisher also reads it, to refill a lost store.)
+            pub const fn consumers(self) -> &'static [ServiceName] {
+                match self { $(Self::$name => &[$(ServiceName::$consumer),*],)* }
+            }
+        }
+
+        /// An event with its data. In JSON: `{"type": …, "data": {…}}`.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "type", content = "data")]
+        pub enum Event {
+            $($(#[$doc])* $name($name),)*
+        }
+
+        impl Event {
+            /// Its name.
+            pub const fn event_type(&self) -> EventType {
+                match self { $(Self::$name(_) => EventType::$name,)* }
+            }
+
+            /// The post it belongs to: events of one post keep their order, also among dead letters.
+            pub fn key(&self) -> &PostId {
+                match self { $(Self::$name(data) => &data.$key,)* }
+            }
+
+            /// Reads the data of an event of this name.
+            pub fn from_data(event_type: EventType, data: &str) -> Result<Self, serde_json::Error> {
+                match event_type { $(EventType::$name => serde_json::from_str(data).map(Self::$name),)* }
+            }
+
+            /// Writes the data alone.
+            pub fn data_json(&self) -> Result<String, serde_json::Error> {
+                match self { $(Self::$name(data) => serde_json::to_string(data),)* }
+            }
+        }
+
+        $(impl From<$name> for Event {
+            fn from(data: $name) -> Self {
+                Self::$name(data)
+            }
+        })*
+    };
+}
+
+// name: publisher => [consumers], key field (the post it belongs to)
+events! {
+    /// A post was written.
+    PostCreated: Posts => [Query, Comments], key id;
+    /// A comment was written; it waits for its verdict.
+    CommentCreated: Comments => [Query, Moderation], key post_id;
+    /// A verdict was given on a comment.
+    CommentModerated: Moderation => [Comments], key post_id;
+    /// A comment changed: it now has its verdict.
+    CommentUpdated: Comments => [Query], key post_id;
+}
+
+impl EventType {
+    /// The `dataschema` of the version that is written today.
+    pub fn schema(self) -> String {
+        format!("/schemas/{self}/1")
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A name that is no event of ours. Consumers pass over such events: somebody else's, or tomorrow's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an event of this system")]
+pub struct UnknownEvent(pub String);
+
+impl std::str::FromStr for EventType {
+    type Err = UnknownEvent;
+    fn from_str(text: &str) -> Result<Self, UnknownEvent> {
+        Self::ALL.iter().copied().find(|t| t.as_str() == text).ok_or_else(|| UnknownEvent(text.to_owned()))
+    }
+}

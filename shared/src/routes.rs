@@ -1,0 +1,182 @@
+//! Which public path belongs to which service.
+//!
+//! The front door routes by this table, and the ingress manifests are tested against it. Exact and prefix matches
+//! only, so that any ingress controller can serve them: the longest path wins, and of two equally long ones the
+//! exact one.
+
+use crate::service::ServiceName;
+
+/// How a path is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathMatch {
+    /// This path alone.
+    Exact,
+    /// This path and everything below it, whole segments only.
+    Prefix,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublicRoute {
+    /// The path, without a slash at its end unless it is the root.
+    pub path: &'static str,
+    /// How it is compared.
+    pub path_match: PathMatch,
+    /// Who serves it.
+    pub service: ServiceName,
+    /// Whether an answer may go on for as long as the reader stays (no total timeout, no buffering).
+    pub stream: bool,
+}
+
+const fn route(path: &'static str, path_match: PathMatch, service: ServiceName) -> PublicRoute {
+    PublicRoute { path, path_match, service, stream: false }
+}
+
+/// The host that the site is served at.
+pub const HOST: &str = "posts.com";
+
+/// The table.
+pub const PUBLIC_ROUTES: &[PublicRoute] = &[
+    route("/posts/create", PathMatch::Exact, ServiceName::Posts),
+    route("/posts", PathMatch::Exact, ServiceName::Query),
+    route("/posts", PathMatch::Prefix, ServiceName::Comments),
+    route("/query", PathMatch::Prefix, ServiceName::Query),
+    PublicRoute { path: "/live", path_match: PathMatch::Exact, service: ServiceName::Query, stream: true },
+    route("/moderation", PathMatch::Prefix, ServiceName::Moderation),
+    route("/", PathMatch::Prefix, ServiceName::Frontend),
+];
+
+/// First segments of paths that no public route may reach, whatever serves it.
+pub const NEVER_PUBLIC: &[&str] = &["events", "metrics", "livez", "readyz", "subscriptions", "dead-letters"];
+
+/// Why a path is not routed at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the path is not in its plain form")]
+pub struct NotPlain;
+
+impl PublicRoute {
+    fn matches(&self, path: &str) -> bool {
+        match self.path_match {
+            PathMatch::Exact => path == self.path,
+            PathMatch::Prefix => {
+                let base = self.path.trim_end_matches('/');
+                path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+        }
+    }
+}
+
+/// The route that serves this path (as it stands in the request line, without the query).
+///
+/// A path with dot segments, empty segments, backslashes or an encoded slash, dot, backslash, percent or control
+/// character is refused: two programs may read it differently, and what is not public lies between the readings.
+pub fn find(path: &str) -> Result<&'static PublicRoute, NotPlain> {
+    if !is_plain(path) {
+        return Err(NotPlain);
+    }
+    PUBLIC_ROUTES
+        .iter()
+        .filter(|r| r.matches(path))
+        .max_by_key(|r| (r.path.len(), r.path_match == PathMatch::Exact))
+        .ok_or(NotPlain)
+}
+
+fn is_plain(path: &str) -> bool {
+    if !path.starts_with('/') || path.contains("//") || path.contains('\\') || path.contains(';') {
+        return false;
+    }
+    if path.bytes().any(|b| b.is_ascii_control() || b == b' ') {
+        return false;
+    }
+    if path.split('/').any(|segment| segment == "." || segment == "..") {
+        return false;
+    }
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let Some(code) = rest.get(at + 1..at + 3) else { return false };
+        let Ok(byte) = u8::from_str_radix(code, 16) else { return false };
+        if matches!(byte, b'/' | b'.' | b'\\' | b'%' | b';') || byte.is_ascii_control() {
+            return false;
+        }
+        rest = &rest[at + 3..];
+    }
+    true
+}
+
+/// The page of a post, on the website.
+pub fn post_page(id: &crate::PostId) -> String {
+    format!("/p/{id}")
+}
+
+/// Where the comments of a post are read and written.
+pub fn post_comments(id: &crate::PostId) -> String {
+    format!("/posts/{id}/comments")
+}
+
+/// Where a post is read with its comments.
+pub fn query_post(id: &crate::PostId) -> String {
+    format!("/query/posts/{id}")
+}
+
+/// Where posts are created.
+pub const CREATE_POST: &str = "/posts/create";
+/// Where changes are told, as they happen.
+pub const LIVE: &str = "/live";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn to(path: &str) -> &'static str {
+        find(path).map_or("refused", |r| r.service.as_str())
+    }
+
+    #[test]
+    fn every_public_path_reaches_its_service() {
+        for (path, service) in [
+            ("/posts/create", "posts"),
+            ("/posts", "query"),
+            ("/posts/", "comments"),
+            ("/posts/1/comments", "comments"),
+            ("/posts/create/x", "comments"),
+            ("/postsx", "frontend"),
+            ("/query/posts/1", "query"),
+            ("/query", "query"),
+            ("/queryx", "frontend"),
+            ("/live", "query"),
+            ("/live/x", "frontend"),
+            ("/moderation/queue", "moderation"),
+            ("/", "frontend"),
+            ("/p/1", "frontend"),
+            ("/events", "frontend"),
+        ] {
+            assert_eq!(to(path), service, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_that_can_be_read_in_two_ways_are_refused() {
+        for path in [
+            "/posts/../events", "/posts/%2e%2e/events", "/posts/%2E./events", "/posts//events", "//events",
+            "/query/..%2fevents", "/query/%2Fevents", "/query/.", "/posts\\..\\events", "/posts/%5c", "/a%00b",
+            "/a%zz", "/a%2", "/a%252e", "", "posts", "/posts/..;/events", "/posts/%3b", "/a b",
+        ] {
+            assert_eq!(to(path), "refused", "{path:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_makes_it_panic(path in "(/|%|\\.|[a-f0-9]|ä|posts|events){0,12}") {
+            let _ = find(&path);
+        }
+
+        #[test]
+        fn nothing_private_is_routed_to_a_service(
+            segment in prop::sample::select(NEVER_PUBLIC), tail in "(/[a-z0-9]{1,4}){0,2}"
+        ) {
+            prop_assert_eq!(to(&format!("/{segment}{tail}")), "frontend");
+        }
+    }
+}
