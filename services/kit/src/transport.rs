@@ -84,6 +84,12 @@ impl Transport for HttpTransport {
     }
 }
 
+/// What an answer's `Retry-After` asks for, in its form of seconds.
+pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
 fn classify(error: &reqwest::Error) -> TransportError {
     if error.is_connect() {
         TransportError::Connect(describe(error))

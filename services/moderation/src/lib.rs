@@ -1,1 +1,50 @@
-//! (to come)
+//! The moderation service: judges comments.
+//!
+//! - [`domain`]: the rules; [`store`]: its SQL; [`api`]: its HTTP; [`events`]: what it does with each event.
+
+pub mod api;
+pub mod domain;
+pub mod events;
+pub mod store;
+
+use crate::domain::Rules;
+use kit::config::{CommonConfig, ServiceConfig};
+use kit::deps::Deps;
+use kit::lifecycle::Lifecycle;
+use kit::peer::Peer;
+use kit::service::{Service, StartError};
+use shared::ServiceName;
+use std::path::PathBuf;
+
+/// The settings of moderation.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Config {
+    /// The settings that every service has.
+    #[command(flatten)]
+    pub common: CommonConfig,
+    /// File with the rules, in JSON; without one, comments with "orange" are rejected and all others approved.
+    #[arg(long, env = "RULES", value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+}
+
+impl ServiceConfig for Config {
+    fn common(&self) -> &CommonConfig {
+        &self.common
+    }
+}
+
+/// Builds the service. A file of rules that is missing or wrong stops it: nothing is approved by mistake.
+pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
+    let rules = match &config.rules {
+        None => Rules::default(),
+        Some(path) => {
+            let bad = |why: String| StartError::Config(format!("cannot use the rules in {}: {why}", path.display()));
+            let json = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+            Rules::from_json(&json).map_err(|e| bad(e.to_string()))?
+        }
+    };
+    let peer = Peer::open(ServiceName::Moderation, &config.common, deps, lifecycle, store::MIGRATIONS)?;
+    let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone() };
+    let router = api::router(api, config.common.operator_token.clone());
+    Ok(peer.service(router, events::ModerationEvents { rules }, false))
+}

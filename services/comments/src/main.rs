@@ -1,0 +1,8 @@
+//! The comments service as a program of its own.
+
+use shared::ServiceName;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kit::service::main(ServiceName::Comments, std::env::args_os(), comments::build)
+}

@@ -1,0 +1,98 @@
+//! The comments in SQLite, and the posts that they may belong to.
+
+use crate::domain::Comment;
+use kit::store::Migration;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+use shared::{CommentId, PostId, Timestamp};
+
+/// The schema.
+pub const MIGRATIONS: &[Migration] = &[
+    kit::peer::SCHEMA,
+    &["
+        CREATE TABLE posts (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+        CREATE TABLE comments (
+            n INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            post_id TEXT NOT NULL,
+            content TEXT NOT NULL,
+            author TEXT NOT NULL,
+            author_key TEXT,
+            created_at INTEGER,
+            status TEXT NOT NULL,
+            reason TEXT,
+            version INTEGER NOT NULL
+        ) STRICT;
+        CREATE INDEX comments_of_post ON comments (post_id, n);
+    "],
+];
+
+const COLUMNS: &str = "id, post_id, content, author, author_key, created_at, status, reason, version";
+
+/// Notes that a post exists.
+pub fn add_post(tx: &Connection, id: &PostId) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT INTO posts (id) VALUES (?1) ON CONFLICT DO NOTHING")?.execute([id.as_str()]).map(drop)
+}
+
+/// Whether a post is known.
+pub fn post_exists(c: &Connection, id: &PostId) -> rusqlite::Result<bool> {
+    c.prepare_cached("SELECT EXISTS (SELECT 1 FROM posts WHERE id = ?1)")?
+        .query_row([id.as_str()], |row| row.get(0))
+}
+
+/// One comment.
+pub fn find(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {
+    c.prepare_cached(&format!("SELECT {COLUMNS} FROM comments WHERE id = ?1"))?
+        .query_row([id.as_str()], comment)
+        .optional()
+}
+
+/// The comments of a post, oldest first.
+pub fn of_post(c: &Connection, id: &PostId) -> rusqlite::Result<Vec<Comment>> {
+    c.prepare_cached(&format!("SELECT {COLUMNS} FROM comments WHERE post_id = ?1 ORDER BY n"))?
+        .query_map([id.as_str()], comment)?
+        .collect()
+}
+
+/// Puts a comment in, or what has changed of it.
+pub fn save(tx: &Connection, comment: &Comment) -> rusqlite::Result<()> {
+    tx.prepare_cached(&format!(
+        "INSERT INTO comments ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (id) DO UPDATE SET author = excluded.author, author_key = excluded.author_key,
+             created_at = excluded.created_at, status = excluded.status, reason = excluded.reason,
+             version = excluded.version"
+    ))?
+    .execute((
+        comment.id.as_str(),
+        comment.post_id.as_str(),
+        &comment.content,
+        &comment.author,
+        &comment.author_key,
+        comment.created_at.map(Timestamp::unix_ms),
+        comment.status.as_str(),
+        &comment.reason,
+        comment.version,
+    ))?;
+    Ok(())
+}
+
+fn comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
+    Ok(Comment {
+        id: parsed(row, 0)?,
+        post_id: parsed(row, 1)?,
+        content: row.get(2)?,
+        author: row.get(3)?,
+        author_key: row.get(4)?,
+        created_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_unix_ms),
+        status: parsed(row, 6)?,
+        reason: row.get(7)?,
+        version: row.get(8)?,
+    })
+}
+
+fn parsed<T: std::str::FromStr<Err: ToString>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|e: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.to_string().into())
+    })
+}

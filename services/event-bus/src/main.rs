@@ -1,0 +1,8 @@
+//! The event bus as a program of its own.
+
+use shared::ServiceName;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kit::service::main(ServiceName::EventBus, std::env::args_os(), event_bus::build)
+}

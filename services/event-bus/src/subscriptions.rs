@@ -1,0 +1,163 @@
+//! All subscribers: who they are, and one delivery task for each.
+
+use crate::delivery::Subscription;
+use crate::domain::Manners;
+use crate::log::EventLog;
+use crate::store::{SavedSubscription, SqliteLog};
+use kit::deps::Deps;
+use kit::lifecycle::Lifecycle;
+use kit::signature::SigningKey;
+use shared::views::{Subscribe, Subscribed, SubscriptionView};
+use shared::{Sequence, ServiceName};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often cursors are saved. They may lag: the consumer's own cursor is the truth.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// The most subscribers.
+const MAX_SUBSCRIPTIONS: usize = 256;
+
+/// Why a registration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The consumer has seen more than the log holds: the log has lost its tail.
+    #[error("{name} has seen {cursor}, and the log ends at {head}: the log has lost its tail")]
+    LostTail {
+        /// The consumer.
+        name: String,
+        /// What it has seen.
+        cursor: Sequence,
+        /// What the log holds.
+        head: Sequence,
+    },
+    /// No more subscribers are taken.
+    #[error("there are {MAX_SUBSCRIPTIONS} subscriptions already")]
+    TooMany,
+}
+
+struct Running {
+    subscription: Arc<Subscription>,
+    end: CancellationToken,
+}
+
+/// All subscribers.
+pub struct Subscriptions {
+    log: SqliteLog,
+    deps: Deps,
+    lifecycle: Lifecycle,
+    keys: HashMap<ServiceName, SigningKey>,
+    running: Mutex<BTreeMap<String, Running>>,
+}
+
+impl std::fmt::Debug for Subscriptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Subscriptions")
+    }
+}
+
+impl Subscriptions {
+    /// No subscribers yet; `keys` sign deliveries to the services of these names.
+    pub fn new(log: SqliteLog, deps: Deps, lifecycle: Lifecycle, keys: HashMap<ServiceName, SigningKey>) -> Arc<Self> {
+        Arc::new(Self { log, deps, lifecycle, keys, running: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts delivering to a subscriber that goes on from where it was saved.
+    pub fn start(self: &Arc<Self>, saved: SavedSubscription, manners: Manners) {
+        let name = saved.name.clone();
+        let key = name.parse().ok().and_then(|service: ServiceName| self.keys.get(&service).cloned());
+        let subscription = Arc::new(Subscription::new(saved, manners, key));
+        let end = self.lifecycle.stopping().child_token();
+        let running = Running { subscription: Arc::clone(&subscription), end: end.clone() };
+        if let Some(before) = self.lock().insert(name.clone(), running) {
+            before.end.cancel();
+        }
+        let this = Arc::clone(self);
+        // A task of its own for each, so that no subscriber waits for another. It may end before the stop (410,
+        // or unsubscribed), which a task of the lifecycle must not.
+        tokio::spawn(async move {
+            let log: Arc<dyn EventLog> = Arc::new(this.log.clone());
+            if subscription.deliver(log, this.deps.clone(), end).await {
+                tracing::warn!(subscriber = name, "the subscriber wants no more events: unsubscribed");
+                this.remove(&name).await;
+            }
+        });
+    }
+
+    /// A consumer says that it is there, and where it stands.
+    pub async fn register(self: &Arc<Self>, request: Subscribe) -> Result<Subscribed, RegisterError> {
+        let head = *self.log.head().borrow();
+        let known = self.lock().get(&request.name).map(|running| Arc::clone(&running.subscription));
+        let Subscribe { name, url, cursor, batch } = request;
+        if cursor > head {
+            let lost = RegisterError::LostTail { name, cursor, head };
+            tracing::error!(error = %lost, "delivering nothing until the log is restored");
+            if let Some(subscription) = known {
+                subscription.hold(lost.to_string());
+            }
+            return Err(lost);
+        }
+        if let Some(subscription) = known {
+            subscription.register(url, cursor, batch);
+        } else {
+            if self.lock().len() >= MAX_SUBSCRIPTIONS {
+                return Err(RegisterError::TooMany);
+            }
+            tracing::info!(subscriber = name, url, cursor = cursor.get(), "a new subscriber");
+            self.start(SavedSubscription { name, url, cursor, batch }, Manners::Ours);
+        }
+        Ok(Subscribed { cursor, head })
+    }
+
+    /// Ends a subscription; says whether there was one.
+    pub async fn remove(&self, name: &str) -> bool {
+        let removed = self.lock().remove(name);
+        if let Some(running) = &removed {
+            running.end.cancel();
+            if let Err(error) = self.log.forget(name.to_owned()).await {
+                tracing::error!(%error, subscriber = name, "a subscription could not be forgotten");
+            }
+        }
+        removed.is_some()
+    }
+
+    /// The rows of `GET /subscriptions`.
+    pub async fn views(&self) -> Vec<SubscriptionView> {
+        let all: Vec<_> = self.lock().values().map(|r| Arc::clone(&r.subscription)).collect();
+        let head = *self.log.head().borrow();
+        let mut views = Vec::with_capacity(all.len());
+        for subscription in all {
+            let oldest = self.log.read(subscription.cursor(), 1, 0).await;
+            let oldest = oldest.ok().and_then(|events| events.first().map(|e| e.recorded_at));
+            views.push(subscription.view(head, oldest, self.deps.clock.now()));
+        }
+        views
+    }
+
+    /// Saves cursors that have moved, until `stopping` and once more then.
+    pub async fn keep_saved(self: Arc<Self>, stopping: CancellationToken) {
+        let mut saved: BTreeMap<String, SavedSubscription> = BTreeMap::new();
+        let mut last = false;
+        while !last {
+            tokio::select! {
+                () = stopping.cancelled() => last = true,
+                () = tokio::time::sleep(SAVE_EVERY) => {}
+            }
+            let current: Vec<_> = self.lock().values().map(|r| r.subscription.to_save()).collect();
+            saved.retain(|name, _| current.iter().any(|s| s.name == *name));
+            let moved: Vec<_> = current.into_iter().filter(|s| saved.get(&s.name) != Some(s)).collect();
+            if moved.is_empty() {
+                continue;
+            }
+            match self.log.save(moved.clone()).await {
+                Ok(()) => saved.extend(moved.into_iter().map(|s| (s.name.clone(), s))),
+                Err(error) => tracing::warn!(%error, "the subscribers' cursors could not be saved"),
+            }
+        }
+    }
+}

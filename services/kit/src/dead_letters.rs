@@ -1,0 +1,135 @@
+//! Events that could not be applied, and those of the same post that wait behind them.
+//!
+//! A poison event stops only its own key: it is parked here, every later event of the key is parked behind it, and
+//! everything else goes on. A redrive applies a key's events in their order and stops at the first that still
+//! fails. Nothing leaves this table but by being applied or by an operator's discard, and a discarded event stays
+//! on record.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use shared::views::DeadLetterView;
+use shared::{Envelope, Sequence, Timestamp};
+
+/// The table, for a service's first migration.
+pub const SCHEMA: &str = "
+    CREATE TABLE dead_letters (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        key TEXT NOT NULL,
+        seq INTEGER,
+        envelope TEXT NOT NULL,
+        error TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        parked_at INTEGER NOT NULL,
+        discarded_at INTEGER
+    ) STRICT;
+    CREATE INDEX dead_letters_waiting ON dead_letters (key, id) WHERE discarded_at IS NULL;
+";
+
+/// What is noted as the error of an event that only waits behind another.
+pub const WAITS: &str = "waits behind an earlier event of the same key";
+
+/// The most dead letters in one list.
+const LIST: i64 = 1_000;
+
+/// A parked event.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) id: i64,
+    pub(crate) envelope: Envelope,
+}
+
+/// Whether any event waits here.
+pub fn any(c: &Connection) -> rusqlite::Result<bool> {
+    c.prepare_cached("SELECT EXISTS (SELECT 1 FROM dead_letters WHERE discarded_at IS NULL)")?
+        .query_row([], |row| row.get(0))
+}
+
+/// Whether an event of this key waits here.
+pub fn waits(c: &Connection, key: &str) -> rusqlite::Result<bool> {
+    c.prepare_cached("SELECT EXISTS (SELECT 1 FROM dead_letters WHERE key = ?1 AND discarded_at IS NULL)")?
+        .query_row([key], |row| row.get(0))
+}
+
+/// Parks an event that was tried `attempts` times (none, if it only waits).
+pub(crate) fn park(
+    tx: &Connection,
+    key: &str,
+    envelope: &Envelope,
+    error: &str,
+    attempts: u32,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let json =
+        serde_json::to_string(envelope).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let seq = envelope.sequence.map(Sequence::get);
+    let error: String = error.chars().take(1_000).collect();
+    tx.prepare_cached(
+        "INSERT INTO dead_letters (key, seq, envelope, error, attempts, parked_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute((key, seq, json, error, attempts, now.unix_ms()))?;
+    Ok(())
+}
+
+/// The events that wait, oldest first (at most 1,000).
+pub fn list(c: &Connection) -> rusqlite::Result<Vec<DeadLetterView>> {
+    c.prepare_cached(
+        "SELECT id, key, seq, envelope, error, attempts, parked_at FROM dead_letters
+         WHERE discarded_at IS NULL ORDER BY id LIMIT ?1",
+    )?
+    .query_map([LIST], view)?
+    .collect()
+}
+
+fn view(row: &Row<'_>) -> rusqlite::Result<DeadLetterView> {
+    Ok(DeadLetterView {
+        id: row.get(0)?,
+        key: row.get(1)?,
+        sequence: row.get::<_, Option<i64>>(2)?.map(Sequence::new),
+        event: envelope(row, 3)?,
+        error: row.get(4)?,
+        attempts: row.get(5)?,
+        parked_at: Timestamp::from_unix_ms(row.get(6)?),
+    })
+}
+
+fn envelope(row: &Row<'_>, column: usize) -> rusqlite::Result<Envelope> {
+    let json: String = row.get(column)?;
+    serde_json::from_str(&json).map_err(|e| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e))
+    })
+}
+
+/// The key of a waiting dead letter, if there is one with this id.
+pub(crate) fn key_of(c: &Connection, id: i64) -> rusqlite::Result<Option<String>> {
+    c.prepare_cached("SELECT key FROM dead_letters WHERE id = ?1 AND discarded_at IS NULL")?
+        .query_row([id], |row| row.get(0))
+        .optional()
+}
+
+/// The waiting events of a key, in order.
+pub(crate) fn of_key(c: &Connection, key: &str) -> rusqlite::Result<Vec<Parked>> {
+    c.prepare_cached(
+        "SELECT id, envelope FROM dead_letters WHERE key = ?1 AND discarded_at IS NULL ORDER BY id",
+    )?
+    .query_map([key], |row| Ok(Parked { id: row.get(0)?, envelope: envelope(row, 1)? }))?
+    .collect()
+}
+
+/// Takes an event off the table: it was applied.
+pub(crate) fn applied(tx: &Connection, id: i64) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM dead_letters WHERE id = ?1")?.execute([id]).map(drop)
+}
+
+/// Notes that an event failed once more.
+pub(crate) fn failed_again(tx: &Connection, id: i64, error: &str) -> rusqlite::Result<()> {
+    let error: String = error.chars().take(1_000).collect();
+    tx.prepare_cached("UPDATE dead_letters SET attempts = attempts + 1, error = ?2 WHERE id = ?1")?
+        .execute((id, error))
+        .map(drop)
+}
+
+/// Marks an event as given up by an operator; it stays on record.
+pub(crate) fn discard(tx: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE dead_letters SET discarded_at = ?2 WHERE id = ?1")?
+        .execute((id, now.unix_ms()))
+        .map(drop)
+}

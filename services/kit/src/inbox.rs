@@ -1,0 +1,109 @@
+//! Events that have arrived: which to apply, which to skip, and where the gaps are.
+//!
+//! The cursor is the sequence of the last event applied. It changes in the same transaction as what the event
+//! changed, so that neither can be there without the other.
+
+use rusqlite::{Connection, OptionalExtension};
+use shared::Sequence;
+
+/// The inbox's tables, for a service's first migration.
+pub const SCHEMA: &str = "
+    CREATE TABLE cursor (
+        stream TEXT PRIMARY KEY,
+        seq INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    -- Events that came without a sequence (sent by hand, or by a simpler bus) are known again by these.
+    CREATE TABLE inbox (
+        source TEXT NOT NULL,
+        id TEXT NOT NULL,
+        PRIMARY KEY (source, id)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// What to do with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It is the next one.
+    Apply,
+    /// It was applied already: acknowledge it and do nothing.
+    Skip,
+    /// Something before it is missing: say where to go on from.
+    Rewind,
+}
+
+/// Decides about the event at `sequence` for a consumer that has applied everything up to `cursor`.
+pub fn decide(cursor: Sequence, sequence: Sequence) -> Decision {
+    if sequence <= cursor {
+        Decision::Skip
+    } else if sequence == cursor.next() {
+        Decision::Apply
+    } else {
+        Decision::Rewind
+    }
+}
+
+/// The sequence of the last event applied.
+pub fn cursor(c: &Connection) -> rusqlite::Result<Sequence> {
+    let seq = c
+        .prepare_cached("SELECT seq FROM cursor WHERE stream = 'events'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(Sequence::new(seq.unwrap_or(0)))
+}
+
+/// Moves the cursor.
+pub fn set_cursor(tx: &Connection, cursor: Sequence) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO cursor (stream, seq) VALUES ('events', ?1) ON CONFLICT DO UPDATE SET seq = excluded.seq",
+    )?
+    .execute([cursor.get()])?;
+    Ok(())
+}
+
+/// Notes an event without a sequence; says whether it is here for the first time.
+pub fn first_time(tx: &Connection, source: &str, id: &str) -> rusqlite::Result<bool> {
+    let added = tx
+        .prepare_cached("INSERT INTO inbox (source, id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute([source, id])?;
+    Ok(added == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn exactly_the_next_event_is_applied(cursor in 0..1_000_i64, sequence in 1..1_000_i64) {
+            let decision = decide(Sequence::new(cursor), Sequence::new(sequence));
+            prop_assert_eq!(decision == Decision::Apply, sequence == cursor + 1);
+            prop_assert_eq!(decision == Decision::Skip, sequence <= cursor);
+        }
+
+        #[test]
+        fn whatever_arrives_every_event_is_applied_once_and_in_order(arrivals in prop::collection::vec(1..20_i64, 0..200)) {
+            let (mut cursor, mut applied) = (Sequence::START, vec![]);
+            for n in arrivals {
+                if decide(cursor, Sequence::new(n)) == Decision::Apply {
+                    applied.push(n);
+                    cursor = Sequence::new(n);
+                }
+            }
+            prop_assert_eq!(&applied, &(1..=applied.len() as i64).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_cursor_and_the_inbox_remember() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(SCHEMA).unwrap();
+        assert_eq!(cursor(&c).unwrap(), Sequence::START);
+        set_cursor(&c, Sequence::new(7)).unwrap();
+        set_cursor(&c, Sequence::new(8)).unwrap();
+        assert_eq!(cursor(&c).unwrap(), Sequence::new(8));
+        assert!(first_time(&c, "/posts", "1").unwrap());
+        assert!(!first_time(&c, "/posts", "1").unwrap());
+        assert!(first_time(&c, "/comments", "1").unwrap());
+    }
+}

@@ -1,0 +1,294 @@
+//! A service as a value, and the `main` that runs one.
+
+use crate::config::{self, ServiceConfig};
+use crate::deps::Deps;
+use crate::lifecycle::Lifecycle;
+use crate::probes::{self, Readiness};
+use crate::server::{self, Limits};
+use crate::transport::TransportError;
+use crate::{telemetry, web};
+use axum::Router;
+use shared::ServiceName;
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+/// A built service: everything but its address.
+#[derive(Debug)]
+pub struct Service {
+    /// Who it is.
+    pub name: ServiceName,
+    /// Its own routes, before [`web::finish`].
+    pub router: Router,
+    /// Routes beside the probes on the admin listener, for a service whose own routes are public.
+    pub admin: Option<Router>,
+    /// What has to be well before it takes requests.
+    pub readiness: Readiness,
+    /// Its stop signal and background tasks.
+    pub lifecycle: Lifecycle,
+    /// Where its ids come from.
+    pub deps: Deps,
+}
+
+/// Why serving did not end well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ServeError {
+    /// A background task ended or panicked before the stop.
+    #[error("the background task {0} crashed")]
+    Crashed(&'static str),
+    /// Background tasks were still running at the end of the graceful stop.
+    #[error("not everything ended in time")]
+    Unfinished,
+}
+
+/// How long background tasks may take to end, even where the connections have used up the graceful stop.
+const TASKS_LIMIT: Duration = Duration::from_secs(1);
+/// The stack of a worker: rendering deep pages in debug builds needs more than tokio's 2 MiB.
+const STACK_BYTES: usize = 4 * 1024 * 1024;
+/// How often running without secrets is warned of.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+impl Service {
+    /// Serves until the lifecycle is stopped and everything has ended.
+    ///
+    /// Probes and `/metrics` sit beside the service's own routes, or alone on the admin listener if there is one.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        admin_listener: Option<TcpListener>,
+    ) -> Result<(), ServeError> {
+        let Self { name, router, admin, readiness, lifecycle, deps } = self;
+        let options = web::Options::new(deps.ids.clone());
+        let ops = probes::router(lifecycle.clone(), readiness).merge(telemetry::router());
+        telemetry::start(name, &*deps.clock, &lifecycle);
+
+        let limits = Limits::default();
+        let ops = ops.merge(admin.unwrap_or_default());
+        let (public, private) = match admin_listener {
+            Some(listener) => (router, Some((listener, web::finish(ops, options.clone())))),
+            None => (router.merge(ops), None),
+        };
+        let public = server::serve(listener, web::finish(public, options), &lifecycle, limits);
+        let private = async {
+            if let Some((listener, ops)) = private {
+                server::serve(listener, ops, &lifecycle, limits).await;
+            }
+        };
+        let stopping = lifecycle.stopping();
+        let stopped = async {
+            stopping.cancelled().await;
+            Instant::now()
+        };
+        let ((), (), stopped) = tokio::join!(public, private, stopped);
+
+        let left = limits.drain.saturating_sub(stopped.elapsed()).max(TASKS_LIMIT);
+        let ended = lifecycle.wait(left).await;
+        match lifecycle.crashed() {
+            Some(task) => Err(ServeError::Crashed(task)),
+            None if ended => Ok(()),
+            None => Err(ServeError::Unfinished),
+        }
+    }
+}
+
+/// Why a service does not start. Each is one clear line.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A secret is missing and `--insecure` was not given.
+    #[error("{flag} is missing: set {env} (at least 16 bytes), or start with --insecure to run without")]
+    MissingSecret {
+        /// The flag.
+        flag: &'static str,
+        /// The environment variable.
+        env: String,
+    },
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Config(String),
+    /// The data directory cannot be used.
+    #[error("cannot write to the data directory {}: {source}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("cannot open the store: {0}")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The HTTP client cannot be made.
+    #[error("cannot make an HTTP client: {0}")]
+    Transport(#[from] TransportError),
+    /// The runtime or its signals cannot be set up.
+    #[error("cannot set up the runtime: {0}")]
+    Runtime(#[source] io::Error),
+    /// It started, and did not end well.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+impl StartError {
+    /// The exit code: 2 for what the caller has to put right, else 1.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::MissingSecret { .. } | Self::Config(_)) { 2 } else { 1 }
+    }
+}
+
+/// Makes the data directory if it is missing and tries whether it can be written to.
+pub fn open_data_dir(path: &Path) -> Result<(), StartError> {
+    let attempt = || {
+        std::fs::create_dir_all(path)?;
+        let probe = path.join(format!(".writable-{}", std::process::id()));
+        std::fs::write(&probe, [])?;
+        std::fs::remove_file(probe)
+    };
+    attempt().map_err(|source| StartError::DataDir { path: path.to_owned(), source })
+}
+
+/// Runs a service from its arguments (the first is the program's name) until SIGTERM or SIGINT.
+///
+/// A second signal ends it at once. The exit code is 0 after a clean stop, 1 after a failure, 2 for wrong usage.
+pub fn main<C, F, Fut>(name: ServiceName, args: impl IntoIterator<Item = OsString>, build: F) -> ExitCode
+where
+    C: ServiceConfig,
+    F: FnOnce(C, Deps, Lifecycle) -> Fut,
+    Fut: Future<Output = Result<Service, StartError>>,
+{
+    let config: C = match config::parse(name, args) {
+        Ok(config) => config,
+        Err(error) => {
+            // Nothing is left to tell where even this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    telemetry::init(config.common().log_format);
+    match start(name, config, build) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start<C, F, Fut>(name: ServiceName, config: C, build: F) -> Result<(), StartError>
+where
+    C: ServiceConfig,
+    F: FnOnce(C, Deps, Lifecycle) -> Fut,
+    Fut: Future<Output = Result<Service, StartError>>,
+{
+    config.common().demand_secrets(name)?;
+    let deps = Deps::system()?;
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    let lifecycle = Lifecycle::new();
+    let ended = runtime.block_on(async {
+        stop_on_signals(&lifecycle)?;
+        stop_on_crash(&lifecycle);
+        let ended = run(name, config, deps, &lifecycle, build).await;
+        // Where it failed to start, what it had begun still ends properly.
+        lifecycle.stop();
+        lifecycle.wait(TASKS_LIMIT).await;
+        ended
+    });
+    // Whatever blocks a thread now has had its time.
+    runtime.shutdown_background();
+    match lifecycle.crashed() {
+        Some(task) => ended.and(Err(ServeError::Crashed(task).into())),
+        None => ended,
+    }
+}
+
+async fn run<C, F, Fut>(
+    name: ServiceName,
+    config: C,
+    deps: Deps,
+    lifecycle: &Lifecycle,
+    build: F,
+) -> Result<(), StartError>
+where
+    C: ServiceConfig,
+    F: FnOnce(C, Deps, Lifecycle) -> Fut,
+    Fut: Future<Output = Result<Service, StartError>>,
+{
+    let (address, admin_address) = (config.common().listen, config.admin_listen());
+    if config.common().insecure {
+        warn_of_insecurity(lifecycle);
+    }
+    let building = build(config, deps, lifecycle.clone());
+    let Some(service) = lifecycle.stopping().run_until_cancelled(building).await else { return Ok(()) };
+    let service = service?;
+    // Last of all, so that an open port means a service that is there.
+    let listener = listen(address).await?;
+    let admin_listener = match admin_address {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    // The system chooses the port where 0 was asked for.
+    let address = listener.local_addr().unwrap_or(address);
+    tracing::info!(service = %name, %address, version = env!("CARGO_PKG_VERSION"), "listening");
+    service.serve(listener, admin_listener).await?;
+    tracing::info!(service = %name, "stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+/// The first signal stops everything softly, the second ends the process.
+fn stop_on_signals(lifecycle: &Lifecycle) -> Result<(), StartError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
+    let lifecycle = lifecycle.clone();
+    tokio::spawn(async move {
+        let mut any = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
+        any().await;
+        tracing::info!("stopping");
+        lifecycle.stop();
+        any().await;
+        tracing::warn!("ended at once by a second signal");
+        std::process::exit(1);
+    });
+    Ok(())
+}
+
+fn stop_on_crash(lifecycle: &Lifecycle) {
+    let lifecycle = lifecycle.clone();
+    tokio::spawn(async move {
+        lifecycle.crash_seen().await;
+        lifecycle.stop();
+    });
+}
+
+fn warn_of_insecurity(lifecycle: &Lifecycle) {
+    let stopping = lifecycle.stopping();
+    lifecycle.spawn("insecurity warning", async move {
+        loop {
+            tracing::warn!("running with --insecure: anybody who reaches this port may publish and operate");
+            if tokio::time::timeout(WARN_EVERY, stopping.cancelled()).await.is_ok() {
+                return;
+            }
+        }
+    });
+}

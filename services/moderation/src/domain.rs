@@ -1,0 +1,167 @@
+//! How a comment is judged. Pure: no I/O, no clock.
+
+use serde::{Deserialize, Serialize};
+use shared::events::Status;
+
+/// What a rule decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// The comment is rejected.
+    Reject,
+    /// A person has to decide.
+    Hold,
+}
+
+/// One rule: a comment that contains one of the words falls under it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Names the rule in events and logs.
+    pub id: String,
+    /// What it looks for, anywhere in the text, in capitals or not.
+    pub words: Vec<String>,
+    /// What it decides.
+    pub action: Action,
+    /// What the writer is told.
+    pub reason: String,
+}
+
+/// All rules, in order: the first that applies decides. What none applies to is approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+/// Why a set of rules cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadRules {
+    /// Not the JSON expected.
+    #[error("the rules cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A rule that would never or always apply.
+    #[error("rule {0:?} needs an id, a reason and at least one word, and no word may be empty")]
+    Empty(String),
+}
+
+/// What is decided about a comment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Final: approved, or rejected by a rule.
+    Verdict(Verdict),
+    /// A person has to decide, because of this rule.
+    Hold(String),
+}
+
+/// A final decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Approved or rejected.
+    pub status: Status,
+    /// What the writer is told.
+    pub reason: Option<String>,
+    /// The rule that decided, or `person`.
+    pub rule: Option<String>,
+}
+
+impl Default for Rules {
+    /// The rule of the course.
+    fn default() -> Self {
+        let rule = Rule {
+            id: "blocked-word".to_owned(),
+            words: vec!["orange".to_owned()],
+            action: Action::Reject,
+            reason: "contains a blocked word".to_owned(),
+        };
+        Self { rules: vec![rule] }
+    }
+}
+
+impl Rules {
+    /// Reads rules from JSON.
+    pub fn from_json(json: &str) -> Result<Self, BadRules> {
+        let rules: Self = serde_json::from_str(json)?;
+        let bad = |r: &&Rule| {
+            r.id.is_empty() || r.reason.is_empty() || r.words.is_empty() || r.words.iter().any(|w| w.trim().is_empty())
+        };
+        match rules.rules.iter().find(bad) {
+            Some(rule) => Err(BadRules::Empty(rule.id.clone())),
+            None => Ok(rules),
+        }
+    }
+
+    /// Judges a comment.
+    pub fn judge(&self, content: &str) -> Decision {
+        let content = content.to_lowercase();
+        let applies = |rule: &&Rule| rule.words.iter().any(|word| content.contains(&word.to_lowercase()));
+        match self.rules.iter().find(applies) {
+            None => Decision::Verdict(Verdict { status: Status::Approved, reason: None, rule: None }),
+            Some(rule) if rule.action == Action::Hold => Decision::Hold(rule.id.clone()),
+            Some(rule) => Decision::Verdict(Verdict {
+                status: Status::Rejected,
+                reason: Some(rule.reason.clone()),
+                rule: Some(rule.id.clone()),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn status(rules: &Rules, content: &str) -> Option<Status> {
+        match rules.judge(content) {
+            Decision::Verdict(verdict) => Some(verdict.status),
+            Decision::Hold(_) => None,
+        }
+    }
+
+    #[test]
+    fn the_courses_rule_rejects_orange_in_capitals_or_not() {
+        let rules = Rules::default();
+        for content in ["orange", "an ORANGE cat", "Oranges", "xorangex"] {
+            assert_eq!(status(&rules, content), Some(Status::Rejected), "{content}");
+        }
+        for content in ["apple", "oran ge", ""] {
+            assert_eq!(status(&rules, content), Some(Status::Approved), "{content}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_applies_decides() {
+        let json = r#"{"rules":[
+            {"id":"links","words":["http://","https://"],"action":"hold","reason":"has a link"},
+            {"id":"spam","words":["buy now"],"action":"reject","reason":"looks like spam"}]}"#;
+        let rules = Rules::from_json(json).unwrap();
+        assert_eq!(rules.judge("see https://x and buy now"), Decision::Hold("links".into()));
+        assert_eq!(status(&rules, "Buy Now"), Some(Status::Rejected));
+        assert_eq!(status(&rules, "hello"), Some(Status::Approved));
+    }
+
+    #[test]
+    fn rules_that_cannot_be_meant_are_refused() {
+        for bad in [
+            "", "[]", r#"{"rules":[{"id":"a","words":[],"action":"hold","reason":"r"}]}"#,
+            r#"{"rules":[{"id":"a","words":[" "],"action":"hold","reason":"r"}]}"#,
+            r#"{"rules":[{"id":"","words":["x"],"action":"hold","reason":"r"}]}"#,
+            r#"{"rules":[{"id":"a","words":["x"],"action":"approve","reason":"r"}]}"#,
+            r#"{"rules":[],"other":1}"#,
+        ] {
+            assert!(Rules::from_json(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn judging_depends_on_nothing_but_the_text(content in ".{0,80}") {
+            let rules = Rules::default();
+            prop_assert_eq!(rules.judge(&content), rules.judge(&content));
+            let has = content.to_lowercase().contains("orange");
+            prop_assert_eq!(status(&rules, &content) == Some(Status::Rejected), has);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The moderation service as a program of its own.
+
+use shared::ServiceName;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kit::service::main(ServiceName::Moderation, std::env::args_os(), moderation::build)
+}

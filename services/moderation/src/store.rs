@@ -1,0 +1,109 @@
+//! Verdicts, and comments that wait for one, in SQLite.
+
+use crate::domain::Verdict;
+use kit::store::Migration;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::Serialize;
+use shared::events::{CommentCreated, Status};
+use shared::{CommentId, Envelope, Timestamp};
+
+/// The schema. A verdict is final; what is held keeps the event that asked for it, which the verdict will name as
+/// its cause.
+pub const MIGRATIONS: &[Migration] = &[
+    kit::peer::SCHEMA,
+    &["
+        CREATE TABLE verdicts (
+            comment_id TEXT PRIMARY KEY,
+            status TEXT NOT NULL,
+            reason TEXT,
+            rule TEXT
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE held (
+            comment_id TEXT PRIMARY KEY,
+            rule TEXT NOT NULL,
+            envelope TEXT NOT NULL,
+            held_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX held_by_age ON held (held_at);
+    "],
+];
+
+/// The most held comments in one list.
+const LIST: i64 = 1_000;
+
+/// A comment that waits for a person.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// The comment.
+    pub comment: CommentCreated,
+    /// The rule that holds it.
+    pub rule: String,
+    /// Since when.
+    pub held_at: Timestamp,
+    /// The event that created it.
+    #[serde(skip)]
+    pub envelope: Envelope,
+}
+
+/// The verdict on a comment, if there is one.
+pub fn verdict(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Verdict>> {
+    c.prepare_cached("SELECT status, reason, rule FROM verdicts WHERE comment_id = ?1")?
+        .query_row([id.as_str()], |row| {
+            let status: Status = row.get_ref(0)?.as_str()?.parse().map_err(|e: String| {
+                rusqlite::Error::FromSqlConversionFailure(0, Type::Text, e.into())
+            })?;
+            Ok(Verdict { status, reason: row.get(1)?, rule: row.get(2)? })
+        })
+        .optional()
+}
+
+/// Notes a verdict; the comment waits no longer. A verdict that is there already is replaced.
+pub fn decide(tx: &Connection, id: &CommentId, verdict: &Verdict) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM held WHERE comment_id = ?1")?.execute([id.as_str()])?;
+    tx.prepare_cached(
+        "INSERT INTO verdicts (comment_id, status, reason, rule) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET status = excluded.status, reason = excluded.reason, rule = excluded.rule",
+    )?
+    .execute((id.as_str(), verdict.status.as_str(), &verdict.reason, &verdict.rule))?;
+    Ok(())
+}
+
+/// Notes that a comment waits for a person.
+pub fn hold(
+    tx: &Connection,
+    id: &CommentId,
+    rule: &str,
+    envelope: &Envelope,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let json = serde_json::to_string(envelope).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    tx.prepare_cached(
+        "INSERT INTO held (comment_id, rule, envelope, held_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+    )?
+    .execute((id.as_str(), rule, json, now.unix_ms()))?;
+    Ok(())
+}
+
+/// A comment that waits, if it does.
+pub fn find_held(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Held>> {
+    c.prepare_cached("SELECT rule, envelope, held_at FROM held WHERE comment_id = ?1")?
+        .query_row([id.as_str()], held)
+        .optional()
+}
+
+/// The comments that wait, oldest first (at most 1,000).
+pub fn queue(c: &Connection) -> rusqlite::Result<Vec<Held>> {
+    c.prepare_cached("SELECT rule, envelope, held_at FROM held ORDER BY held_at, comment_id LIMIT ?1")?
+        .query_map([LIST], held)?
+        .collect()
+}
+
+fn held(row: &Row<'_>) -> rusqlite::Result<Held> {
+    let bad = |e: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(e));
+    let envelope: Envelope = serde_json::from_str(row.get_ref(1)?.as_str()?).map_err(bad)?;
+    let comment = serde_json::from_str(envelope.data.get()).map_err(bad)?;
+    let held_at = Timestamp::from_unix_ms(row.get(2)?);
+    Ok(Held { comment, rule: row.get(0)?, held_at, envelope })
+}

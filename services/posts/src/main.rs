@@ -1,0 +1,8 @@
+//! The posts service as a program of its own.
+
+use shared::ServiceName;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kit::service::main(ServiceName::Posts, std::env::args_os(), posts::build)
+}

@@ -1,0 +1,60 @@
+//! The posts in SQLite.
+
+use kit::store::Migration;
+use rusqlite::{Connection, Row};
+use shared::events::PostCreated;
+use shared::views::PostView;
+use shared::{PostId, Timestamp};
+
+/// The schema.
+pub const MIGRATIONS: &[Migration] = &[
+    kit::peer::SCHEMA,
+    &["
+        CREATE TABLE posts (
+            id TEXT PRIMARY KEY,
+            title TEXT NOT NULL,
+            body TEXT NOT NULL,
+            author TEXT NOT NULL,
+            created_at INTEGER,
+            version INTEGER
+        ) STRICT;
+        CREATE INDEX posts_by_age ON posts (created_at, id);
+    "],
+];
+
+/// Puts a post in; one that is there already stays as it is.
+pub fn insert(tx: &Connection, post: &PostCreated) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO posts (id, title, body, author, created_at, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute((
+        post.id.as_str(),
+        &post.title,
+        &post.body,
+        &post.author,
+        post.created_at.map(Timestamp::unix_ms),
+        post.version,
+    ))?;
+    Ok(())
+}
+
+/// All posts, oldest first, without their bodies.
+pub fn all(c: &Connection) -> rusqlite::Result<Vec<PostView>> {
+    c.prepare_cached("SELECT id, title, author, created_at, version FROM posts ORDER BY created_at, id")?
+        .query_map([], view)?
+        .collect()
+}
+
+fn view(row: &Row<'_>) -> rusqlite::Result<PostView> {
+    let id: String = row.get(0)?;
+    let bad = |e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e));
+    Ok(PostView {
+        id: PostId::try_from(id).map_err(bad)?,
+        title: row.get(1)?,
+        body: String::new(),
+        author: row.get(2)?,
+        created_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_unix_ms),
+        version: row.get(4)?,
+    })
+}

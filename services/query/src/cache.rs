@@ -1,0 +1,41 @@
+//! The answer that most readers ask for, kept as bytes.
+
+use bytes::Bytes;
+use kit::consumer::read_failure;
+use kit::store::Store;
+use kit::web::Answer;
+use std::sync::Arc;
+use tokio::sync::{Mutex, watch};
+
+/// The course's `GET /posts` as bytes; written anew for the first reader after a commit, while the others wait for
+/// that one.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    committed: watch::Receiver<u64>,
+    bytes: Mutex<Option<(u64, Bytes)>>,
+}
+
+impl Cache {
+    /// An empty cache over this store.
+    pub fn new(store: &Store) -> Self {
+        Self { inner: Arc::new(Inner { committed: store.committed(), bytes: Mutex::new(None) }) }
+    }
+
+    /// The bytes as of the last commit.
+    pub async fn get(&self, store: &Store) -> Answer<Bytes> {
+        let mut bytes = self.inner.bytes.lock().await;
+        // Taken before the store is read: what is committed meanwhile makes these bytes old, never new ones wrong.
+        let commit = *self.inner.committed.borrow();
+        if let Some((_, bytes)) = bytes.as_ref().filter(|(at, _)| *at == commit) {
+            return Ok(bytes.clone());
+        }
+        let fresh = store.read(crate::api::all_posts).await.map_err(read_failure)??;
+        *bytes = Some((commit, fresh.clone()));
+        Ok(fresh)
+    }
+}

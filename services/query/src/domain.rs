@@ -1,0 +1,180 @@
+//! The read model of one post and of one comment. Pure: no I/O, no clock.
+//!
+//! Each is a merge of what events say: the outcome is the same for every order and repetition of the same events.
+//! A comment before its post, or a verdict before its comment, is no special case.
+
+use shared::events::{CommentCreated, CommentUpdated, PostCreated, Status};
+use shared::views::{CommentView, PostView};
+use shared::{CommentId, PostId, Timestamp};
+
+/// A post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Post {
+    /// Its id.
+    pub id: PostId,
+    /// Its title.
+    pub title: String,
+    /// Its body, in Markdown.
+    pub body: String,
+    /// The name that the writer gave.
+    pub author: String,
+    /// When it was written; the beginning of time where no event says.
+    pub created_at: Timestamp,
+    /// Counts its changes, from 1.
+    pub version: u32,
+}
+
+impl Post {
+    /// The post that this event creates.
+    pub fn created(event: &PostCreated) -> Self {
+        Self {
+            id: event.id.clone(),
+            title: event.title.clone(),
+            body: event.body.clone(),
+            author: event.author.clone(),
+            created_at: event.created_at.unwrap_or(Timestamp::from_unix_ms(0)),
+            version: event.version.unwrap_or(1),
+        }
+    }
+
+    /// What is known when both are: two different creations of one post should not be, and if they are, the same
+    /// one wins whichever came first.
+    pub fn merge(self, other: Self) -> Self {
+        let rank = |p: &Self| (p.created_at, p.title.clone(), p.body.clone(), p.author.clone(), p.version);
+        if rank(&other) < rank(&self) { other } else { self }
+    }
+
+    /// The post as everybody may see it.
+    pub fn view(&self) -> PostView {
+        PostView {
+            id: self.id.clone(),
+            title: self.title.clone(),
+            body: self.body.clone(),
+            author: self.author.clone(),
+            created_at: Some(self.created_at),
+            version: Some(self.version),
+        }
+    }
+}
+
+/// What only a comment's creation says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// The name that the writer gave.
+    pub author: String,
+    /// The fingerprint of the writer's token.
+    pub author_key: Option<String>,
+}
+
+/// A comment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comment {
+    /// Its id.
+    pub id: CommentId,
+    /// The post it belongs to.
+    pub post_id: PostId,
+    /// What its creation says; nothing while only a later event is known.
+    pub origin: Option<Origin>,
+    /// Counts its changes, from 1: the highest one's text and state count.
+    pub version: u32,
+    /// Where it stands.
+    pub status: Status,
+    /// What it says.
+    pub content: String,
+    /// Why it was rejected.
+    pub reason: Option<String>,
+}
+
+impl Comment {
+    /// The comment that this event creates.
+    pub fn created(event: &CommentCreated) -> Self {
+        Self {
+            id: event.id.clone(),
+            post_id: event.post_id.clone(),
+            origin: Some(Origin {
+                created_at: event.created_at.unwrap_or(Timestamp::from_unix_ms(0)),
+                author: event.author.clone(),
+                author_key: event.author_key.clone(),
+            }),
+            version: event.version.unwrap_or(1),
+            status: Status::Pending,
+            content: event.content.clone(),
+            reason: None,
+        }
+    }
+
+    /// What this event says of its comment.
+    pub fn updated(event: &CommentUpdated) -> Self {
+        let implied = if event.status == Status::Pending { 1 } else { 2 };
+        Self {
+            id: event.id.clone(),
+            post_id: event.post_id.clone(),
+            origin: None,
+            version: event.version.unwrap_or(implied),
+            status: event.status,
+            content: event.content.clone(),
+            reason: event.reason.clone(),
+        }
+    }
+
+    /// What is known when both are.
+    pub fn merge(self, other: Self) -> Self {
+        let origin = match (self.origin.clone(), other.origin.clone()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let rank = |c: &Self| (c.version, c.status, c.content.clone(), c.reason.clone(), c.post_id.clone());
+        let head = if rank(&other) > rank(&self) { other } else { self };
+        Self { origin, ..head }
+    }
+
+    /// When it was written, as far as is known.
+    pub fn created_at(&self) -> Timestamp {
+        self.origin.as_ref().map_or(Timestamp::from_unix_ms(0), |o| o.created_at)
+    }
+
+    /// What a reader may see: the text only if it is approved, or pending and the reader's own.
+    pub fn view(&self, reader_key: Option<&str>) -> CommentView {
+        let author_key = self.origin.as_ref().and_then(|o| o.author_key.as_deref());
+        let mine = reader_key.is_some() && author_key == reader_key;
+        let readable = self.status == Status::Approved || (self.status == Status::Pending && mine);
+        CommentView {
+            id: self.id.clone(),
+            content: if readable { self.content.clone() } else { String::new() },
+            status: self.status,
+            author: self.origin.as_ref().map(|o| o.author.clone()).unwrap_or_default(),
+            reason: self.reason.clone().filter(|_| self.status == Status::Rejected),
+            created_at: self.origin.as_ref().map(|o| o.created_at),
+            version: Some(self.version),
+            mine,
+        }
+    }
+}
+
+/// The most characters of an excerpt.
+const EXCERPT_CHARS: usize = 240;
+
+/// The beginning of a body as plain text: without the signs of Markdown, cut at a word.
+pub fn excerpt(body: &str) -> String {
+    let mut text = String::new();
+    for word in body.split_whitespace() {
+        let word = word.trim_matches(|c: char| "#*_`>~".contains(c));
+        if word.is_empty() || word.chars().all(|c| "-=|+".contains(c)) {
+            continue;
+        }
+        if text.chars().count() + word.chars().count() + 1 > EXCERPT_CHARS {
+            text.push('…');
+            break;
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

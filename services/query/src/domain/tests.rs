@@ -1,0 +1,114 @@
+use super::*;
+use proptest::prelude::*;
+
+fn status() -> impl Strategy<Value = Status> {
+    prop::sample::select(vec![Status::Pending, Status::Approved, Status::Rejected])
+}
+
+fn comment_event() -> impl Strategy<Value = Comment> {
+    let created = ("[ab]", 0..3_i64, "[xy]?").prop_map(|(content, at, author)| {
+        Comment::created(&CommentCreated {
+            id: "c".parse().unwrap(),
+            content,
+            post_id: "p".parse().unwrap(),
+            status: Status::Pending,
+            author_key: Some(author.clone()),
+            author,
+            created_at: Some(Timestamp::from_unix_ms(at)),
+            version: Some(1),
+        })
+    });
+    let updated = ("[ab]", status(), prop::option::of(1..4_u32)).prop_map(|(content, status, version)| {
+        Comment::updated(&CommentUpdated {
+            id: "c".parse().unwrap(),
+            content,
+            post_id: "p".parse().unwrap(),
+            status,
+            reason: None,
+            version,
+        })
+    });
+    prop_oneof![created, updated]
+}
+
+fn post_event() -> impl Strategy<Value = Post> {
+    ("[ab]", "[xy]?", 0..3_i64).prop_map(|(title, body, at)| {
+        Post::created(&PostCreated {
+            id: "p".parse().unwrap(),
+            title,
+            body,
+            author: String::new(),
+            created_at: Some(Timestamp::from_unix_ms(at)),
+            version: None,
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn merging_comments_knows_neither_order_nor_repetition(a in comment_event(), b in comment_event(), c in comment_event()) {
+        let ab = a.clone().merge(b.clone());
+        prop_assert_eq!(&ab, &b.clone().merge(a.clone()));
+        prop_assert_eq!(ab.clone().merge(c.clone()), a.clone().merge(b.clone().merge(c)));
+        prop_assert_eq!(a.clone().merge(a.clone()), a);
+        prop_assert_eq!(ab.clone().merge(b), ab);
+    }
+
+    #[test]
+    fn merging_posts_knows_neither_order_nor_repetition(a in post_event(), b in post_event(), c in post_event()) {
+        let ab = a.clone().merge(b.clone());
+        prop_assert_eq!(&ab, &b.clone().merge(a.clone()));
+        prop_assert_eq!(ab.merge(c.clone()), a.clone().merge(b.merge(c)));
+        prop_assert_eq!(a.clone().merge(a.clone()), a);
+    }
+
+    #[test]
+    fn a_late_creation_does_not_undo_a_verdict(status in status(), version in 2..9_u32) {
+        let updated = CommentUpdated {
+            id: "c".parse().unwrap(), content: "t".into(), post_id: "p".parse().unwrap(), status, reason: None,
+            version: Some(version),
+        };
+        let created = CommentCreated {
+            id: "c".parse().unwrap(), content: "t".into(), post_id: "p".parse().unwrap(), status: Status::Pending,
+            author: "Ada".into(), author_key: None, created_at: None, version: Some(1),
+        };
+        let both = Comment::updated(&updated).merge(Comment::created(&created));
+        prop_assert_eq!(both.status, status);
+        prop_assert_eq!(both.view(None).author, "Ada");
+    }
+
+    #[test]
+    fn an_excerpt_is_short(body in ".{0,600}") {
+        prop_assert!(excerpt(&body).chars().count() <= EXCERPT_CHARS + 1);
+    }
+}
+
+#[test]
+fn text_that_is_not_approved_is_blank_for_others() {
+    let mut comment = Comment::created(&CommentCreated {
+        id: "c".parse().unwrap(),
+        content: "secret".into(),
+        post_id: "p".parse().unwrap(),
+        status: Status::Pending,
+        author: String::new(),
+        author_key: Some("ada".into()),
+        created_at: None,
+        version: Some(1),
+    });
+    for reader in [None, Some("bob"), Some("")] {
+        assert_eq!(comment.view(reader).content, "");
+        assert!(!comment.view(reader).mine);
+    }
+    assert_eq!(comment.view(Some("ada")).content, "secret");
+    comment.status = Status::Rejected;
+    assert_eq!(comment.view(Some("ada")).content, "");
+    comment.status = Status::Approved;
+    assert_eq!(comment.view(None).content, "secret");
+}
+
+#[test]
+fn an_excerpt_is_plain_text() {
+    assert_eq!(excerpt("# Hello\n\n**bold** and `code`\n\n---\n> quote"), "Hello bold and code quote");
+    assert_eq!(excerpt(""), "");
+    assert!(excerpt(&"word ".repeat(100)).ends_with("word…"));
+}

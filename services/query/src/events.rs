@@ -1,0 +1,51 @@
+//! What query does with each event.
+
+use crate::domain::{Comment, Post};
+use crate::store;
+use kit::consumer::{ApplyError, Handler, Received};
+use kit::inbox;
+use rusqlite::Connection;
+use shared::{CommentId, Event, PostId};
+
+/// Folds events into the read model.
+#[derive(Debug)]
+pub struct QueryEvents;
+
+impl Handler for QueryEvents {
+    fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
+        match received.event {
+            Event::PostCreated(event) => {
+                if store::merge_post(tx, Post::created(event))? {
+                    note(tx, received, &event.id, None)?;
+                }
+            }
+            Event::CommentCreated(event) => {
+                if store::merge_comment(tx, Comment::created(event))? {
+                    note(tx, received, &event.post_id, Some(&event.id))?;
+                }
+            }
+            Event::CommentUpdated(event) => {
+                if store::merge_comment(tx, Comment::updated(event))? {
+                    note(tx, received, &event.post_id, Some(&event.id))?;
+                }
+            }
+            // What a verdict comes to is told by CommentUpdated.
+            Event::CommentModerated(_) => {}
+        }
+        Ok(())
+    }
+}
+
+fn note(
+    tx: &Connection,
+    received: &Received<'_>,
+    post_id: &PostId,
+    comment_id: Option<&CommentId>,
+) -> rusqlite::Result<()> {
+    let sequence = match received.envelope.sequence {
+        Some(sequence) => sequence,
+        // It came without: readers who resume go on from the last event that had one.
+        None => inbox::cursor(tx)?,
+    };
+    store::note_change(tx, sequence, post_id, comment_id)
+}

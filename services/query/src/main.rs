@@ -1,0 +1,8 @@
+//! The query service as a program of its own.
+
+use shared::ServiceName;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kit::service::main(ServiceName::Query, std::env::args_os(), query::build)
+}

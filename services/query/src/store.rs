@@ -1,0 +1,242 @@
+//! The read model in SQLite.
+
+use crate::domain::{Comment, Origin, Post};
+use kit::store::Migration;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+use shared::{CommentId, PostId, Sequence, Timestamp};
+use std::fmt::Write;
+
+/// The schema. Posts and comments are kept apart, so that a comment can wait for its post.
+pub const MIGRATIONS: &[Migration] = &[
+    kit::peer::SCHEMA,
+    &["
+        CREATE TABLE posts (
+            id TEXT PRIMARY KEY,
+            title TEXT NOT NULL,
+            body TEXT NOT NULL,
+            author TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            version INTEGER NOT NULL
+        ) STRICT;
+        CREATE INDEX posts_by_age ON posts (created_at, id);
+        CREATE TABLE comments (
+            id TEXT PRIMARY KEY,
+            post_id TEXT NOT NULL,
+            created INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            author TEXT NOT NULL,
+            author_key TEXT,
+            version INTEGER NOT NULL,
+            status TEXT NOT NULL,
+            content TEXT NOT NULL,
+            reason TEXT
+        ) STRICT;
+        CREATE INDEX comments_of_post ON comments (post_id, created_at, id);
+        -- What changed last, for readers who were away: not part of the read model.
+        CREATE TABLE changes (
+            n INTEGER PRIMARY KEY AUTOINCREMENT,
+            seq INTEGER NOT NULL,
+            post_id TEXT NOT NULL,
+            comment_id TEXT
+        ) STRICT;
+        CREATE INDEX changes_by_seq ON changes (seq);
+    "],
+];
+
+/// How many changes are kept for readers who were away.
+const KEPT_CHANGES: i64 = 10_000;
+
+const POST: &str = "id, title, body, author, created_at, version";
+const COMMENT: &str =
+    "id, post_id, created, created_at, author, author_key, version, status, content, reason";
+
+/// One post.
+pub fn post(c: &Connection, id: &PostId) -> rusqlite::Result<Option<Post>> {
+    c.prepare_cached(&format!("SELECT {POST} FROM posts WHERE id = ?1"))?
+        .query_row([id.as_str()], read_post)
+        .optional()
+}
+
+/// One comment.
+pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {
+    c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE id = ?1"))?
+        .query_row([id.as_str()], read_comment)
+        .optional()
+}
+
+/// The comments of a post, oldest first.
+pub fn comments_of(c: &Connection, id: &PostId) -> rusqlite::Result<Vec<Comment>> {
+    c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE post_id = ?1 ORDER BY created_at, id"))?
+        .query_map([id.as_str()], read_comment)?
+        .collect()
+}
+
+/// All posts, oldest first.
+pub fn all_posts(c: &Connection) -> rusqlite::Result<Vec<Post>> {
+    c.prepare_cached(&format!("SELECT {POST} FROM posts ORDER BY created_at, id"))?
+        .query_map([], read_post)?
+        .collect()
+}
+
+/// Posts before a place, newest first, each with the number of comments that everybody can read.
+pub fn page(
+    c: &Connection,
+    before: Option<(Timestamp, PostId)>,
+    limit: usize,
+) -> rusqlite::Result<Vec<(Post, u64)>> {
+    let (at, id) = before.map_or((i64::MAX, String::new()), |(at, id)| (at.unix_ms(), id.to_string()));
+    c.prepare_cached(&format!(
+        "SELECT {POST}, (SELECT count(*) FROM comments WHERE post_id = posts.id AND status = 'approved')
+         FROM posts WHERE (created_at, id) < (?1, ?2) ORDER BY created_at DESC, id DESC LIMIT ?3"
+    ))?
+    .query_map((at, id, i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
+        Ok((read_post(row)?, row.get::<_, i64>(6)?.unsigned_abs()))
+    })?
+    .collect()
+}
+
+/// Takes in what an event says of a post; says whether anything is new.
+pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
+    let known = post(tx, &said.id)?;
+    let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
+    if known.as_ref() == Some(&merged) {
+        return Ok(false);
+    }
+    tx.prepare_cached(&format!("INSERT OR REPLACE INTO posts ({POST}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"))?.execute((
+        merged.id.as_str(),
+        &merged.title,
+        &merged.body,
+        &merged.author,
+        merged.created_at.unix_ms(),
+        merged.version,
+    ))?;
+    Ok(true)
+}
+
+/// Takes in what an event says of a comment; says whether anything is new.
+pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
+    let known = comment(tx, &said.id)?;
+    let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
+    if known.as_ref() == Some(&merged) {
+        return Ok(false);
+    }
+    let origin = merged.origin.as_ref();
+    tx.prepare_cached(&format!(
+        "INSERT OR REPLACE INTO comments ({COMMENT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+    ))?
+    .execute((
+        merged.id.as_str(),
+        merged.post_id.as_str(),
+        origin.is_some(),
+        merged.created_at().unix_ms(),
+        origin.map_or("", |o| o.author.as_str()),
+        origin.and_then(|o| o.author_key.as_deref()),
+        merged.version,
+        merged.status.as_str(),
+        &merged.content,
+        &merged.reason,
+    ))?;
+    Ok(true)
+}
+
+/// One change that readers may have missed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Counts the changes of this store.
+    pub n: i64,
+    /// The event that made it.
+    pub sequence: Sequence,
+    /// The post.
+    pub post_id: PostId,
+    /// The comment, if one changed.
+    pub comment_id: Option<CommentId>,
+}
+
+/// Notes a change for the readers.
+pub fn note_change(
+    tx: &Connection,
+    sequence: Sequence,
+    post_id: &PostId,
+    comment_id: Option<&CommentId>,
+) -> rusqlite::Result<()> {
+    let n = tx
+        .prepare_cached("INSERT INTO changes (seq, post_id, comment_id) VALUES (?1, ?2, ?3)")?
+        .insert((sequence.get(), post_id.as_str(), comment_id.map(CommentId::as_str)))?;
+    tx.prepare_cached("DELETE FROM changes WHERE n <= ?1")?.execute([n - KEPT_CHANGES])?;
+    Ok(())
+}
+
+/// The number of the last change, and the sequence of its event.
+pub fn last_change(c: &Connection) -> rusqlite::Result<(i64, Sequence)> {
+    c.prepare_cached("SELECT coalesce(max(n), 0), coalesce(max(seq), 0) FROM changes")?
+        .query_row([], |row| Ok((row.get(0)?, Sequence::new(row.get(1)?))))
+}
+
+/// Changes after the `n`-th, oldest first.
+pub fn changes_after(c: &Connection, n: i64, limit: i64) -> rusqlite::Result<Vec<Change>> {
+    c.prepare_cached("SELECT n, seq, post_id, comment_id FROM changes WHERE n > ?1 ORDER BY n LIMIT ?2")?
+        .query_map([n, limit], read_change)?
+        .collect()
+}
+
+/// The number of the last change that came from an event up to `sequence`.
+pub fn change_at(c: &Connection, sequence: Sequence) -> rusqlite::Result<i64> {
+    c.prepare_cached("SELECT coalesce(max(n), 0) FROM changes WHERE seq <= ?1")?
+        .query_row([sequence.get()], |row| row.get(0))
+}
+
+/// The whole read model as text, one row a line, in the order of ids: what a rebuilt one is held against.
+pub fn dump(c: &Connection) -> rusqlite::Result<String> {
+    let mut text = String::new();
+    let mut posts = c.prepare(&format!("SELECT json_array('post', {POST}) FROM posts ORDER BY id"))?;
+    let mut comments = c.prepare(&format!("SELECT json_array('comment', {COMMENT}) FROM comments ORDER BY id"))?;
+    for statement in [&mut posts, &mut comments] {
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let _ = writeln!(text, "{}", row.get_ref(0)?.as_str()?);
+        }
+    }
+    Ok(text)
+}
+
+fn read_post(row: &Row<'_>) -> rusqlite::Result<Post> {
+    Ok(Post {
+        id: parsed(row, 0)?,
+        title: row.get(1)?,
+        body: row.get(2)?,
+        author: row.get(3)?,
+        created_at: Timestamp::from_unix_ms(row.get(4)?),
+        version: row.get(5)?,
+    })
+}
+
+fn read_comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
+    let origin = if row.get(2)? {
+        let created_at = Timestamp::from_unix_ms(row.get(3)?);
+        Some(Origin { created_at, author: row.get(4)?, author_key: row.get(5)? })
+    } else {
+        None
+    };
+    Ok(Comment {
+        id: parsed(row, 0)?,
+        post_id: parsed(row, 1)?,
+        origin,
+        version: row.get(6)?,
+        status: parsed(row, 7)?,
+        content: row.get(8)?,
+        reason: row.get(9)?,
+    })
+}
+
+fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
+    let comment_id = if row.get_ref(3)? == rusqlite::types::ValueRef::Null { None } else { Some(parsed(row, 3)?) };
+    Ok(Change { n: row.get(0)?, sequence: Sequence::new(row.get(1)?), post_id: parsed(row, 2)?, comment_id })
+}
+
+fn parsed<T: std::str::FromStr<Err: ToString>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|e: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.to_string().into())
+    })
+}
