@@ -15,6 +15,8 @@ pub const CLOUDEVENTS_JSON: &str = "application/cloudevents+json";
 pub const CLOUDEVENTS_BATCH_JSON: &str = "application/cloudevents-batch+json";
 /// The version of CloudEvents that is spoken.
 pub const SPEC_VERSION: &str = "1.0";
+/// The deepest nesting of an event's data: readers of JSON have limits, and the log must stay readable by all.
+pub const MAX_DATA_DEPTH: usize = 32;
 /// The longest text attribute (`id`, `source`, `type`, …), in bytes.
 pub const MAX_ATTRIBUTE_LEN: usize = 256;
 
@@ -77,6 +79,9 @@ pub enum BadEnvelope {
     /// The data is not declared as JSON.
     #[error("datacontenttype must be application/json")]
     ContentType,
+    /// The data has objects in objects beyond what every reader can follow.
+    #[error("the data must not be nested deeper than {MAX_DATA_DEPTH} levels")]
+    TooDeep,
 }
 
 /// Why the data of an event cannot be read.
@@ -136,6 +141,9 @@ impl Envelope {
         if self.datacontenttype.as_deref().is_some_and(|t| !json(t)) {
             return Err(BadEnvelope::ContentType);
         }
+        if depth(self.data.get()) > MAX_DATA_DEPTH {
+            return Err(BadEnvelope::TooDeep);
+        }
         let texts = [
             ("type", Some(&self.kind)),
             ("id", self.id.as_ref()),
@@ -183,6 +191,26 @@ impl Envelope {
     }
 }
 
+/// How deep a well-formed JSON text is nested.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 impl PartialEq for Envelope {
     fn eq(&self, other: &Self) -> bool {
         let attributes = |e: &Self| {
@@ -210,5 +238,23 @@ pub fn parse_events(body: &[u8]) -> Result<(Vec<Envelope>, bool), serde_json::Er
         Ok((serde_json::from_slice(body)?, true))
     } else {
         Ok((vec![serde_json::from_slice(body)?], false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_and_not_those_in_texts() {
+        assert_eq!(depth("1"), 0);
+        assert_eq!(depth(r#"{"a":[{"b":1},{"c":2}]}"#), 3);
+        assert_eq!(depth(r#"{"a":"[[[\"[[["}"#), 1);
+        let nested = |levels: usize| Envelope {
+            data: RawValue::from_string(format!("{}{}", "[".repeat(levels), "]".repeat(levels))).unwrap(),
+            ..serde_json::from_str(r#"{"type":"A","data":1}"#).unwrap()
+        };
+        assert_eq!(nested(MAX_DATA_DEPTH).check(), Ok(()));
+        assert_eq!(nested(MAX_DATA_DEPTH + 1).check(), Err(BadEnvelope::TooDeep));
     }
 }

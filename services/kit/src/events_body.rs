@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(status("application/cloudevents+json", "[]"), 422);
         assert_eq!(status("application/cloudevents-batch+json", r#"{"type":"A","data":{}}"#), 422);
         assert_eq!(status("text/plain", "{}"), 415);
-        for malformed in ["", "{", "nope", "[1,"] {
+        for malformed in ["", "{", "nope", "[{"] {
             assert_eq!(status(json, malformed), 400, "{malformed}");
         }
         for invalid in [
@@ -70,7 +70,7 @@ mod tests {
         }
         assert_eq!(status(json, &format!(r#"{{"type":"{}","data":{{}}}}"#, "x".repeat(257))), 422);
         let deep = format!(r#"{{"type":"A","data":{}1{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
-        assert_eq!(status(json, &deep), 400);
+        assert_eq!(status(json, &deep), 422);
     }
 
     proptest! {

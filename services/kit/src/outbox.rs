@@ -263,7 +263,7 @@ mod tests {
         c.execute("DELETE FROM outbox WHERE id = '0'", []).unwrap();
         assert_eq!(oldest(&c).unwrap().0.len(), 1);
         c.execute("DELETE FROM outbox", []).unwrap();
-        (0..BATCH_EVENTS + 1).for_each(|n| row(n, 10));
+        (0..=BATCH_EVENTS).for_each(|n| row(n, 10));
         let (rows, depth) = oldest(&c).unwrap();
         assert_eq!((rows.len() as i64, depth), (BATCH_EVENTS, BATCH_EVENTS + 1));
         assert!(rows.is_sorted());

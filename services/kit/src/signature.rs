@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn key(secret: &str, direction: Direction) -> SigningKey {
+    fn derived(secret: &str, direction: Direction) -> SigningKey {
         SigningKey::derive(&Secret::new(secret).unwrap(), direction)
     }
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_was_signed_is_accepted_for_five_minutes_either_way() {
-        let key = super::tests::key(SECRET, Direction::Publish);
+        let key = derived(SECRET, Direction::Publish);
         let headers = signed(&key, b"{}");
         for ms in [0, 300_000, -300_000] {
             assert_eq!(key.verify(&headers, now().plus_ms(ms), b"{}"), Ok(()));
@@ -160,16 +160,16 @@ mod tests {
 
     #[test]
     fn a_delivery_cannot_be_played_back_as_a_publication() {
-        let deliver = key(SECRET, Direction::Deliver);
-        let publish = key(SECRET, Direction::Publish);
+        let deliver = derived(SECRET, Direction::Deliver);
+        let publish = derived(SECRET, Direction::Publish);
         assert_eq!(publish.verify(&signed(&deliver, b"{}"), now(), b"{}"), Err(BadSignature::Wrong));
         assert_eq!(deliver.verify(&signed(&publish, b"{}"), now(), b"{}"), Err(BadSignature::Wrong));
     }
 
     #[test]
     fn another_secret_body_id_or_time_does_not_match() {
-        let key = super::tests::key(SECRET, Direction::Publish);
-        let other = key(OTHER, Direction::Publish);
+        let key = derived(SECRET, Direction::Publish);
+        let other = derived(OTHER, Direction::Publish);
         let headers = signed(&key, b"{}");
         assert_eq!(other.verify(&headers, now(), b"{}"), Err(BadSignature::Wrong));
         assert_eq!(key.verify(&headers, now(), b"{ }"), Err(BadSignature::Wrong));
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn while_a_secret_is_replaced_either_signature_will_do() {
-        let (old, new) = (key(SECRET, Direction::Deliver), key(OTHER, Direction::Deliver));
+        let (old, new) = (derived(SECRET, Direction::Deliver), derived(OTHER, Direction::Deliver));
         let mut headers = signed(&old, b"x");
         let second = signed(&new, b"x");
         let both =
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn missing_headers_are_missing() {
-        let key = super::tests::key(SECRET, Direction::Publish);
+        let key = derived(SECRET, Direction::Publish);
         for name in [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER] {
             let mut headers = signed(&key, b"");
             headers.remove(name);
@@ -205,7 +205,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_header_makes_it_panic(id in "\\PC{0,20}", stamp in "[-0-9a-z]{0,22}", signature in "\\PC{0,60}") {
-            let key = super::tests::key(SECRET, Direction::Publish);
+            let key = derived(SECRET, Direction::Publish);
             let mut headers = HeaderMap::new();
             for (name, value) in [(ID_HEADER, id), (TIMESTAMP_HEADER, stamp), (SIGNATURE_HEADER, signature)] {
                 if let Ok(value) = HeaderValue::from_str(&value) {

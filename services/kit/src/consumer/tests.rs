@@ -1,4 +1,5 @@
 use super::*;
+use crate::inbox;
 use proptest::prelude::*;
 use shared::events::PostCreated;
 

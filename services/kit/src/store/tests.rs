@@ -1,10 +1,38 @@
 use super::*;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::task::JoinHandle;
 
 const SCHEMA: &[Migration] = &[&["CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT"]];
 
 fn insert(n: i64) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static {
     move |c| c.execute("INSERT INTO t VALUES (?1)", [n]).map(drop)
+}
+
+/// A write that keeps the writer busy until it is told to end.
+struct Hold {
+    end: std::sync::mpsc::Sender<()>,
+    write: JoinHandle<Result<(), WriteError<rusqlite::Error>>>,
+}
+
+impl Hold {
+    async fn the_writer_of(store: &Store) -> Self {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = oneshot::channel();
+        let store = store.clone();
+        let write = tokio::spawn(async move {
+            let wait = move |_: &Connection| {
+                let _ = begin.send(());
+                ended.recv().map_err(|_| rusqlite::Error::InvalidQuery)
+            };
+            store.write(wait).await
+        });
+        begun.await.unwrap();
+        Self { end, write }
+    }
+
+    async fn release(self) {
+        self.end.send(()).unwrap();
+        self.write.await.unwrap().unwrap();
+    }
 }
 
 async fn all(store: &Store) -> Vec<i64> {
@@ -29,18 +57,7 @@ async fn what_was_answered_is_there_after_reopening() {
 async fn many_writers_share_one_commit() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    // The first write holds the writer until all the others are queued.
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let first = tokio::spawn({
-        let store = store.clone();
-        async move {
-            store
-                .write(move |_| -> rusqlite::Result<()> {
-                    held.recv().map_err(|_| rusqlite::Error::InvalidQuery)
-                })
-                .await
-        }
-    });
+    let hold = Hold::the_writer_of(&store).await;
     let queued: Vec<_> = (0..100)
         .map(|n| {
             tokio::spawn({
@@ -53,8 +70,7 @@ async fn many_writers_share_one_commit() {
         tokio::task::yield_now().await;
     }
     let before = *store.committed().borrow();
-    hold.send(()).unwrap();
-    first.await.unwrap().unwrap();
+    hold.release().await;
     for write in queued {
         write.await.unwrap().unwrap();
     }
@@ -95,47 +111,15 @@ async fn a_write_that_ends_the_transaction_fails_its_batch_and_not_the_store() {
 async fn a_full_queue_says_busy_and_loses_nothing_it_took() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let taken = Arc::new(AtomicUsize::new(0));
-    let mut writes = vec![];
-    for n in 0..(QUEUE as i64 + 200) {
-        let (store, taken) = (store.clone(), Arc::clone(&taken));
-        let held = if n == 0 { None } else { Some(()) };
-        let _ = held;
-        writes.push(async move {
-            let result = store.write(insert(n)).await;
-            if result.is_ok() {
-                taken.fetch_add(1, Ordering::Relaxed);
-            }
-            result
-        });
-    }
-    let blocker = tokio::spawn({
-        let store = store.clone();
-        async move {
-            store
-                .write(move |_| {
-                    let _ = held.recv();
-                    Ok::<_, rusqlite::Error>(())
-                })
-                .await
-        }
-    });
-    while store.inner.jobs.capacity() < QUEUE {
-        tokio::task::yield_now().await;
-    }
-    // Let the writer take the blocker off the queue, so that it can drain nothing more.
-    let (all_done, _) = tokio::join!(futures_util::future::join_all(writes), async {
-        while store.inner.jobs.capacity() > 0 {
-            tokio::task::yield_now().await;
-        }
-        hold.send(()).unwrap();
-    });
-    blocker.await.unwrap().unwrap();
-    let busy = all_done.iter().filter(|r| matches!(r, Err(WriteError::Busy))).count();
-    assert!(busy > 0, "more were sent than the queue holds");
-    assert_eq!(all(&store).await.len(), taken.load(Ordering::Relaxed));
-    assert_eq!(busy + taken.load(Ordering::Relaxed), all_done.len());
+    let hold = Hold::the_writer_of(&store).await;
+    let extra = 200;
+    let writes = (0..QUEUE as i64 + extra).map(|n| store.write(insert(n)));
+    // Every write is queued or refused before the writer goes on.
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(writes), async { hold.release().await });
+    let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+    let busy = answers.iter().filter(|answer| matches!(answer, Err(WriteError::Busy))).count();
+    assert_eq!((taken, busy), (QUEUE, extra as usize));
+    assert_eq!(all(&store).await.len(), taken);
 }
 
 #[test]
