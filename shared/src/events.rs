@@ -135,11 +135,11 @@ pub struct CommentUpdated {
 }
 
 macro_rules! events {
-    ($($(#[$doc:meta])* $name:ident: $publisher:ident => [$($consumer:ident),*], key $key:ident;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident: $publisher:ident => [$($consumer:ident),*], key $key:ident;)*) => {
         /// The name of an event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum EventType {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl EventType {
@@ -149,6 +149,11 @@ macro_rules! events {
             /// The name on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What it says, in a sentence.
+            pub const fn about(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
             /// The one service that may publish it.
@@ -166,7 +171,7 @@ macro_rules! events {
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "type", content = "data")]
         pub enum Event {
-            $($(#[$doc])* $name($name),)*
+            $($(#[doc = $doc])* $name($name),)*
         }
 
         impl Event {

@@ -29,6 +29,11 @@ impl Sequence {
         self.0
     }
 
+    /// The place right before this one; nothing before the start.
+    pub fn previous(self) -> Option<Self> {
+        (self > Self::START).then(|| Self(self.0 - 1))
+    }
+
     /// The place right after this one.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))

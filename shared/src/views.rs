@@ -144,6 +144,7 @@ pub struct Published {
 
 /// What a consumer tells the bus: `POST /subscriptions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Subscribe {
     /// The consumer's name: one subscription each.
     pub name: String,
@@ -151,6 +152,9 @@ pub struct Subscribe {
     pub url: String,
     /// The last event that it has applied.
     pub cursor: Sequence,
+    /// That event's id: a log that was lost and has grown again has another event there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_id: Option<String>,
     /// Whether it takes many events in one request.
     #[serde(default)]
     pub batch: bool,

@@ -221,6 +221,10 @@ async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) ->
         Err(error @ RegisterError::LostTail { head, .. }) => Err(Failure::new(ProblemKind::Conflict)
             .detail(error.to_string())
             .member("head", head.to_string().into())),
+        Err(error @ RegisterError::Log(_)) => {
+            tracing::error!(%error, "a registration failed");
+            Err(ProblemKind::Unavailable.into())
+        }
         Err(error @ RegisterError::TooMany) => {
             Err(Failure::new(ProblemKind::TooManyRequests).detail(error.to_string()).retry_after(60))
         }

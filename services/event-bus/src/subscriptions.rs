@@ -8,7 +8,7 @@ use kit::deps::Deps;
 use kit::lifecycle::Lifecycle;
 use kit::signature::SigningKey;
 use shared::views::{Subscribe, Subscribed, SubscriptionView};
-use shared::{Sequence, ServiceName};
+use shared::{Envelope, Sequence, ServiceName};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,16 +22,19 @@ const MAX_SUBSCRIPTIONS: usize = 256;
 /// Why a registration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
-    /// The consumer has seen more than the log holds: the log has lost its tail.
-    #[error("{name} has seen {cursor}, and the log ends at {head}: the log has lost its tail")]
+    /// The log does not hold what the consumer has applied last: it has lost its tail.
+    #[error("{name} has applied {cursor}, and the log, up to {head}, does not hold it: the log has lost its tail")]
     LostTail {
         /// The consumer.
         name: String,
-        /// What it has seen.
+        /// What it has applied last.
         cursor: Sequence,
         /// What the log holds.
         head: Sequence,
     },
+    /// The log cannot be read at the moment.
+    #[error("the log cannot be read: {0}")]
+    Log(String),
     /// No more subscribers are taken.
     #[error("there are {MAX_SUBSCRIPTIONS} subscriptions already")]
     TooMany,
@@ -93,8 +96,8 @@ impl Subscriptions {
     pub async fn register(self: &Arc<Self>, request: Subscribe) -> Result<Subscribed, RegisterError> {
         let head = *self.log.head().borrow();
         let known = self.lock().get(&request.name).map(|running| Arc::clone(&running.subscription));
-        let Subscribe { name, url, cursor, batch } = request;
-        if cursor > head {
+        let Subscribe { name, url, cursor, last_id, batch } = request;
+        if cursor > head || !self.holds(cursor, last_id.as_deref()).await? {
             let lost = RegisterError::LostTail { name, cursor, head };
             tracing::error!(error = %lost, "delivering nothing until the log is restored");
             if let Some(subscription) = known {
@@ -112,6 +115,14 @@ impl Subscriptions {
             self.start(SavedSubscription { name, url, cursor, batch }, Manners::Ours);
         }
         Ok(Subscribed { cursor, head })
+    }
+
+    /// Whether the log holds this event at this place. A log that was lost and has grown again holds another one.
+    async fn holds(&self, cursor: Sequence, id: Option<&str>) -> Result<bool, RegisterError> {
+        let (Some(id), Some(before)) = (id, cursor.previous()) else { return Ok(true) };
+        let found = self.log.read(before, 1, usize::MAX).await.map_err(|e| RegisterError::Log(e.to_string()))?;
+        let held = found.first().and_then(|event| serde_json::from_str::<Envelope>(&event.json).ok());
+        Ok(held.is_some_and(|envelope| envelope.id.as_deref() == Some(id)))
     }
 
     /// Ends a subscription; says whether there was one.

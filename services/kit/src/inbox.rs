@@ -10,7 +10,8 @@ use shared::Sequence;
 pub const SCHEMA: &str = "
     CREATE TABLE cursor (
         stream TEXT PRIMARY KEY,
-        seq INTEGER NOT NULL
+        seq INTEGER NOT NULL,
+        id TEXT
     ) STRICT, WITHOUT ROWID;
     -- Events that came without a sequence (sent by hand, or by a simpler bus) are known again by these.
     CREATE TABLE inbox (
@@ -51,12 +52,22 @@ pub fn cursor(c: &Connection) -> rusqlite::Result<Sequence> {
     Ok(Sequence::new(seq.unwrap_or(0)))
 }
 
-/// Moves the cursor.
-pub fn set_cursor(tx: &Connection, cursor: Sequence) -> rusqlite::Result<()> {
+/// The id of the last event applied, if it had one.
+pub fn last_id(c: &Connection) -> rusqlite::Result<Option<String>> {
+    let id = c
+        .prepare_cached("SELECT id FROM cursor WHERE stream = 'events'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(id.flatten())
+}
+
+/// Moves the cursor to an event.
+pub fn set_cursor(tx: &Connection, cursor: Sequence, id: Option<&str>) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT INTO cursor (stream, seq) VALUES ('events', ?1) ON CONFLICT DO UPDATE SET seq = excluded.seq",
+        "INSERT INTO cursor (stream, seq, id) VALUES ('events', ?1, ?2)
+         ON CONFLICT DO UPDATE SET seq = excluded.seq, id = excluded.id",
     )?
-    .execute([cursor.get()])?;
+    .execute((cursor.get(), id))?;
     Ok(())
 }
 
@@ -99,9 +110,11 @@ mod tests {
         let c = Connection::open_in_memory().unwrap();
         c.execute_batch(SCHEMA).unwrap();
         assert_eq!(cursor(&c).unwrap(), Sequence::START);
-        set_cursor(&c, Sequence::new(7)).unwrap();
-        set_cursor(&c, Sequence::new(8)).unwrap();
-        assert_eq!(cursor(&c).unwrap(), Sequence::new(8));
+        assert_eq!(last_id(&c).unwrap(), None);
+        set_cursor(&c, Sequence::new(7), Some("seven")).unwrap();
+        assert_eq!(last_id(&c).unwrap().as_deref(), Some("seven"));
+        set_cursor(&c, Sequence::new(8), None).unwrap();
+        assert_eq!((cursor(&c).unwrap(), last_id(&c).unwrap()), (Sequence::new(8), None));
         assert!(first_time(&c, "/posts", "1").unwrap());
         assert!(!first_time(&c, "/posts", "1").unwrap());
         assert!(first_time(&c, "/comments", "1").unwrap());

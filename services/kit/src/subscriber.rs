@@ -42,7 +42,7 @@ enum SubscribeError {
     Read(#[from] ReadError),
     #[error("the bus cannot be reached: {0}")]
     Transport(#[from] TransportError),
-    #[error("the bus has lost events: this service has seen {cursor}, and the log ends before")]
+    #[error("the bus has lost events: this service has applied {cursor}, which the log does not hold (any more)")]
     LostTail { cursor: Sequence },
     #[error("the bus answered {0}")]
     Refused(StatusCode),
@@ -120,8 +120,9 @@ impl Subscriber {
 
     /// Tells the bus where this consumer stands; gives back that place and the end of the log.
     async fn subscribe(&self) -> Result<(Sequence, Sequence), SubscribeError> {
-        let cursor = self.store.read(inbox::cursor).await?;
-        let request = Subscribe { name: self.name.to_string(), url: self.url.clone(), cursor, batch: true };
+        let (cursor, last_id) = self.store.read(|c| Ok((inbox::cursor(c)?, inbox::last_id(c)?))).await?;
+        let (name, url) = (self.name.to_string(), self.url.clone());
+        let request = Subscribe { name, url, cursor, last_id, batch: true };
         let body = serde_json::to_vec(&request)?;
         let answer = self.bus.post("/subscriptions", "application/json", body.into()).await?;
         match answer.status() {

@@ -31,14 +31,14 @@ pub fn apply(
     now: Timestamp,
 ) -> rusqlite::Result<Applied> {
     let start = inbox::cursor(tx)?;
-    let mut cursor = start;
+    let (mut cursor, mut last_id) = (start, None);
     let mut gap = false;
     // Nearly always nothing waits: then no event needs to ask for its key.
     let mut any_parked = dead_letters::any(tx)?;
     for envelope in events {
         match (envelope.sequence, &envelope.source, &envelope.id) {
             (Some(sequence), _, _) => match inbox::decide(cursor, sequence) {
-                Decision::Apply => cursor = sequence,
+                Decision::Apply => (cursor, last_id) = (sequence, envelope.id.as_deref()),
                 Decision::Skip => continue,
                 Decision::Rewind => {
                     gap = true;
@@ -59,7 +59,7 @@ pub fn apply(
         }
     }
     if cursor != start {
-        inbox::set_cursor(tx, cursor)?;
+        inbox::set_cursor(tx, cursor, last_id)?;
     }
     Ok(if gap { Applied::Gap { cursor } } else { Applied::All { cursor } })
 }
