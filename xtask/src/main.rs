@@ -1,2 +1,15 @@
-//! (to come)
-fn main() {}
+//! `cargo xtask`: installs what building needs, builds, runs and tests mini-blog.
+
+mod cli;
+mod fingerprint;
+mod packages;
+mod shell;
+mod site;
+mod tools;
+mod versions;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

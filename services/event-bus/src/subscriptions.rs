@@ -160,6 +160,11 @@ impl Subscriptions {
                 () = tokio::time::sleep(SAVE_EVERY) => {}
             }
             let current: Vec<_> = self.lock().values().map(|r| r.subscription.to_save()).collect();
+            let head = self.log.head().borrow().get();
+            for subscription in &current {
+                let lag = (head - subscription.cursor.get()) as f64;
+                metrics::gauge!("subscription_lag_events", "subscriber" => subscription.name.clone()).set(lag);
+            }
             saved.retain(|name, _| current.iter().any(|s| s.name == *name));
             let moved: Vec<_> = current.into_iter().filter(|s| saved.get(&s.name) != Some(s)).collect();
             if moved.is_empty() {

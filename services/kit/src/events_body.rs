@@ -1,6 +1,7 @@
 //! Reading the body of a publication or a delivery.
 
 use crate::web::{Answer, EventMedia, Failure, RawBody};
+use serde_json::Value;
 use serde_json::error::Category;
 use shared::envelope::parse_events;
 use shared::{Envelope, ProblemKind};
@@ -12,7 +13,8 @@ pub fn read_events(body: &RawBody) -> Answer<(Vec<Envelope>, bool)> {
     let media = body.event_media()?;
     let invalid = |detail: String| Failure::new(ProblemKind::Invalid).detail(detail);
     let (events, is_batch) = parse_events(&body.bytes).map_err(|error| match error.classify() {
-        Category::Data => invalid(error.to_string()),
+        // The parser stops at the first thing that is no event, which says nothing of what comes after it.
+        Category::Data if serde_json::from_slice::<Value>(&body.bytes).is_ok() => invalid(error.to_string()),
         _ => Failure::new(ProblemKind::MalformedJson).detail(error.to_string()),
     })?;
     match media {
@@ -50,7 +52,7 @@ mod tests {
         assert_eq!(status("application/cloudevents+json", "[]"), 422);
         assert_eq!(status("application/cloudevents-batch+json", r#"{"type":"A","data":{}}"#), 422);
         assert_eq!(status("text/plain", "{}"), 415);
-        for malformed in ["", "{", "nope", "[{"] {
+        for malformed in ["", "{", "nope", "[{", "{} {}", "[5] x", r#"{"type":5,"data""#] {
             assert_eq!(status(json, malformed), 400, "{malformed}");
         }
         for invalid in [

@@ -27,7 +27,7 @@ pub struct Limits {
     /// How long a connection is kept open between requests: longer than proxies and clients keep theirs (a minute,
     /// mostly), as one that is closed just when it is used again loses the request.
     pub idle: Duration,
-    /// The largest head in bytes; larger is answered 431.
+    /// The largest head in bytes, at least 8 KiB; larger is answered 431.
     pub head_bytes: usize,
     /// The most header lines; more is answered 431.
     pub headers: usize,
@@ -59,9 +59,9 @@ pub async fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle,
     let (tracker, cut_off, stopping) = (TaskTracker::new(), CancellationToken::new(), lifecycle.stopping());
     while let Some(accepted) = stopping.run_until_cancelled(next(&listener, &slots)).await {
         let (slot, stream, peer) = accepted;
-        let connection =
-            Connection { stream, peer, router: router.clone(), limits, stopping: stopping.clone() };
-        let cut_off = cut_off.clone();
+        // Tokens of its own: a connection looks at them each time it wakes, and would contend for shared ones.
+        let (stopping, cut_off) = (stopping.child_token(), cut_off.child_token());
+        let connection = Connection { stream, peer, router: router.clone(), limits, stopping };
         tracker.spawn(async move {
             cut_off.run_until_cancelled(connection.run()).await;
             drop(slot);

@@ -42,7 +42,9 @@ enum SubscribeError {
     Read(#[from] ReadError),
     #[error("the bus cannot be reached: {0}")]
     Transport(#[from] TransportError),
-    #[error("the bus has lost events: this service has applied {cursor}, which the log does not hold (any more)")]
+    #[error(
+        "the bus has lost events: this service has applied {cursor}, which the log does not hold (any more)"
+    )]
     LostTail { cursor: Sequence },
     #[error("the bus answered {0}")]
     Refused(StatusCode),

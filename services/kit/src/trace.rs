@@ -34,14 +34,15 @@ pub struct InvalidTraceparent;
 impl TraceContext {
     /// The beginning of a new trace, sampled.
     pub fn new(ids: &dyn Ids) -> Self {
-        let random = ids.random();
-        // Neither part may be zero, and a fixed bit costs nothing that matters.
-        Self { trace_id: random | 1, parent_id: step(ids), flags: 1 }
+        // Neither part may be zero, and a fixed bit costs nothing that matters. Steps have to differ only from the
+        // others of their trace, so the first one may be made of the trace's own bits.
+        let trace_id = ids.random() | 1;
+        Self { trace_id, parent_id: (trace_id >> 64) as u64 | 1, flags: 1 }
     }
 
     /// The next step of the same trace.
     pub fn child(&self, ids: &dyn Ids) -> Self {
-        Self { parent_id: step(ids), ..*self }
+        Self { parent_id: ids.random() as u64 | 1, ..*self }
     }
 
     /// A step of the trace that these headers name, or of a new one.
@@ -64,10 +65,6 @@ impl TraceContext {
         // Hexadecimal digits and dashes are always a valid header value.
         HeaderValue::from_str(&self.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
-}
-
-fn step(ids: &dyn Ids) -> u64 {
-    ids.random() as u64 | 1
 }
 
 impl fmt::Display for TraceContext {

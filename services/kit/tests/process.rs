@@ -101,6 +101,8 @@ fn without_a_secret_it_says_so_in_one_line_and_exits_with_2() {
             "posts: --secret is missing: set POSTS_SECRET (at least 16 bytes), or start with --insecure to run without\n"
         );
     }
+    let (code, _, stderr) = finished(service("").env("INSECURE", "0"));
+    assert_eq!(code, Some(2), "{stderr}");
     let (code, _, stderr) = finished(service("").env("POSTS_SECRET", SECRET));
     assert_eq!(code, Some(2));
     assert!(stderr.contains("OPERATOR_TOKEN"), "{stderr}");
@@ -108,8 +110,7 @@ fn without_a_secret_it_says_so_in_one_line_and_exits_with_2() {
 
 #[test]
 fn a_weak_secret_and_wrong_usage_exit_with_2_and_the_secret_is_not_repeated() {
-    let (code, stdout, stderr) =
-        finished(service("").env("POSTS_SECRET", "tooshort-15byte"));
+    let (code, stdout, stderr) = finished(service("").env("POSTS_SECRET", "tooshort-15byte"));
     assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.contains("at least 16 bytes"), "{stderr}");
     assert!(!stderr.contains("tooshort") && !stdout.contains("tooshort"), "{stderr}");
@@ -139,7 +140,7 @@ fn help_lists_every_setting_and_no_secret() {
 
 #[test]
 fn what_keeps_it_from_starting_is_named_and_exits_with_1() {
-    let (code, _, stderr) = finished(&mut service("--insecure --data-dir /dev/null/data"));
+    let (code, _, stderr) = finished(service("--data-dir /dev/null/data").env("INSECURE", "true"));
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.starts_with("posts: cannot write to the data directory /dev/null/data: "), "{stderr}");
 

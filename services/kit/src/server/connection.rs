@@ -26,6 +26,9 @@ use tower::Service;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 
+/// hyper takes no smaller one.
+const SMALLEST_BUFFER: usize = 8 * 1024;
+
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
@@ -52,7 +55,7 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(limits.idle)
             .max_headers(limits.headers)
-            .max_buf_size(limits.head_bytes)
+            .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
             .serve_connection(TokioIo::new(patient), service);
 
         let ended = tokio::select! {

@@ -43,7 +43,7 @@ impl Options {
 
 /// Puts around all routes and the fallback, from the outside in:
 ///
-/// 1. a request id and a trace context, which handlers can extract and every log line carries;
+/// 1. a trace context and a request id, which handlers can extract and every log line carries;
 /// 2. one log line and the metrics `http_requests_total` and `http_request_seconds`;
 /// 3. headers of the answer: `x-request-id`, `x-content-type-options`, `cache-control: no-store` unless set;
 /// 4. problems: an error that has no body of its own (404, 405, a rejected path or query) becomes one;
@@ -53,33 +53,33 @@ impl Options {
 ///
 /// Routes that are added afterwards have none of this.
 pub fn finish(router: Router, options: Options) -> Router {
-    router
-        .layer(DefaultBodyLimit::max(DEFAULT_BODY_LIMIT))
-        .layer(from_fn_with_state(Arc::new(options), handle))
+    router.layer(from_fn_with_state(Arc::new(options), handle))
 }
 
 async fn handle(State(options): State<Arc<Options>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let id = RequestId::from_headers(request.headers(), &*options.ids);
     let trace = TraceContext::from_headers(request.headers(), &*options.ids);
+    let id = RequestId::from_headers(request.headers(), &trace);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    let span = tracing::info_span!("request", request_id = %id, trace_id = %trace.trace_id_hex());
+    let span =
+        tracing::info_span!("request", request_id = %id, trace_id = %format_args!("{:032x}", trace.trace_id));
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(trace);
+    DefaultBodyLimit::max(DEFAULT_BODY_LIMIT).apply(&mut request);
 
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let answer = tokio::time::timeout(options.request_timeout, answer).instrument(span.clone()).await;
-    let _entered = span.enter();
-    let mut response = match answer {
+    let mut response = match tokio::time::timeout(options.request_timeout, answer).instrument(span).await {
         Ok(Ok(response)) => with_problem(response).await,
         // The panic hook has logged it.
         Ok(Err(_)) => Failure::new(ProblemKind::Internal).into_response(),
         Err(_) => Failure::new(ProblemKind::Unavailable).detail("it took too long").into_response(),
     };
     set_headers(response.headers_mut(), &id);
-    report(&method, route, response.status(), started.elapsed());
+    let (status, took) = (response.status(), started.elapsed());
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    log(&id, &trace, &method, route, status, took);
+    measure(&method, route, status, took);
     response
 }
 
@@ -119,18 +119,33 @@ fn set_headers(headers: &mut HeaderMap, id: &RequestId) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
-/// The log line and the metrics. Labels are bounded: known methods, the routes of the table, statuses.
-fn report(method: &Method, route: &str, status: StatusCode, took: Duration) {
+/// The one line of a request. Outside the request's span: its fields would be there twice.
+fn log(
+    id: &RequestId,
+    trace: &TraceContext,
+    method: &Method,
+    route: &str,
+    status: StatusCode,
+    took: Duration,
+) {
     let (status, ms) = (status.as_u16(), took.as_micros() as f64 / 1000.0);
+    let trace_id = format_args!("{:032x}", trace.trace_id);
     match route {
-        "/livez" | "/readyz" | "/metrics" => tracing::debug!(%method, route, status, ms, "request"),
-        _ => tracing::info!(%method, route, status, ms, "request"),
+        "/livez" | "/readyz" | "/metrics" => {
+            tracing::debug!(%method, route, status, ms, request_id = %id, %trace_id, "request");
+        }
+        _ => tracing::info!(%method, route, status, ms, request_id = %id, %trace_id, "request"),
     }
-    let method = known(method);
-    let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
-    metrics::counter!("http_requests_total", &labels).increment(1);
-    metrics::histogram!("http_request_seconds", "method" => method, "route" => route.to_owned())
+}
+
+/// Labels are bounded: known methods, the routes of the table, statuses.
+fn measure(method: &Method, route: &str, status: StatusCode, took: Duration) {
+    let (method, route) = (known(method), route.to_owned());
+    let status = status.as_str().to_owned();
+    metrics::histogram!("http_request_seconds", "method" => method, "route" => route.clone())
         .record(took.as_secs_f64());
+    metrics::counter!("http_requests_total", "method" => method, "route" => route, "status" => status)
+        .increment(1);
 }
 
 /// Clients may invent methods; metrics must not remember them.

@@ -1,7 +1,7 @@
 //! One id per request, from the first log line to the answer.
 
 use super::Failure;
-use crate::deps::Ids;
+use crate::trace::TraceContext;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -14,22 +14,21 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a client.
 const MAX_LENGTH: usize = 64;
 
-/// The id of a request: the client's own if it is a plain word, else a new one. An extractor.
+/// The id of a request: the client's own if it is a plain word, else its trace's. An extractor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The id that the headers carry, or a new one.
-    pub fn from_headers(headers: &HeaderMap, ids: &dyn Ids) -> Self {
+    /// The id that the headers carry, else the id of the trace.
+    pub fn from_headers(headers: &HeaderMap, trace: &TraceContext) -> Self {
         let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let sane = |v: &&HeaderValue| (1..=MAX_LENGTH).contains(&v.len()) && v.as_bytes().iter().all(plain);
-        headers.get(REQUEST_ID).filter(sane).cloned().map_or_else(|| Self::new(ids), Self)
+        headers.get(REQUEST_ID).filter(sane).cloned().map_or_else(|| Self::of(trace), Self)
     }
 
-    fn new(ids: &dyn Ids) -> Self {
-        let id = ids.uuid().hyphenated().to_string();
-        // A UUID is always a valid header value.
-        Self(HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("none")))
+    fn of(trace: &TraceContext) -> Self {
+        // Hexadecimal digits are always a valid header value.
+        Self(HeaderValue::try_from(trace.trace_id_hex()).unwrap_or_else(|_| HeaderValue::from_static("none")))
     }
 
     /// The id as text.
@@ -64,12 +63,12 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deps::SystemIds;
 
     fn id(value: &[u8]) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
-        RequestId::from_headers(&headers, &SystemIds).to_string()
+        RequestId::from_headers(&headers, &TraceContext { trace_id: 0xab, parent_id: 1, flags: 1 })
+            .to_string()
     }
 
     #[test]
@@ -79,7 +78,7 @@ mod tests {
         }
         for replaced in [&b""[..], b"two words", b"a\"b", b"<b>", "é".as_bytes(), "x".repeat(65).as_bytes()]
         {
-            assert!(uuid::Uuid::parse_str(&id(replaced)).is_ok());
+            assert_eq!(id(replaced), "000000000000000000000000000000ab");
         }
     }
 }

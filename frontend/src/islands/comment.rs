@@ -1,0 +1,69 @@
+//! One comment, as this reader may see it.
+
+use crate::when;
+use leptos::prelude::*;
+use shared::events::Status;
+use shared::views::{CommentView, NOTICE_PENDING, NOTICE_REJECTED};
+use shared::{CommentId, PostId, routes};
+
+/// The page of a post, at one of its comments.
+pub(crate) fn comment_page(post: &PostId, comment: &CommentId) -> String {
+    format!("{}?comment={comment}#comment-{comment}", routes::post_page(post))
+}
+
+/// What stands beside a comment, or in its place.
+fn notice(comment: &CommentView) -> Option<String> {
+    let sentence = |first: &str, second: &str| format!("{first}. {second}").trim_end().to_owned();
+    match comment.status {
+        Status::Approved => None,
+        Status::Pending if comment.mine => Some(sentence(NOTICE_PENDING, "Until then only you can read it.")),
+        Status::Pending => Some(sentence(NOTICE_PENDING, "")),
+        Status::Rejected => Some(sentence(NOTICE_REJECTED, comment.reason.as_deref().unwrap_or_default())),
+    }
+}
+
+/// One entry of the thread.
+pub(super) fn comment_view(post: &PostId, comment: CommentView) -> impl IntoView + use<> {
+    let anchor = format!("comment-{}", comment.id);
+    let check = comment.mine && comment.status == Status::Pending;
+    let check = check.then(|| {
+        let page = comment_page(post, &comment.id);
+        view! {
+            <a class="check" href=page>
+                "Check status"
+            </a>
+        }
+    });
+    let notice = notice(&comment).map(|notice| {
+        view! {
+            <p class="notice">
+                {notice} " " {check}
+            </p>
+        }
+    });
+    let written = comment.created_at.map(|at| {
+        view! {
+            <a class="permalink" href=format!("#{anchor}")>
+                <time datetime=at.to_string()>{when::minute(at)}</time>
+            </a>
+        }
+    });
+    let text = (!comment.content.is_empty()).then(|| {
+        view! {
+            <p class="text" dir="auto">
+                {comment.content}
+            </p>
+        }
+    });
+    let author = if comment.author.is_empty() { "Anonymous".to_owned() } else { comment.author };
+    view! {
+        <li class="comment" id=anchor.clone() data-status=comment.status.as_str()>
+            <p class="meta">
+                <bdi class="author">{author}</bdi>
+                {written}
+            </p>
+            {notice}
+            {text}
+        </li>
+    }
+}

@@ -1,0 +1,120 @@
+//! What both forms are made of.
+
+use crate::notice;
+use leptos::either::Either;
+use leptos::prelude::*;
+use shared::Problem;
+use shared::text::Limits;
+
+/// The text inside a `<textarea>` of a page. Leptos leaves it as it is, so it is escaped here; and the parser
+/// drops a line break right after the tag, so there is always one to drop.
+fn textarea_text(text: &str) -> String {
+    format!("\n{}", text.replace('&', "&amp;").replace('<', "&lt;"))
+}
+
+/// A labelled field with its hint and its error.
+#[component]
+pub(super) fn Field(
+    /// The form it is in: ids begin with it.
+    form: &'static str,
+    /// Its name and limits.
+    limits: Limits,
+    /// What it is called.
+    label: &'static str,
+    /// What to know before writing.
+    hint: &'static str,
+    /// What it holds at first.
+    value: String,
+    /// Lines of a field of several lines.
+    #[prop(default = 1)]
+    rows: u8,
+    /// What is wrong with the form.
+    problem: RwSignal<Option<Problem>>,
+) -> impl IntoView {
+    let id = format!("{form}-{}", limits.field);
+    let described_by = format!("{id}-hint {id}-error");
+    let error = move || {
+        let detail = problem.read().as_ref()?.error_of(limits.field)?.to_owned();
+        Some(format!("{label} {detail}."))
+    };
+    let wrong = move || error().is_some();
+    let invalid = move || wrong().then_some("true");
+    let required = limits.min > 0;
+    // Only on the page that the server sends back; in the browser the island moves the focus.
+    let first_wrong = problem
+        .with_untracked(|p| p.as_ref()?.errors.first()?.pointer.strip_prefix('/').map(|f| f == limits.field))
+        .unwrap_or_default();
+    let control = if limits.multiline {
+        Either::Left(view! {
+            <textarea
+                id=id.clone()
+                name=limits.field
+                rows=rows.to_string()
+                required=required
+                autofocus=first_wrong
+                aria-describedby=described_by
+                aria-invalid=invalid
+            >
+                {textarea_text(&value)}
+            </textarea>
+        })
+    } else {
+        Either::Right(view! {
+            <input
+                type="text"
+                id=id.clone()
+                name=limits.field
+                value=value
+                required=required
+                autofocus=first_wrong
+                autocomplete=if limits.field == "author" { "nickname" } else { "off" }
+                aria-describedby=described_by
+                aria-invalid=invalid
+            />
+        })
+    };
+    view! {
+        <div class="field">
+            <label for=id.clone()>{label}</label>
+            {control}
+            <p class="hint" id=format!("{id}-hint")>
+                {hint}
+            </p>
+            <p class="error" id=format!("{id}-error") hidden=move || !wrong()>
+                {error}
+            </p>
+        </div>
+    }
+}
+
+/// The sentence above a form that was refused, and the button that sends it.
+#[component]
+pub(super) fn Send(
+    /// What the button says.
+    label: &'static str,
+    /// Whether the form is on its way.
+    sending: RwSignal<bool>,
+    /// What is wrong with the form.
+    problem: RwSignal<Option<Problem>>,
+) -> impl IntoView {
+    let sentence = move || problem.read().as_ref().and_then(notice::sentence);
+    view! {
+        <p class="refused" role="alert" hidden=move || sentence().is_none()>
+            {sentence}
+        </p>
+        <button type="submit" aria-disabled=move || sending.get().then_some("true")>
+            {move || if sending.get() { "Sending…" } else { label }}
+        </button>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_cannot_leave_its_textarea() {
+        assert_eq!(textarea_text("</textarea><script>"), "\n&lt;/textarea>&lt;script>");
+        assert_eq!(textarea_text("\n&lt;"), "\n\n&amp;lt;");
+    }
+}

@@ -1,0 +1,8 @@
+//! The frontend's process.
+
+use shared::ServiceName;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kit::service::main(ServiceName::Frontend, frontend::server::arguments(), frontend::server::build)
+}

@@ -1,0 +1,59 @@
+//! A post with its comments.
+
+use super::Page;
+use crate::islands::{CommentDraft, Comments, comment_page};
+use crate::when;
+use leptos::prelude::*;
+use shared::views::PostWithComments;
+use shared::{CommentId, Problem, Timestamp};
+use std::sync::Arc;
+
+/// A post with its comments. `missing` is a comment that was sent and is not among them yet.
+pub(crate) fn post(
+    post: PostWithComments,
+    body: Arc<str>,
+    missing: Option<CommentId>,
+    draft: CommentDraft,
+    problem: Option<Problem>,
+) -> Page {
+    let PostWithComments { post, comments } = post;
+    Page::new(post.title.clone(), move || {
+        let waiting = missing.map(|comment| {
+            view! {
+                <p class="banner">
+                    "Your comment has been sent. It is not here yet: "
+                    <a href=comment_page(&post.id, &comment)>"look again"</a> "."
+                </p>
+            }
+        });
+        // The one place where text becomes HTML; `body` has passed the allow-list.
+        let body = (!body.is_empty()).then(|| view! { <div class="prose" dir="auto" inner_html=body></div> });
+        view! {
+            <article class="post">
+                <header>
+                    <h1 dir="auto">{post.title}</h1>
+                    <p class="meta">{byline(post.author, post.created_at, when::minute)}</p>
+                </header>
+                {body}
+            </article>
+            <section class="comments" id="comments" aria-label="Comments">
+                {waiting}
+                <Comments post=post.id comments draft problem />
+            </section>
+        }
+    })
+}
+
+/// By whom and when.
+pub(super) fn byline(
+    author: String,
+    at: Option<Timestamp>,
+    words: fn(Timestamp) -> String,
+) -> impl IntoView {
+    let author = if author.is_empty() { "Anonymous".to_owned() } else { author };
+    let at = at.map(|at| view! { <time datetime=at.to_string()>{words(at)}</time> });
+    view! {
+        <bdi class="author">{author}</bdi>
+        {at}
+    }
+}

@@ -1,0 +1,164 @@
+//! The files of the built site: which names they have, and serving them.
+
+use super::config::Config;
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderValue, header};
+use std::path::{Path, PathBuf};
+use tower_http::services::ServeDir;
+
+/// The folder of the site that holds what the build made.
+const PKG: &str = "pkg";
+/// The name of what the build made, without its ending.
+const NAME: &str = "mini-blog";
+/// The file that names the hashes, unless told otherwise.
+const HASH_FILE: &str = "hash.txt";
+
+/// Files whose names hold a hash of their content never change.
+const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// Others may: the browser asks each time whether they have.
+const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
+
+/// The paths of what a page loads. What was not built is left out, and the page works without.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Assets {
+    /// The style sheet.
+    pub css: Option<String>,
+    /// The script that loads the WebAssembly, and the WebAssembly.
+    pub script: Option<(String, String)>,
+}
+
+/// Finds the files of the site.
+#[derive(Debug)]
+pub(super) struct SiteFiles {
+    pkg: PathBuf,
+    hash_files: Vec<PathBuf>,
+    /// Looked up once; nothing while the site is being worked on.
+    found: Option<Assets>,
+}
+
+impl SiteFiles {
+    pub(super) fn new(config: &Config) -> Self {
+        let root = &config.site_root;
+        let beside_program = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(HASH_FILE)));
+        let hash_files = match &config.hash_file {
+            Some(file) => vec![file.clone()],
+            None => beside_program.into_iter().chain([root.join(HASH_FILE)]).collect(),
+        };
+        let mut site = Self { pkg: root.join(PKG), hash_files, found: None };
+        let found = site.look();
+        if found.css.is_none() || found.script.is_none() {
+            tracing::warn!(
+                site_root = %root.display(),
+                "the built site is not there or not complete: pages come without style or script"
+            );
+        }
+        site.found = (!config.watch).then_some(found);
+        site
+    }
+
+    /// What a page loads.
+    pub(super) fn assets(&self) -> Assets {
+        self.found.clone().unwrap_or_else(|| self.look())
+    }
+
+    fn look(&self) -> Assets {
+        let hashes = self.hash_files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+        let hashes: Vec<String> = hashes.collect();
+        let find = |ending: &str| {
+            let hashed = hashes.iter().filter_map(|text| hash_of(text, ending));
+            // `cargo leptos watch` hashes only its first build: a name without a hash is the newer one.
+            let names = [format!("{NAME}.{ending}")].into_iter().chain(hashed.map(|h| format!("{NAME}.{h}.{ending}")));
+            names.into_iter().find(|name| self.pkg.join(name).is_file()).map(|name| format!("/{PKG}/{name}"))
+        };
+        Assets { css: find("css"), script: find("js").zip(find("wasm")) }
+    }
+}
+
+/// The hash of the file with this ending; a line of the file is `js: HASH`.
+fn hash_of<'a>(text: &'a str, ending: &str) -> Option<&'a str> {
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    let mut hashes = lines.filter(|(name, _)| name.trim() == ending).map(|(_, hash)| hash.trim());
+    // It becomes part of a path and of a script.
+    hashes.next().filter(|hash| hash.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'))
+}
+
+/// Serves the files of the site; what is not among them is left to `otherwise`.
+pub(super) fn files(root: &Path, otherwise: Router) -> ServeDir<Router> {
+    ServeDir::new(root)
+        .append_index_html_on_directories(false)
+        .precompressed_br()
+        .precompressed_gzip()
+        .call_fallback_on_method_not_allowed(true)
+        .fallback(otherwise)
+}
+
+/// Says how long a file may be kept.
+pub(super) async fn cache(request: Request, next: Next) -> Response {
+    let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+    let mut response = next.run(request).await;
+    if response.headers().contains_key(header::LAST_MODIFIED) {
+        let control = if has_hash(&name) { FOR_EVER } else { ASK_AGAIN };
+        response.headers_mut().insert(header::CACHE_CONTROL, control);
+    }
+    response
+}
+
+/// Whether this is `NAME.HASH.ENDING`.
+fn has_hash(name: &str) -> bool {
+    let mut parts = name.split('.');
+    let hash = parts.nth(1).filter(|hash| hash.len() >= 16);
+    parts.next().is_some() && hash.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(files: &[&str], hashes: Option<&str>) -> Assets {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join(PKG)).unwrap();
+        for file in files {
+            std::fs::write(root.path().join(PKG).join(file), "").unwrap();
+        }
+        if let Some(text) = hashes {
+            std::fs::write(root.path().join(HASH_FILE), text).unwrap();
+        }
+        let hash_files = vec![root.path().join(HASH_FILE)];
+        SiteFiles { pkg: root.path().join(PKG), hash_files, found: None }.look()
+    }
+
+    #[test]
+    fn the_hash_file_names_the_files() {
+        let files = ["mini-blog.J.js", "mini-blog.W-_1.wasm", "mini-blog.C.css"];
+        let found = site(&files, Some("js: J\nwasm: W-_1\ncss: C\n"));
+        let script = ("/pkg/mini-blog.J.js".to_owned(), "/pkg/mini-blog.W-_1.wasm".to_owned());
+        assert_eq!(found, Assets { css: Some("/pkg/mini-blog.C.css".into()), script: Some(script) });
+    }
+
+    #[test]
+    fn without_hashes_the_plain_names_are_taken_and_the_newer_ones_win() {
+        let plain = ["mini-blog.js", "mini-blog.wasm", "mini-blog.css"];
+        assert_eq!(site(&plain, None).css.as_deref(), Some("/pkg/mini-blog.css"));
+        let both = ["mini-blog.js", "mini-blog.wasm", "mini-blog.css", "mini-blog.C.css"];
+        assert_eq!(site(&both, Some("css: C")).css.as_deref(), Some("/pkg/mini-blog.css"));
+    }
+
+    #[test]
+    fn a_page_never_names_a_file_that_is_not_there() {
+        assert_eq!(site(&[], Some("js: J\nwasm: W\ncss: C")), Assets::default());
+        assert_eq!(site(&["mini-blog.js"], None).script, None, "a script without its WebAssembly is of no use");
+        assert_eq!(site(&["mini-blog.js"], Some("js: ../../etc/passwd")).css, None);
+        assert_eq!(hash_of("js: a\"b", "js"), None);
+    }
+
+    #[test]
+    fn hashed_names_are_told_from_others() {
+        assert!(has_hash("mini-blog.kGPPNdDv28txtVOiExLaIQ.wasm"));
+        for plain in ["mini-blog.wasm", "favicon.svg", "mini-blog.d.ts", "robots.txt", ""] {
+            assert!(!has_hash(plain), "{plain}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Plain forms: what a browser sends without script. 303 to the result, which is there at once; or the same page
+//! again, with what is wrong and every text as it was typed.
+
+use super::Site;
+use super::caller::Caller;
+use super::services::Awaited;
+use crate::islands::{CommentDraft, PostDraft, comment_page, new_post_page};
+use crate::pages;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{StatusCode, header};
+use shared::commands::{CreateComment, CreatePost};
+use shared::text::IDEMPOTENCY_KEY_CHARS;
+use shared::{CommentId, PostId, Problem, ProblemKind, routes};
+
+/// The form for a new post.
+pub(super) async fn new_post(
+    State(site): State<Site>,
+    caller: Caller,
+    form: Result<Form<PostDraft>, FormRejection>,
+) -> Response {
+    let mut draft = match form {
+        Ok(Form(draft)) => draft,
+        Err(rejection) => return site.unreadable(&rejection),
+    };
+    let sent = match CreatePost::new(&draft.title, &draft.body, &draft.author) {
+        Ok(command) => site.services.create_post(&command, usable(&draft.key), &caller).await,
+        Err(errors) => Err(Problem::invalid(errors)),
+    };
+    match sent {
+        Ok(id) => {
+            let known = site.services.post(&id, Awaited::Post, &caller).await.is_ok();
+            see_other(&if known { routes::post_page(&id) } else { new_post_page(&id) })
+        }
+        Err(problem) => {
+            draft.key = site.key_after(draft.key, &problem);
+            let list = site.services.posts(None, &caller).await.ok();
+            let mut response = site.show(status_of(&problem), pages::home(list, None, draft, Some(problem)));
+            response.headers_mut().insert(header::CACHE_CONTROL, super::reader::NOT_KEPT);
+            response
+        }
+    }
+}
+
+/// The form for a comment.
+pub(super) async fn new_comment(
+    State(site): State<Site>,
+    Path(id): Path<String>,
+    caller: Caller,
+    form: Result<Form<CommentDraft>, FormRejection>,
+) -> Response {
+    let Ok(id) = id.parse::<PostId>() else { return site.nothing_here() };
+    let mut draft = match form {
+        Ok(Form(draft)) => draft,
+        Err(rejection) => return site.unreadable(&rejection),
+    };
+    let sent = match CreateComment::new(&draft.content, &draft.author) {
+        Ok(command) => site.services.create_comment(&id, &command, usable(&draft.key), &caller).await,
+        Err(errors) => Err(Problem::invalid(errors)),
+    };
+    match sent {
+        Ok((comment, cookies)) => {
+            let mut response = see_other(&comment_page(&id, &comment));
+            response.headers_mut().extend(cookies);
+            response
+        }
+        Err(problem) => {
+            draft.key = site.key_after(draft.key, &problem);
+            let status = status_of(&problem);
+            match site.services.post(&id, Awaited::Nothing, &caller).await {
+                Ok(post) => site.show_post(status, post, None::<CommentId>, draft, Some(problem)),
+                // The page cannot be shown; the text must not be lost for it.
+                Err(_) => {
+                    let mut response = site.show(status, pages::comment_form_alone(id, draft, problem));
+                    response.headers_mut().insert(header::CACHE_CONTROL, super::reader::NOT_KEPT);
+                    response
+                }
+            }
+        }
+    }
+}
+
+/// The address of the form, opened as a page.
+pub(super) async fn to_new_post() -> Response {
+    see_other("/#new-post")
+}
+
+/// The address of the form, opened as a page.
+pub(super) async fn to_comments(State(site): State<Site>, Path(id): Path<String>) -> Response {
+    match id.parse::<PostId>() {
+        Ok(id) => see_other(&format!("{}#comments", routes::post_page(&id))),
+        Err(_) => site.nothing_here(),
+    }
+}
+
+fn see_other(path: &str) -> Response {
+    Redirect::to(path).into_response()
+}
+
+fn status_of(problem: &Problem) -> StatusCode {
+    StatusCode::from_u16(problem.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// The form's key, if it is one; without it the request merely cannot be repeated safely.
+fn usable(key: &str) -> &str {
+    let fits = key.len() <= IDEMPOTENCY_KEY_CHARS && key.bytes().all(|b| b.is_ascii_graphic());
+    if fits { key } else { "" }
+}
+
+impl Site {
+    /// The key of the form that is sent back. A key that was refused for itself is used up; after any other
+    /// refusal the attempt may yet have arrived, and sending it again must find it.
+    fn key_after(&self, key: String, problem: &Problem) -> String {
+        let used_up = problem.status == ProblemKind::Invalid.status() && problem.errors.is_empty();
+        if used_up || usable(&key).is_empty() { self.new_key() } else { key }
+    }
+
+    /// The body is no form, or too large to be kept.
+    fn unreadable(&self, rejection: &FormRejection) -> Response {
+        tracing::debug!(error = %rejection, "a form cannot be read");
+        self.show(rejection.status(), pages::unreadable_form())
+    }
+}

@@ -1,0 +1,89 @@
+//! Headers that tell the browser what a page may do. The policy is a header, never a `<meta>`, so that it holds
+//! from the first byte.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, header};
+use kit::deps::Ids;
+use kit::web::Failure;
+use shared::ProblemKind;
+use tower_http::csrf::{CsrfLayer, ProtectionError};
+
+/// A random word that marks the scripts of one answer as ours: 128 bits.
+#[derive(Debug, Clone)]
+pub(crate) struct Nonce(String);
+
+impl Nonce {
+    /// A new one.
+    pub(super) fn new(ids: &dyn Ids) -> Self {
+        Self(format!("{:032x}", ids.random()))
+    }
+
+    /// The word.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The policy of a page. Where `cargo leptos watch` runs it, the page may also listen for reloads.
+pub(super) fn content_security_policy(nonce: &Nonce, reload_port: Option<u16>) -> String {
+    let reload = reload_port.map(|port| format!(" ws://127.0.0.1:{port} ws://localhost:{port}")).unwrap_or_default();
+    format!(
+        "default-src 'none'; script-src 'nonce-{}' 'strict-dynamic' 'wasm-unsafe-eval'; style-src 'self'; \
+         img-src 'self' data:; connect-src 'self'{reload}; font-src 'self'; form-action 'self'; base-uri 'none'; \
+         object-src 'none'; frame-ancestors 'none'",
+        nonce.as_str()
+    )
+}
+
+/// Headers of every answer, unless it has its own.
+const EVERYWHERE: [(HeaderName, &str); 4] = [
+    // `no-referrer` would make browsers send `Origin: null` with forms.
+    (header::REFERRER_POLICY, "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+];
+
+/// Adds them.
+pub(super) async fn everywhere(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in EVERYWHERE {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// What a request from another site is answered.
+type Refuse = fn(ProtectionError) -> Response;
+
+/// Refuses whatever another site makes a reader's browser send.
+pub(super) fn same_origin_only() -> CsrfLayer<Refuse> {
+    let refuse: Refuse = |_| {
+        Failure::new(ProblemKind::Forbidden).detail("this request comes from another site").into_response()
+    };
+    CsrfLayer::new().with_rejection_response(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::deps::SystemIds;
+
+    #[test]
+    fn the_policy_lets_in_nothing_but_the_nonce() {
+        let nonce = Nonce::new(&SystemIds);
+        let policy = content_security_policy(&nonce, None);
+        assert_eq!(nonce.as_str().len(), 32);
+        assert!(policy.contains(&format!("'nonce-{}'", nonce.as_str())));
+        for loose in ["unsafe-inline", "'unsafe-eval'", "*", "http:", "ws:"] {
+            assert!(!policy.contains(loose), "{loose}");
+        }
+        assert!(content_security_policy(&nonce, Some(3101)).contains("connect-src 'self' ws://127.0.0.1:3101"));
+        assert_ne!(nonce.as_str(), Nonce::new(&SystemIds).as_str());
+    }
+}

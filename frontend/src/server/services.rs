@@ -1,0 +1,200 @@
+//! What the pages ask of the services, through the same routes as any client.
+
+use super::caller::Caller;
+use crate::notice;
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use reqwest::{Client, RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shared::commands::{CreateComment, CreatePost};
+use shared::views::{CommentView, DEFAULT_PAGE, PostPage, PostView, PostWithComments};
+use shared::{CommentId, PostId, Problem, ProblemKind, routes};
+use std::time::Duration;
+
+/// How long the reading side may take, besides the wait that is asked for.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a service may take to keep something.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a page waits for what was just written.
+const WAIT_MS: u64 = 2_000;
+/// The largest answer that is read.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Where the services are, and how they are asked.
+#[derive(Debug, Clone)]
+pub(super) struct Services {
+    pub client: Client,
+    pub posts: String,
+    pub comments: String,
+    pub query: String,
+}
+
+/// Where a list of posts comes from: also in the browser, which looks again when something changes.
+pub(crate) fn list_of_posts(cursor: Option<&str>) -> String {
+    let list = format!("/posts?limit={DEFAULT_PAGE}");
+    cursor.map_or(list.clone(), |cursor| format!("{list}&cursor={}", escape(cursor)))
+}
+
+/// A text as part of a query.
+pub(crate) fn escape(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let part = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    text.bytes().map(part).collect()
+}
+
+impl Services {
+    /// One page of posts, newest first.
+    pub(super) async fn posts(&self, cursor: Option<&str>, caller: &Caller) -> Result<PostPage, Problem> {
+        let request = self.client.get(format!("{}{}", self.query, list_of_posts(cursor)));
+        read(self.ask("query", request.timeout(READ_TIMEOUT), caller).await?).await
+    }
+
+    /// A post with its comments; waits a moment for what was just written.
+    pub(super) async fn post(
+        &self,
+        id: &PostId,
+        awaited: Awaited<'_>,
+        caller: &Caller,
+    ) -> Result<PostWithComments, Problem> {
+        let mut url = format!("{}{}", self.query, routes::query_post(id));
+        let mut timeout = READ_TIMEOUT;
+        if awaited != Awaited::Nothing {
+            url += &format!("?wait={WAIT_MS}");
+            timeout += Duration::from_millis(WAIT_MS);
+        }
+        if let Awaited::Comment(comment) = awaited {
+            url += &format!("&comment={comment}");
+        }
+        read(self.ask("query", self.client.get(url).timeout(timeout), caller).await?).await
+    }
+
+    /// Asks for a new post.
+    pub(super) async fn create_post(
+        &self,
+        command: &CreatePost,
+        key: &str,
+        caller: &Caller,
+    ) -> Result<PostId, Problem> {
+        let url = format!("{}{}", self.posts, routes::CREATE_POST);
+        let answer = self.send("posts", url, command, key, caller).await?;
+        read::<PostView>(answer).await.map(|post| post.id)
+    }
+
+    /// Asks for a new comment. Gives its id, and the cookie by which its writer is known again.
+    pub(super) async fn create_comment(
+        &self,
+        post: &PostId,
+        command: &CreateComment,
+        key: &str,
+        caller: &Caller,
+    ) -> Result<(CommentId, HeaderMap), Problem> {
+        let url = format!("{}{}", self.comments, routes::post_comments(post));
+        let answer = self.send("comments", url, command, key, caller).await?;
+        let set = answer.headers().get_all(header::SET_COOKIE).iter().cloned();
+        let cookies = set.map(|cookie| (header::SET_COOKIE, cookie)).collect();
+        // The course's answer is the whole thread; the new comment stands last.
+        match read::<Vec<CommentView>>(answer).await?.pop() {
+            Some(comment) => Ok((comment.id, cookies)),
+            None => Err(unreadable("comments", &"an empty thread")),
+        }
+    }
+
+    async fn send(
+        &self,
+        service: &'static str,
+        url: String,
+        command: &impl Serialize,
+        key: &str,
+        caller: &Caller,
+    ) -> Result<Response, Problem> {
+        let body = serde_json::to_vec(command).map_err(|error| unreadable(service, &error))?;
+        let mut request = self.client.request(Method::POST, url).timeout(WRITE_TIMEOUT).body(body);
+        request = request.header(header::CONTENT_TYPE, "application/json");
+        if !key.is_empty() {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        self.ask(service, request, caller).await
+    }
+
+    async fn ask(
+        &self,
+        service: &'static str,
+        request: RequestBuilder,
+        caller: &Caller,
+    ) -> Result<Response, Problem> {
+        let answer = request.headers(caller.headers().clone()).send().await.map_err(|error| {
+            tracing::warn!(service, error = %innermost(&error), "a service does not answer");
+            Problem::new(ProblemKind::Unavailable)
+        })?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        if status.is_server_error() {
+            tracing::warn!(service, status = status.as_u16(), "a service cannot answer");
+        }
+        Err(refusal(status, answer).await)
+    }
+}
+
+/// What a page waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited<'a> {
+    /// Nothing: what is there is shown.
+    Nothing,
+    /// The post itself.
+    Post,
+    /// One of its comments.
+    Comment(&'a CommentId),
+}
+
+async fn refusal(status: StatusCode, answer: Response) -> Problem {
+    let body = bounded(answer).await.unwrap_or_default();
+    notice::problem_of(status.as_u16(), &String::from_utf8_lossy(&body))
+}
+
+async fn read<T: DeserializeOwned>(answer: Response) -> Result<T, Problem> {
+    let service = "the service asked";
+    let body = bounded(answer).await.map_err(|error| unreadable(service, &error))?;
+    serde_json::from_slice(&body).map_err(|error| unreadable(service, &error))
+}
+
+async fn bounded(mut answer: Response) -> Result<BytesMut, String> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| innermost(&error))? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(format!("more than {MAX_ANSWER_BYTES} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn unreadable(service: &str, error: &dyn std::fmt::Display) -> Problem {
+    tracing::error!(service, %error, "an answer cannot be read");
+    Problem::new(ProblemKind::Unavailable)
+}
+
+/// The innermost cause: the outer sentences repeat the address and leave out the reason.
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_escaped() {
+        assert_eq!(list_of_posts(None), "/posts?limit=20");
+        assert_eq!(list_of_posts(Some("1~a")), "/posts?limit=20&cursor=1~a");
+        assert_eq!(list_of_posts(Some("a&b=ä #")), "/posts?limit=20&cursor=a%26b%3D%C3%A4%20%23");
+    }
+}

@@ -1,0 +1,228 @@
+//! The command line.
+
+use crate::control::{self, Answer, Request};
+use crate::labels::Output;
+use crate::parent;
+use crate::plan::Ports;
+use crate::status;
+use crate::supervisor::{self, Options};
+use clap::{Args, Parser, Subcommand};
+use shared::ServiceName;
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// An event-driven blog: all its services on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "mini-blog", version, about, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything, each service as a process of its own, until Ctrl-C
+    Up(Up),
+    /// Show how every service is, and how far the bus's subscribers have come
+    Status(Where),
+    /// End a service on the spot (kill -9); it stays down until it is started
+    Kill(Target),
+    /// Start a service that is down
+    Start(Target),
+    /// Stop a service as on SIGTERM, and start it again
+    Restart(Target),
+    /// Run the event bus alone, in this process
+    #[command(disable_help_flag = true)]
+    EventBus(Passed),
+    /// Run the posts service alone
+    #[command(disable_help_flag = true)]
+    Posts(Passed),
+    /// Run the comments service alone
+    #[command(disable_help_flag = true)]
+    Comments(Passed),
+    /// Run the moderation service alone
+    #[command(disable_help_flag = true)]
+    Moderation(Passed),
+    /// Run the query service alone
+    #[command(disable_help_flag = true)]
+    Query(Passed),
+    /// Run the website alone
+    #[command(disable_help_flag = true)]
+    Frontend(Passed),
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    #[command(flatten)]
+    place: Where,
+    /// The address on which the site listens; the services stay on 127.0.0.1
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// The port of the site [default: 3000, or any that is free with --ports free]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Which ports the services take
+    #[arg(long, value_enum, default_value_t = Ports::Course)]
+    ports: Ports,
+    /// Do not start this service (may be given several times)
+    #[arg(long, value_name = "SERVICE")]
+    without: Vec<ServiceName>,
+    /// The folder of the built site [default: `site` beside the program, else target/site]
+    #[arg(long, env = "LEPTOS_SITE_ROOT")]
+    site_root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Where {
+    /// The folder that holds all data, the secrets, and the socket of the running stack
+    #[arg(long, env = "DATA_DIR", default_value = "./data")]
+    data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Target {
+    /// Which one: event-bus, posts, comments, moderation, query or frontend
+    service: ServiceName,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Args)]
+struct Passed {
+    /// The service's own flags; see its --help
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+    flags: Vec<OsString>,
+}
+
+/// Runs the program. The exit code is 0 where all went well, 1 where it did not, 2 where the call was wrong.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Cli::parse_from(args).command {
+        Command::Up(up) => run_up(up),
+        Command::Status(place) => ask(&place, Request::Status),
+        Command::Kill(Target { service, place }) => ask(&place, Request::Kill { service }),
+        Command::Start(Target { service, place }) => ask(&place, Request::Start { service }),
+        Command::Restart(Target { service, place }) => ask(&place, Request::Restart { service }),
+        Command::EventBus(passed) => service(ServiceName::EventBus, passed, event_bus::build),
+        Command::Posts(passed) => service(ServiceName::Posts, passed, posts::build),
+        Command::Comments(passed) => service(ServiceName::Comments, passed, comments::build),
+        Command::Moderation(passed) => service(ServiceName::Moderation, passed, moderation::build),
+        Command::Query(passed) => service(ServiceName::Query, passed, query::build),
+        Command::Frontend(passed) => service(ServiceName::Frontend, passed, frontend::server::build),
+    }
+}
+
+/// Exactly the service's own binary, but that it ends with its supervisor where it has one.
+fn service<C, F, Fut>(name: ServiceName, passed: Passed, build: F) -> ExitCode
+where
+    C: kit::config::ServiceConfig,
+    F: FnOnce(C, kit::deps::Deps, kit::lifecycle::Lifecycle) -> Fut,
+    Fut: Future<Output = Result<kit::service::Service, kit::service::StartError>>,
+{
+    parent::end_with_supervisor();
+    let program = OsString::from(format!("mini-blog {name}"));
+    kit::service::main(name, std::iter::once(program).chain(passed.flags), build)
+}
+
+fn run_up(up: Up) -> ExitCode {
+    let options = Options {
+        data_dir: up.place.data_dir,
+        site_root: up.site_root,
+        host: up.host,
+        port: up.port,
+        ports: up.ports,
+        without: up.without,
+    };
+    let (output, writer) = Output::stdout();
+    let code = on_runtime(async {
+        match supervisor::up(options, &output).await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(e) => failed(&e),
+        }
+    });
+    output.finish(&writer);
+    code
+}
+
+fn ask(place: &Where, request: Request) -> ExitCode {
+    on_runtime(async {
+        match control::ask(&place.data_dir, request).await {
+            Ok(Answer::Done { message }) => print(&format!("{message}\n")),
+            Ok(Answer::Status(status)) => print(&status::table(&status)),
+            Ok(Answer::Failed { message }) => failed(&message),
+            Err(e) => failed(&e),
+        }
+    })
+}
+
+fn print(text: &str) -> ExitCode {
+    // A reader that closes early (`| head`) has seen what it wanted.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn failed(why: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("mini-blog: {why}");
+    ExitCode::FAILURE
+}
+
+fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(e) => failed(&e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_service_is_a_subcommand_and_gets_its_flags_untouched() {
+        for name in ServiceName::ALL {
+            let parsed = parse(&format!("mini-blog {name} --help --listen 127.0.0.1:1 -x")).unwrap();
+            let (Command::EventBus(p)
+            | Command::Posts(p)
+            | Command::Comments(p)
+            | Command::Moderation(p)
+            | Command::Query(p)
+            | Command::Frontend(p)) = parsed
+            else {
+                panic!("{name} is no subcommand")
+            };
+            assert_eq!(p.flags, ["--help", "--listen", "127.0.0.1:1", "-x"]);
+        }
+    }
+
+    #[test]
+    fn an_unknown_service_is_an_error_of_usage_that_names_those_there_are() {
+        for line in ["mini-blog kill bus", "mini-blog up --without bus", "mini-blog up --what", "mini-blog"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        let error = parse("mini-blog kill bus").unwrap_err().to_string();
+        assert!(error.contains("event-bus, posts, comments, moderation, query and frontend"), "{error}");
+    }
+
+    #[test]
+    fn up_has_the_defaults_of_the_course() {
+        let Ok(Command::Up(up)) = parse("mini-blog up --without query --without posts") else {
+            panic!("no up")
+        };
+        assert_eq!(up.ports, Ports::Course);
+        assert_eq!(up.host.to_string(), "127.0.0.1");
+        assert_eq!(up.without, [ServiceName::Query, ServiceName::Posts]);
+    }
+}

@@ -1,0 +1,147 @@
+//! Real processes: a shell script stands where the program stands, and does what the test needs.
+
+use super::*;
+use crate::labels::Writer;
+use crate::plan::Plan;
+use crate::secrets::Secrets;
+use kit::deps::SystemIds;
+use std::os::unix::fs::PermissionsExt;
+use tempfile::TempDir;
+
+struct Bench {
+    dir: TempDir,
+    output: Output,
+    _writer: Writer,
+}
+
+impl Bench {
+    fn new(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("program");
+        let text = dir.path().join("text");
+        std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o700)).unwrap();
+        // Copied by another process: a file that this one has open for writing, even in a child that is just being
+        // forked by another test, cannot be executed.
+        assert!(std::process::Command::new("cp").arg(&text).arg(&program).status().unwrap().success());
+        let (output, writer) = Output::to(std::io::sink(), false);
+        Self { dir, output, _writer: writer }
+    }
+
+    fn keep(&self, start: bool) -> Handle {
+        let launch = Launch {
+            program: self.dir.path().join("program"),
+            data_dir: self.dir.path().to_owned(),
+            site_root: None,
+            plan: Plan::course("127.0.0.1".parse().unwrap(), None),
+            secrets: Secrets::open(self.dir.path(), &SystemIds).unwrap().0,
+        };
+        keep(ServiceName::Posts, Arc::new(launch), self.output.clone(), start, CancellationToken::new())
+    }
+}
+
+async fn until(handle: &Handle, what: impl Fn(State) -> bool) -> State {
+    for _ in 0..500 {
+        if what(handle.state()) {
+            return handle.state();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 5 s: {:?}", handle.state());
+}
+
+fn pid(state: State) -> Option<u32> {
+    match state.phase {
+        Phase::Running { pid, .. } => Some(pid),
+        _ => None,
+    }
+}
+
+fn runs(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[tokio::test]
+async fn what_dies_is_started_again() {
+    let bench = Bench::new("exit 3");
+    let handle = bench.keep(true);
+    let state = until(&handle, |s| s.restarts >= 2).await;
+    assert!(state.restarts >= 2);
+}
+
+#[tokio::test]
+async fn what_is_killed_by_somebody_else_comes_back_as_another_process() {
+    let bench = Bench::new("exec cat");
+    let handle = bench.keep(true);
+    let first = pid(until(&handle, |s| pid(s).is_some()).await).unwrap();
+    let raw = rustix::process::Pid::from_raw(first.cast_signed()).unwrap();
+    rustix::process::kill_process(raw, rustix::process::Signal::KILL).unwrap();
+    let state = until(&handle, |s| pid(s).is_some_and(|p| p != first)).await;
+    assert_eq!(state.restarts, 1);
+}
+
+#[tokio::test]
+async fn what_was_killed_on_order_stays_down_until_it_is_started() {
+    let bench = Bench::new("exec cat");
+    let handle = bench.keep(true);
+    let first = pid(until(&handle, |s| pid(s).is_some()).await).unwrap();
+    assert!(handle.order(Verb::Kill).await.unwrap().contains("is killed"));
+    assert_eq!(handle.state().phase, Phase::Stopped);
+    assert!(!runs(first));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(handle.state().phase, Phase::Stopped);
+    assert!(handle.order(Verb::Kill).await.unwrap().contains("was not running"));
+
+    assert!(handle.order(Verb::Start).await.unwrap().contains("is started"));
+    let second = pid(handle.state()).unwrap();
+    assert_ne!(first, second);
+    assert!(handle.order(Verb::Start).await.unwrap().contains("runs already"));
+    assert_eq!(pid(handle.state()), Some(second));
+    assert_eq!(handle.state().restarts, 0, "what was ordered is not counted");
+}
+
+#[tokio::test]
+async fn a_restart_lets_it_stop_by_itself_first() {
+    let bench = Bench::new(
+        "trap 'echo bye > \"$DATA_DIR/bye\"; exit 0' TERM\ntouch \"$DATA_DIR/up\"\nwhile :; do sleep 0.02; done",
+    );
+    let handle = bench.keep(true);
+    let first = pid(until(&handle, |s| pid(s).is_some()).await).unwrap();
+    for _ in 0..500 {
+        if bench.dir.path().join("up").exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    handle.order(Verb::Restart).await.unwrap();
+    assert!(bench.dir.path().join("bye").exists());
+    assert_ne!(pid(handle.state()), Some(first));
+    assert!(!runs(first));
+}
+
+#[tokio::test]
+async fn what_nobody_looks_after_any_more_is_stopped() {
+    let bench = Bench::new("exec cat");
+    let handle = bench.keep(true);
+    let first = pid(until(&handle, |s| pid(s).is_some()).await).unwrap();
+    drop(handle);
+    for _ in 0..500 {
+        if !runs(first) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the service outlived its keeper");
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_said_and_tried_again() {
+    let bench = Bench::new("");
+    std::fs::remove_file(bench.dir.path().join("program")).unwrap();
+    let handle = bench.keep(false);
+    let said = handle.order(Verb::Start).await.unwrap_err();
+    assert!(said.starts_with("posts cannot be started"), "{said}");
+    until(&handle, |s| s.restarts >= 1).await;
+    assert!(handle.order(Verb::Stop(Instant::now())).await.unwrap().contains("not started again"));
+    assert_eq!(until(&handle, |s| s.phase == Phase::Stopped).await.phase, Phase::Stopped);
+}

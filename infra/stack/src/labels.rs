@@ -1,0 +1,189 @@
+//! One stream of lines from many processes, each with its name in front.
+
+use shared::ServiceName;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+/// How many lines may wait to be written. More are dropped and counted: a terminal that is held, or a full pipe,
+/// must not hold the services.
+const WAITING: usize = 4_096;
+/// How long the last lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+/// The width of the names: that of the longest.
+const WIDTH: usize = 10;
+/// The name under which the supervisor itself speaks.
+const OWN_NAME: &str = "mini-blog";
+
+/// Who a line is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// The supervisor.
+    Stack,
+    /// A service.
+    Service(ServiceName),
+}
+
+/// Writes labelled lines; clones write to the same place.
+#[derive(Debug, Clone)]
+pub struct Output {
+    lines: SyncSender<Option<String>>,
+    dropped: Arc<AtomicU64>,
+    colour: bool,
+}
+
+/// The other end: told when everything has been written.
+#[derive(Debug)]
+pub struct Writer(Receiver<()>);
+
+impl Output {
+    /// Writes to standard output, in colour where that is a terminal and `NO_COLOR` is not set.
+    pub fn stdout() -> (Self, Writer) {
+        let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        Self::to(io::stdout(), colour)
+    }
+
+    /// Writes to this.
+    pub fn to(target: impl Write + Send + 'static, colour: bool) -> (Self, Writer) {
+        let (lines, waiting) = sync_channel(WAITING);
+        let (done, writer) = sync_channel(1);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let output = Self { lines, dropped: Arc::clone(&dropped), colour };
+        std::thread::spawn(move || {
+            write_lines(target, &waiting, &dropped);
+            let _ = done.send(());
+        });
+        (output, Writer(writer))
+    }
+
+    /// One labelled line.
+    pub fn line(&self, speaker: Speaker, text: &str) {
+        self.send(format!("{}{}\n", label(speaker, self.colour), printable(text)));
+    }
+
+    /// One line of the supervisor's own.
+    pub fn say(&self, text: &str) {
+        self.line(Speaker::Stack, text);
+    }
+
+    /// One line without a label: what people and scripts wait for.
+    pub fn plain(&self, text: &str) {
+        self.send(format!("{}\n", printable(text)));
+    }
+
+    fn send(&self, line: String) {
+        if self.lines.try_send(Some(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes what still waits, for a moment at most; nothing is written after.
+    pub fn finish(self, writer: &Writer) {
+        let until = Instant::now() + LAST_LINES;
+        while self.lines.try_send(None).is_err() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = writer.0.recv_timeout(until.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn write_lines(mut target: impl Write, waiting: &Receiver<Option<String>>, dropped: &AtomicU64) {
+    while let Ok(Some(line)) = waiting.recv() {
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        // A reader that has gone is no reason to stop: the services go on without one.
+        if lost > 0 {
+            let _ =
+                writeln!(target, "{}{lost} lines could not be written in time", label(Speaker::Stack, false));
+        }
+        let _ = target.write_all(line.as_bytes()).and_then(|()| target.flush());
+    }
+}
+
+fn label(speaker: Speaker, colour: bool) -> String {
+    let (name, code) = match speaker {
+        Speaker::Stack => (OWN_NAME, 1),
+        Speaker::Service(service) => (service.as_str(), colour_of(service)),
+    };
+    if colour { format!("\x1b[{code}m{name:<WIDTH$} |\x1b[0m ") } else { format!("{name:<WIDTH$} | ") }
+}
+
+const fn colour_of(service: ServiceName) -> u8 {
+    match service {
+        ServiceName::EventBus => 35,
+        ServiceName::Posts => 36,
+        ServiceName::Comments => 32,
+        ServiceName::Moderation => 33,
+        ServiceName::Query => 34,
+        ServiceName::Frontend => 95,
+    }
+}
+
+/// Without the control characters by which a logged text could steer the reader's terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A terminal that is held for ever.
+    struct Held;
+
+    impl Write for Held {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            loop {
+                std::thread::park();
+            }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn names_stand_in_one_column_and_lines_stay_whole() {
+        let page = Page::default();
+        let (output, writer) = Output::to(page.clone(), false);
+        output.line(Speaker::Service(ServiceName::Posts), "one");
+        output.line(Speaker::Service(ServiceName::Moderation), "two\x1b[2J");
+        output.plain("ready");
+        output.finish(&writer);
+        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "posts      | one\nmoderation | two\u{fffd}[2J\nready\n");
+    }
+
+    #[test]
+    fn every_service_has_a_colour_of_its_own() {
+        let colours: std::collections::HashSet<_> = ServiceName::ALL.into_iter().map(colour_of).collect();
+        assert_eq!(colours.len(), ServiceName::ALL.len());
+        assert!(ServiceName::ALL.into_iter().all(|s| s.as_str().len() <= WIDTH));
+        assert!(label(Speaker::Service(ServiceName::Posts), true).starts_with("\x1b[36mposts"));
+    }
+
+    #[test]
+    fn a_held_terminal_holds_nobody() {
+        let (output, writer) = Output::to(Held, false);
+        for _ in 0..WAITING * 2 {
+            output.say("line");
+        }
+        assert!(output.dropped.load(Ordering::Relaxed) > 0);
+        output.finish(&writer);
+    }
+}

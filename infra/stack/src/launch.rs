@@ -1,0 +1,149 @@
+//! What each process is told: its environment, and nothing that it need not know.
+
+use crate::parent;
+use crate::plan::Plan;
+use crate::secrets::{OPERATOR_TOKEN, Secrets, names};
+use kit::config::secret_env;
+use shared::ServiceName;
+use std::path::{Path, PathBuf};
+
+/// What all processes of one stack are started from.
+#[derive(Debug)]
+pub struct Launch {
+    /// The program; each service is a subcommand of it.
+    pub program: PathBuf,
+    /// The folder of all data.
+    pub data_dir: PathBuf,
+    /// The built site.
+    pub site_root: Option<PathBuf>,
+    /// Who listens where.
+    pub plan: Plan,
+    /// What only some may know.
+    pub secrets: Secrets,
+}
+
+/// The environment of one process: what is set, and what it must not inherit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// Names and values.
+    pub set: Vec<(String, String)>,
+    /// Names that are taken out of what the supervisor itself was started with.
+    pub unset: Vec<String>,
+}
+
+/// The setting by which a process is told the address of another.
+fn url_name(service: ServiceName) -> String {
+    format!("{}_URL", service.as_str().to_uppercase().replace('-', "_"))
+}
+
+impl Launch {
+    /// The environment of this service.
+    pub fn environment(&self, service: ServiceName) -> Environment {
+        let place = self.plan.place(service);
+        let mut set = vec![
+            ("LISTEN".to_owned(), place.listen.to_string()),
+            ("DATA_DIR".to_owned(), text(&self.data_dir)),
+            (parent::SUPERVISED.to_owned(), "1".to_owned()),
+        ];
+        if std::env::var_os("LOG_FORMAT").is_none() {
+            // Its output is a pipe, and its reader a person.
+            set.push(("LOG_FORMAT".to_owned(), "text".to_owned()));
+        }
+        if service == ServiceName::Frontend {
+            set.push(("ADMIN_LISTEN".to_owned(), place.admin.to_string()));
+            set.extend(ServiceName::PEERS.into_iter().map(|peer| (url_name(peer), self.plan.url(peer))));
+            set.extend(self.site_root.iter().map(|root| ("LEPTOS_SITE_ROOT".to_owned(), text(root))));
+        } else {
+            let url = |s| (url_name(s), self.plan.url(s));
+            set.extend([url(ServiceName::EventBus), ("ADVERTISE_URL".to_owned(), self.plan.url(service))]);
+        }
+        set.extend(secrets_of(service).into_iter().map(|name| {
+            let value = self.secrets.get(&name).to_owned();
+            (name, value)
+        }));
+        let unset = managed().into_iter().filter(|name| set.iter().all(|(n, _)| n != name)).collect();
+        Environment { set, unset }
+    }
+}
+
+/// The secrets that this service must know.
+pub fn secrets_of(service: ServiceName) -> Vec<String> {
+    match service {
+        ServiceName::EventBus => names(),
+        ServiceName::Frontend => Vec::new(),
+        peer => vec![secret_env(peer), OPERATOR_TOKEN.to_owned()],
+    }
+}
+
+/// Everything that the stack decides for its processes.
+fn managed() -> Vec<String> {
+    let fixed = ["LISTEN", "ADMIN_LISTEN", "DATA_DIR", "ADVERTISE_URL", "LEPTOS_SITE_ROOT", "INSECURE"];
+    let urls = ServiceName::ALL.into_iter().map(url_name);
+    fixed.into_iter().map(str::to_owned).chain(urls).chain(names()).collect()
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::deps::SystemIds;
+    use std::collections::BTreeSet;
+
+    fn launch() -> (Launch, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let launch = Launch {
+            program: "mini-blog".into(),
+            data_dir: dir.path().to_owned(),
+            site_root: Some("site".into()),
+            plan: Plan::course("127.0.0.1".parse().unwrap(), None),
+            secrets: Secrets::open(dir.path(), &SystemIds).unwrap().0,
+        };
+        (launch, dir)
+    }
+
+    #[test]
+    fn each_process_gets_its_own_secret_and_no_other() {
+        let (launch, _dir) = launch();
+        let known = |service| -> BTreeSet<String> {
+            let set = launch.environment(service).set;
+            set.into_iter().map(|(n, _)| n).filter(|n| names().contains(n)).collect()
+        };
+        let expected = |list: &[&str]| -> BTreeSet<String> { list.iter().map(|&s| s.to_owned()).collect() };
+        assert_eq!(known(ServiceName::Posts), expected(&["POSTS_SECRET", "OPERATOR_TOKEN"]));
+        assert_eq!(known(ServiceName::Query), expected(&["QUERY_SECRET", "OPERATOR_TOKEN"]));
+        assert_eq!(known(ServiceName::Frontend), expected(&[]));
+        assert_eq!(known(ServiceName::EventBus).len(), 5);
+    }
+
+    #[test]
+    fn what_is_not_set_is_not_inherited_either() {
+        let (launch, _dir) = launch();
+        for service in ServiceName::ALL {
+            let environment = launch.environment(service);
+            let set: BTreeSet<_> = environment.set.iter().map(|(n, _)| n.clone()).collect();
+            assert_eq!(set.len(), environment.set.len(), "nothing is set twice");
+            for name in managed() {
+                assert!(set.contains(&name) != environment.unset.contains(&name), "{service}: {name}");
+            }
+            assert!(environment.unset.contains(&"INSECURE".to_owned()));
+        }
+    }
+
+    #[test]
+    fn each_is_told_where_to_listen_and_whom_to_speak_to() {
+        let (launch, _dir) = launch();
+        let get = |service, name: &str| {
+            let set = launch.environment(service).set;
+            set.into_iter().find(|(n, _)| n == name).map(|(_, v)| v).unwrap_or_default()
+        };
+        assert_eq!(get(ServiceName::Comments, "LISTEN"), "127.0.0.1:4001");
+        assert_eq!(get(ServiceName::Comments, "ADVERTISE_URL"), "http://127.0.0.1:4001");
+        assert_eq!(get(ServiceName::Comments, "EVENT_BUS_URL"), "http://127.0.0.1:4005");
+        assert_eq!(get(ServiceName::Frontend, "COMMENTS_URL"), "http://127.0.0.1:4001");
+        assert_eq!(get(ServiceName::Frontend, "ADMIN_LISTEN"), "127.0.0.1:3002");
+        assert_eq!(get(ServiceName::Frontend, "LEPTOS_SITE_ROOT"), "site");
+    }
+}

@@ -1,0 +1,195 @@
+//! Who listens where.
+
+use shared::ServiceName;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+
+/// The port of the frontend's probes and metrics; its public port must not show them. Not the frontend's own default,
+/// so that `cargo leptos watch` can run one beside the stack.
+pub const FRONTEND_ADMIN_PORT: u16 = 3002;
+/// Free ports are taken from below the range from which the system takes ports for outgoing connections: while a
+/// service is down, nothing else is given its port by chance.
+const FREE_PORTS: std::ops::Range<u16> = 16_000..32_000;
+
+/// Which ports the services take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Ports {
+    /// The course's: 3000 for the site, 4000 to 4005 for the services.
+    Course,
+    /// Any that are free, so that several stacks can run beside each other; `stack.json` names them.
+    Free,
+}
+
+/// Why the addresses cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Something else listens there.
+    #[error("{service} cannot listen on {addr}: {source}; stop what listens there, or use --ports free")]
+    Taken {
+        /// Who was to listen.
+        service: ServiceName,
+        /// Where.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no free port.
+    #[error("no free port was found on {0}")]
+    NoneFree(IpAddr),
+}
+
+/// Where one service listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Where it is spoken to.
+    pub listen: SocketAddr,
+    /// Where its probes and metrics are: the same address, but for the frontend.
+    pub admin: SocketAddr,
+}
+
+/// Where every service listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan(BTreeMap<ServiceName, Place>);
+
+impl Plan {
+    /// The course's ports. The site listens on `host`, and on `port` where one is named; everything else stays on
+    /// this machine.
+    pub fn course(host: IpAddr, port: Option<u16>) -> Self {
+        let place = |service: ServiceName| {
+            let local = SocketAddr::new(LOCAL, service.default_port());
+            match service {
+                ServiceName::Frontend => Place {
+                    listen: SocketAddr::new(host, port.unwrap_or(local.port())),
+                    admin: SocketAddr::new(LOCAL, FRONTEND_ADMIN_PORT),
+                },
+                _ => Place { listen: local, admin: local },
+            }
+        };
+        Self(ServiceName::ALL.into_iter().map(|s| (s, place(s))).collect())
+    }
+
+    /// Ports that are free now. `random` says where the search begins, so that stacks that start at the same
+    /// moment do not find the same ones.
+    pub fn free(host: IpAddr, port: Option<u16>, random: u128) -> Result<Self, PlanError> {
+        let count = FREE_PORTS.len() as u128;
+        let first = (random % count) as u16;
+        let mut candidates = FREE_PORTS.map(|p| (p - FREE_PORTS.start + first) % FREE_PORTS.len() as u16);
+        // Held until all are found: no port is found twice.
+        let mut held = Vec::new();
+        let mut take = |host: IpAddr| {
+            candidates
+                .by_ref()
+                .find_map(|at| {
+                    let addr = SocketAddr::new(host, FREE_PORTS.start + at);
+                    TcpListener::bind(addr).ok().map(|listener| held.push(listener)).map(|()| addr)
+                })
+                .ok_or(PlanError::NoneFree(host))
+        };
+        let mut places = BTreeMap::new();
+        for service in ServiceName::ALL {
+            let place = match (service, port) {
+                (ServiceName::Frontend, Some(port)) => {
+                    Place { listen: SocketAddr::new(host, port), admin: take(LOCAL)? }
+                }
+                (ServiceName::Frontend, None) => Place { listen: take(host)?, admin: take(LOCAL)? },
+                _ => {
+                    let listen = take(LOCAL)?;
+                    Place { listen, admin: listen }
+                }
+            };
+            places.insert(service, place);
+        }
+        Ok(Self(places))
+    }
+
+    /// Where this service listens.
+    pub fn place(&self, service: ServiceName) -> Place {
+        let fallback = SocketAddr::new(LOCAL, service.default_port());
+        self.0.get(&service).copied().unwrap_or(Place { listen: fallback, admin: fallback })
+    }
+
+    /// The address at which the service is reached from this machine.
+    pub fn url(&self, service: ServiceName) -> String {
+        url(self.place(service).listen)
+    }
+
+    /// The address of its probes, from this machine.
+    pub fn admin_url(&self, service: ServiceName) -> String {
+        url(self.place(service).admin)
+    }
+
+    /// Fails where one of the addresses is taken, so that this is said once and plainly instead of by a service
+    /// that dies again and again.
+    pub fn check(&self, services: &[ServiceName]) -> Result<(), PlanError> {
+        for &service in services {
+            let place = self.place(service);
+            for addr in [place.listen, place.admin] {
+                TcpListener::bind(addr).map_err(|source| PlanError::Taken { service, addr, source })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where services listen that only this machine speaks to.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// How a listener's address is written by who connects to it: "all addresses" is none.
+fn url(listen: SocketAddr) -> String {
+    let host = match listen.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => LOCAL,
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+    };
+    format!("http://{}", SocketAddr::new(host, listen.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    fn addresses(plan: &Plan) -> Vec<SocketAddr> {
+        ServiceName::ALL.into_iter().flat_map(|s| [plan.place(s).listen, plan.place(s).admin]).collect()
+    }
+
+    #[test]
+    fn the_course_has_its_ports() {
+        let plan = Plan::course("0.0.0.0".parse().unwrap(), None);
+        assert_eq!(plan.url(ServiceName::Posts), "http://127.0.0.1:4000");
+        assert_eq!(plan.url(ServiceName::EventBus), "http://127.0.0.1:4005");
+        assert_eq!(plan.url(ServiceName::Frontend), "http://127.0.0.1:3000");
+        assert_eq!(plan.admin_url(ServiceName::Frontend), "http://127.0.0.1:3002");
+        assert_eq!(plan.admin_url(ServiceName::Query), plan.url(ServiceName::Query));
+        let open: Vec<_> = addresses(&plan).into_iter().filter(|a| !a.ip().is_loopback()).collect();
+        assert_eq!(open, ["0.0.0.0:3000".parse().unwrap()], "only the site leaves the machine");
+    }
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let plan = Plan::course(LOCAL, Some(taken.local_addr().unwrap().port()));
+        let error = plan.check(&[ServiceName::Frontend]).unwrap_err().to_string();
+        assert!(error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
+        assert!(error.starts_with("frontend cannot listen on"), "{error}");
+    }
+
+    #[test]
+    fn addresses_are_written_as_one_connects_to_them() {
+        assert_eq!(url("[::]:80".parse().unwrap()), "http://[::1]:80");
+        assert_eq!(url("192.0.2.7:80".parse().unwrap()), "http://192.0.2.7:80");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn free_ports_are_all_different_and_below_those_of_outgoing_connections(random: u128) {
+            let plan = Plan::free(LOCAL, None, random).unwrap();
+            let distinct: HashSet<_> = addresses(&plan).into_iter().collect();
+            prop_assert_eq!(distinct.len(), 7);
+            prop_assert!(distinct.iter().all(|a| FREE_PORTS.contains(&a.port())));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What must be had before anything is started: the folder, the secrets, the site, and nobody in the way.
+
+use crate::control::ControlError;
+use crate::files;
+use crate::keeper::STOP_LIMIT;
+use crate::labels::Output;
+use crate::plan::PlanError;
+use crate::secrets::{self, Secrets, SecretsError};
+use crate::state_file;
+use kit::deps::Deps;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// The file whose lock says that a stack runs on this folder.
+const LOCK_FILE: &str = "stack.lock";
+/// How often it is looked whether what was left behind has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// Why the stack cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// The data folder cannot be used.
+    #[error("the data folder {}: {source}", .path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another one runs there.
+    #[error("a stack runs on {} already: see `mini-blog status`, or stop it with Ctrl-C where it runs", .0.display())]
+    Running(PathBuf),
+    /// There is no site to show.
+    #[error(
+        "the site is not built (looked in {0}): run `cargo xtask up`, or name its folder with --site-root"
+    )]
+    NoSite(String),
+    /// The secrets cannot be had.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// The addresses cannot be had.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The control socket cannot be had.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// Something that every program needs is not there.
+    #[error("{0}: {1}")]
+    System(&'static str, String),
+}
+
+/// Takes the folder, for as long as the file is open.
+pub fn lock(data_dir: &Path) -> Result<File, UpError> {
+    let failed = |source| UpError::DataDir { path: data_dir.to_owned(), source };
+    files::private_dir(data_dir).map_err(failed)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(data_dir.join(LOCK_FILE))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(UpError::Running(data_dir.to_owned())),
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+/// Reads or makes the secrets, and says what was done.
+pub fn open_secrets(data_dir: &Path, deps: &Deps, output: &Output) -> Result<Secrets, UpError> {
+    let (secrets, opened) = Secrets::open(data_dir, &*deps.ids)?;
+    let path = data_dir.join(secrets::FILE_NAME);
+    if opened.was_public {
+        output.say(&format!(
+            "others could read {}; now only you can. Delete it to get new secrets if somebody may have.",
+            path.display()
+        ));
+    }
+    if !opened.made.is_empty() {
+        output.say(&format!("made {} in {}", opened.made.join(", "), path.display()));
+    }
+    Ok(secrets)
+}
+
+/// Where the site is looked for: beside the program, and where cargo-leptos builds it.
+pub fn default_site_roots() -> Vec<PathBuf> {
+    let program = std::env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent).map(|folder| folder.join("site"));
+    beside.into_iter().chain([PathBuf::from("target/site")]).collect()
+}
+
+/// The folder of the built site: the named one, or the first there is.
+pub fn find_site(named: Option<PathBuf>, defaults: &[PathBuf]) -> Result<PathBuf, UpError> {
+    let candidates = named.map_or_else(|| defaults.to_vec(), |root| vec![root]);
+    let found = candidates.iter().find(|root| root.is_dir()).and_then(|root| std::path::absolute(root).ok());
+    let looked = || candidates.iter().map(|r| r.display().to_string()).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| UpError::NoSite(looked()))
+}
+
+/// The services of a supervisor that was killed see that and stop by themselves; until they have, their ports and
+/// files are theirs.
+pub async fn wait_for_leftovers(data_dir: &Path, output: &Output) {
+    let Some(file) = state_file::read(data_dir) else { return };
+    let addresses: Vec<SocketAddr> = file
+        .services
+        .values()
+        .filter(|s| s.pid.is_some())
+        .filter_map(|s| s.url.strip_prefix("http://")?.parse().ok())
+        .collect();
+    let until = Instant::now() + STOP_LIMIT;
+    let mut said = false;
+    for address in addresses {
+        while TcpStream::connect(address).await.is_ok() && Instant::now() < until {
+            if !said {
+                said = true;
+                output.say("the run before was cut off; waiting for its services to end");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_file::{ServiceEntry, StackFile};
+    use shared::ServiceName;
+
+    #[test]
+    fn a_folder_is_taken_by_one_stack_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let error = lock(dir.path()).unwrap_err().to_string();
+        assert!(error.starts_with("a stack runs on"), "{error}");
+        drop(first);
+        assert!(lock(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let error = lock(Path::new("/proc/no/such")).unwrap_err().to_string();
+        assert!(error.starts_with("the data folder /proc/no/such:"), "{error}");
+    }
+
+    #[test]
+    fn the_site_is_found_or_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = dir.path().to_owned();
+        let missing = dir.path().join("missing");
+        assert_eq!(find_site(None, &[missing.clone(), there.clone()]).unwrap(), there);
+        assert_eq!(find_site(Some(there.clone()), &[]).unwrap(), there);
+        let error = find_site(Some(missing), &[there]).unwrap_err().to_string();
+        assert!(error.contains("missing") && error.contains("cargo xtask up"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_run_left_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let entry = ServiceEntry { url: url.clone(), admin: url.clone(), pid: Some(1) };
+        let services = [(ServiceName::Posts, entry)].into();
+        let file = StackFile { pid: 1, address: url, ready: true, services };
+        state_file::write(dir.path(), &file).unwrap();
+        let (output, _writer) = Output::to(io::sink(), false);
+        let started = Instant::now();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            drop(listener);
+        });
+        wait_for_leftovers(dir.path(), &output).await;
+        let took = started.elapsed();
+        assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(5), "{took:?}");
+    }
+}

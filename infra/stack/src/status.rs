@@ -1,0 +1,197 @@
+//! What `mini-blog status` tells.
+
+use serde::{Deserialize, Serialize};
+use shared::ServiceName;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// The state of the whole stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StackStatus {
+    /// The supervisor's process.
+    pub pid: u32,
+    /// Where the site is.
+    pub address: String,
+    /// One row each, in the order of starting.
+    pub services: Vec<ServiceStatus>,
+    /// The subscribers of the bus; nothing where the bus cannot be asked.
+    pub subscribers: Option<Vec<Subscriber>>,
+}
+
+/// The state of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// Which one.
+    pub service: ServiceName,
+    /// What its process does.
+    pub process: ProcessState,
+    /// Its process, where it runs.
+    pub pid: Option<u32>,
+    /// How long it has run, in milliseconds.
+    pub uptime_ms: Option<u64>,
+    /// How often it died and was started again.
+    pub restarts: u32,
+    /// Why it is not ready; nothing where it is.
+    pub not_ready: Option<String>,
+    /// Where it listens.
+    pub url: String,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessState {
+    /// It runs.
+    Running,
+    /// It is down and stays so.
+    Stopped,
+    /// It died and will be started again.
+    BackingOff,
+}
+
+/// How far a subscriber has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subscriber {
+    /// Its name.
+    pub name: String,
+    /// How many events it has yet to take.
+    pub lag: i64,
+    /// Why the last delivery failed.
+    pub last_error: Option<String>,
+}
+
+impl ProcessState {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::BackingOff => "backing off",
+        }
+    }
+}
+
+/// The status as people read it.
+pub fn table(status: &StackStatus) -> String {
+    let head = ["SERVICE", "STATE", "PID", "UPTIME", "RESTARTS", "READY", "ADDRESS"].map(str::to_owned);
+    let rows = status.services.iter().map(|s| {
+        let dash = || "-".to_owned();
+        [
+            s.service.to_string(),
+            s.process.as_str().to_owned(),
+            s.pid.map_or_else(dash, |pid| pid.to_string()),
+            s.uptime_ms.map_or_else(dash, |ms| uptime(Duration::from_millis(ms))),
+            s.restarts.to_string(),
+            if s.not_ready.is_none() { "yes" } else { "no" }.to_owned(),
+            s.url.clone(),
+        ]
+    });
+    let mut text = columns(std::iter::once(head).chain(rows));
+    for s in &status.services {
+        if let (ProcessState::Running, Some(why)) = (s.process, &s.not_ready) {
+            let _ = writeln!(text, "\n{} is not ready: {why}", s.service);
+        }
+    }
+    text.push('\n');
+    text.push_str(&match &status.subscribers {
+        None => "The bus cannot be asked how far its subscribers have come.\n".to_owned(),
+        Some(subscribers) => {
+            let head = ["SUBSCRIBER", "LAG", "LAST ERROR"].map(str::to_owned);
+            columns(std::iter::once(head).chain(subscribers.iter().map(|s| {
+                [s.name.clone(), s.lag.to_string(), s.last_error.clone().unwrap_or_else(|| "-".to_owned())]
+            })))
+        }
+    });
+    text
+}
+
+fn columns<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<_> = rows.collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn uptime(ran: Duration) -> String {
+    let seconds = ran.as_secs();
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s} s"),
+        (0, 0, m, s) => format!("{m} min {s} s"),
+        (0, h, m, _) => format!("{h} h {m} min"),
+        (d, h, _, _) => format!("{d} d {h} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> StackStatus {
+        let row = |service, process, pid, not_ready: Option<&str>| ServiceStatus {
+            service,
+            process,
+            pid,
+            uptime_ms: pid.map(|_| 63_000),
+            restarts: 1,
+            not_ready: not_ready.map(str::to_owned),
+            url: "http://127.0.0.1:4000".into(),
+        };
+        StackStatus {
+            pid: 1,
+            address: "http://127.0.0.1:3000".into(),
+            services: vec![
+                row(ServiceName::Posts, ProcessState::Running, Some(42), None),
+                row(ServiceName::Query, ProcessState::Running, Some(43), Some("waits for the bus")),
+                row(ServiceName::Comments, ProcessState::BackingOff, None, Some("does not run")),
+            ],
+            subscribers: Some(vec![Subscriber { name: "query".into(), lag: 7, last_error: None }]),
+        }
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_says_why_something_is_not_ready() {
+        let text = table(&status());
+        let expected = "\
+SERVICE   STATE        PID  UPTIME     RESTARTS  READY  ADDRESS
+posts     running      42   1 min 3 s  1         yes    http://127.0.0.1:4000
+query     running      43   1 min 3 s  1         no     http://127.0.0.1:4000
+comments  backing off  -    -          1         no     http://127.0.0.1:4000
+
+query is not ready: waits for the bus
+
+SUBSCRIBER  LAG  LAST ERROR
+query       7    -
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_bus_that_is_down_is_said() {
+        let text = table(&StackStatus { subscribers: None, ..status() });
+        assert!(text.ends_with("The bus cannot be asked how far its subscribers have come.\n"));
+    }
+
+    #[test]
+    fn it_is_read_back_as_it_was_written() {
+        let json = serde_json::to_string(&status()).unwrap();
+        assert_eq!(serde_json::from_str::<StackStatus>(&json).unwrap(), status());
+    }
+
+    #[test]
+    fn times_are_short_at_every_size() {
+        let written = [5, 65, 3_660, 90_000].map(|s| uptime(Duration::from_secs(s)));
+        assert_eq!(written, ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
+    }
+}

@@ -1,0 +1,333 @@
+//! `mini-blog up`: starts everything, says when it is ready, and stops it in order.
+
+use crate::control::{self, Answer, Request};
+use crate::keeper::{self, Handle, Phase, STOP_LIMIT, Verb};
+use crate::labels::Output;
+use crate::launch::Launch;
+use crate::plan::{Plan, Ports};
+use crate::prepare::{self, UpError};
+use crate::probe;
+use crate::secrets::OPERATOR_TOKEN;
+use crate::state_file::{self, ServiceEntry, StackFile};
+use crate::status::{ProcessState, ServiceStatus, StackStatus, Subscriber};
+use futures_util::future::join_all;
+use kit::deps::Deps;
+use shared::ServiceName;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How often a service that is not ready yet is asked again.
+const PROBE_EVERY: Duration = Duration::from_millis(25);
+/// How long a start may take before it is said what it waits for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long each service is given to stop at the very least.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// What `up` is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder of all data.
+    pub data_dir: PathBuf,
+    /// The built site; looked for where it is not named.
+    pub site_root: Option<PathBuf>,
+    /// Where the site listens.
+    pub host: IpAddr,
+    /// The site's port, where it is not to be the usual one.
+    pub port: Option<u16>,
+    /// Which ports the services take.
+    pub ports: Ports,
+    /// What is not started.
+    pub without: Vec<ServiceName>,
+}
+
+/// The running stack.
+struct Stack {
+    launch: Arc<Launch>,
+    handles: Vec<Handle>,
+    deps: Deps,
+    output: Output,
+    ready: AtomicBool,
+    changed: Arc<Notify>,
+    /// Held while `stack.json` is written.
+    writing: Mutex<()>,
+}
+
+/// Runs the stack until it is told to stop. True where everything stopped by itself.
+pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
+    let system = |what| move |e: io::Error| UpError::System(what, e.to_string());
+    let mut stop = StopSignals::new().map_err(system("cannot listen for signals"))?;
+    let deps = Deps::system().map_err(|e| UpError::System("cannot speak HTTP", e.to_string()))?;
+
+    let data_dir = std::path::absolute(&options.data_dir).map_err(system("no data folder"))?;
+    let _lock = prepare::lock(&data_dir)?;
+    let wanted: Vec<_> = ServiceName::ALL.into_iter().filter(|s| !options.without.contains(s)).collect();
+    let site_root = match prepare::find_site(options.site_root, &prepare::default_site_roots()) {
+        Err(e) if wanted.contains(&ServiceName::Frontend) => return Err(e),
+        found => found.ok(),
+    };
+    let secrets = prepare::open_secrets(&data_dir, &deps, output)?;
+    tokio::select! {
+        () = prepare::wait_for_leftovers(&data_dir, output) => {}
+        () = stop.next() => return Ok(true),
+    }
+    let plan = match options.ports {
+        Ports::Course => Plan::course(options.host, options.port),
+        Ports::Free => Plan::free(options.host, options.port, deps.ids.random())?,
+    };
+    plan.check(&wanted)?;
+    let program = std::env::current_exe().map_err(system("cannot find the program itself"))?;
+    let control = control::listen(&data_dir)?;
+
+    let launch = Arc::new(Launch { program, data_dir, site_root, plan, secrets });
+    let now = CancellationToken::new();
+    let handles = ServiceName::ALL.into_iter().map(|service| {
+        let start = wanted.contains(&service);
+        keeper::keep(service, Arc::clone(&launch), output.clone(), start, now.clone())
+    });
+    let stack = Arc::new(Stack {
+        handles: handles.collect(),
+        launch,
+        deps,
+        output: output.clone(),
+        ready: AtomicBool::new(false),
+        changed: Arc::new(Notify::new()),
+        writing: Mutex::new(()),
+    });
+    let mut tasks = tokio::task::JoinSet::new();
+    for handle in &stack.handles {
+        tasks.spawn(tell_changes(handle.clone(), Arc::clone(&stack.changed)));
+    }
+    tasks.spawn(keep_file(Arc::clone(&stack)));
+    tasks.spawn(take_requests(control, Arc::clone(&stack)));
+    tasks.spawn(announce(Arc::clone(&stack), wanted));
+
+    stop.next().await;
+    output.say("stopping");
+    let clean = tokio::select! {
+        clean = stack.stop() => clean,
+        () = async { stop.next().await; now.cancel(); std::future::pending().await } => false,
+    };
+    tasks.shutdown().await;
+    stack.tidy(clean);
+    Ok(clean)
+}
+
+impl Stack {
+    fn handle(&self, service: ServiceName) -> Option<&Handle> {
+        self.handles.iter().find(|h| h.service == service)
+    }
+
+    /// Stops everything: first what takes requests from outside, last what all others speak to.
+    async fn stop(&self) -> bool {
+        let deadline = Instant::now() + STOP_LIMIT;
+        let mut clean = true;
+        let stages: [&[ServiceName]; 3] =
+            [&[ServiceName::Frontend], &ServiceName::PEERS, &[ServiceName::EventBus]];
+        for stage in stages {
+            // What comes last gets a moment even where what came first took all the time.
+            let deadline = deadline.max(Instant::now() + LAST_MOMENT);
+            let orders = stage.iter().filter_map(|&s| self.handle(s)).map(|h| h.order(Verb::Stop(deadline)));
+            for outcome in join_all(orders).await {
+                clean &= outcome.is_ok();
+            }
+        }
+        clean
+    }
+
+    /// Leaves nothing behind that says that a stack runs.
+    fn tidy(&self, clean: bool) {
+        let data_dir = &self.launch.data_dir;
+        let removed = state_file::remove(data_dir)
+            .and_then(|()| std::fs::remove_file(data_dir.join(control::FILE_NAME)));
+        if let Err(e) = removed {
+            self.output.say(&format!("cannot tidy up {}: {e}", data_dir.display()));
+        }
+        self.output.say(if clean { "stopped" } else { "stopped, not everything by itself" });
+    }
+
+    async fn status(&self) -> StackStatus {
+        let plan = &self.launch.plan;
+        let bus = plan.url(ServiceName::EventBus);
+        let transport = &*self.deps.transport;
+        let token = self.launch.secrets.get(OPERATOR_TOKEN);
+        let (services, subscribers) = tokio::join!(
+            join_all(self.handles.iter().map(|h| self.service_status(h))),
+            probe::subscriptions(transport, &bus, token)
+        );
+        let subscribers = subscribers.ok().map(|rows| {
+            let row = |s: shared::views::SubscriptionView| Subscriber {
+                name: s.name,
+                lag: s.lag,
+                last_error: s.last_error,
+            };
+            rows.into_iter().map(row).collect()
+        });
+        let address = plan.url(ServiceName::Frontend);
+        StackStatus { pid: std::process::id(), address, services, subscribers }
+    }
+
+    async fn service_status(&self, handle: &Handle) -> ServiceStatus {
+        let state = handle.state();
+        let (process, pid, uptime_ms) = match state.phase {
+            Phase::Stopped => (ProcessState::Stopped, None, None),
+            Phase::BackingOff => (ProcessState::BackingOff, None, None),
+            Phase::Running { pid, since } => {
+                (ProcessState::Running, Some(pid), Some(since.elapsed().as_millis() as u64))
+            }
+        };
+        let not_ready = match process {
+            ProcessState::Running => self.probe(handle.service).await.err(),
+            _ => Some("does not run".to_owned()),
+        };
+        let url = self.launch.plan.url(handle.service);
+        let service = handle.service;
+        ServiceStatus { service, process, pid, uptime_ms, restarts: state.restarts, not_ready, url }
+    }
+
+    async fn probe(&self, service: ServiceName) -> Result<(), String> {
+        probe::ready(&*self.deps.transport, &self.launch.plan.admin_url(service)).await
+    }
+
+    async fn answer(&self, request: Request) -> Answer {
+        let Some((service, verb)) = request.order() else { return Answer::Status(self.status().await) };
+        let Some(handle) = self.handle(service) else {
+            return Answer::Failed { message: format!("{service} is not part of this stack") };
+        };
+        let outcome = handle.order(verb).await;
+        // Whoever hears that it is done finds it done in the file too.
+        self.write_file().await;
+        match outcome {
+            Ok(message) if verb == Verb::Kill => Answer::Done { message },
+            Ok(message) => self.once_ready(service, message).await,
+            Err(message) => Answer::Failed { message },
+        }
+    }
+
+    /// Whoever starts a service wants to use it: the answer waits until it is ready, for a while.
+    async fn once_ready(&self, service: ServiceName, started: String) -> Answer {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.probe(service).await {
+                Ok(()) => return Answer::Done { message: format!("{started} and ready") },
+                Err(why) if Instant::now() >= until => {
+                    return Answer::Failed { message: format!("{started}, but is not ready: {why}") };
+                }
+                Err(_) => tokio::time::sleep(PROBE_EVERY).await,
+            }
+        }
+    }
+
+    /// Makes `stack.json` true.
+    async fn write_file(&self) {
+        let _alone = self.writing.lock().await;
+        if let Err(e) = state_file::write(&self.launch.data_dir, &self.file()) {
+            self.output.say(&format!("cannot write {}: {e}", state_file::FILE_NAME));
+        }
+    }
+
+    fn file(&self) -> StackFile {
+        let plan = &self.launch.plan;
+        let entry = |h: &Handle| {
+            let pid = match h.state().phase {
+                Phase::Running { pid, .. } => Some(pid),
+                _ => None,
+            };
+            (h.service, ServiceEntry { url: plan.url(h.service), admin: plan.admin_url(h.service), pid })
+        };
+        StackFile {
+            pid: std::process::id(),
+            address: plan.url(ServiceName::Frontend),
+            ready: self.ready.load(Ordering::Acquire),
+            services: self.handles.iter().map(entry).collect(),
+        }
+    }
+}
+
+/// Says once that everything is ready; until then, from time to time, what is not.
+async fn announce(stack: Arc<Stack>, mut waited_for: Vec<ServiceName>) {
+    let has_site = waited_for.contains(&ServiceName::Frontend);
+    let mut told = Instant::now();
+    while let Some(&service) = waited_for.first() {
+        match stack.probe(service).await {
+            Ok(()) => {
+                waited_for.remove(0);
+            }
+            Err(why) => {
+                if told.elapsed() >= PATIENCE {
+                    told = Instant::now();
+                    stack.output.say(&format!("{service} is not ready yet: {why}"));
+                }
+                tokio::time::sleep(PROBE_EVERY).await;
+            }
+        }
+    }
+    stack.ready.store(true, Ordering::Release);
+    stack.write_file().await;
+    let place = if has_site {
+        format!(" at {}", stack.launch.plan.url(ServiceName::Frontend))
+    } else {
+        ", without its site".to_owned()
+    };
+    stack.output.plain(&format!("mini-blog is ready{place}"));
+}
+
+async fn tell_changes(mut handle: Handle, changed: Arc<Notify>) {
+    while handle.changed().await {
+        changed.notify_one();
+    }
+}
+
+/// Keeps `stack.json` true.
+async fn keep_file(stack: Arc<Stack>) {
+    loop {
+        stack.write_file().await;
+        stack.changed.notified().await;
+    }
+}
+
+async fn take_requests(control: UnixListener, stack: Arc<Stack>) {
+    loop {
+        match control.accept().await {
+            Ok((stream, _)) => {
+                let stack = Arc::clone(&stack);
+                tokio::spawn(control::serve(stream, async move |request| stack.answer(request).await));
+            }
+            Err(e) => {
+                stack.output.say(&format!("the control socket: {e}"));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// The ways in which a person or a system says "stop".
+struct StopSignals([Signal; 3]);
+
+impl StopSignals {
+    fn new() -> io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}

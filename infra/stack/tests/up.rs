@@ -1,0 +1,254 @@
+//! The real program: started, watched, broken and stopped as a person would.
+
+use mini_blog::state_file::{self, StackFile};
+use rustix::process::{Pid, Signal, kill_process};
+use shared::ServiceName;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mini-blog");
+/// Long enough for a busy machine; what works takes a fraction of it.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A running `mini-blog up`, ended with the test.
+struct Up {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    data: PathBuf,
+}
+
+impl Up {
+    /// The services on free ports; the site has tests of its own.
+    fn start(data: &Path) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["up", "--ports", "free", "--without", "frontend", "--data-dir"])
+            .arg(data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
+        Self { child, lines, seen: Vec::new(), data: data.to_owned() }
+    }
+
+    fn ready(data: &Path) -> Self {
+        let mut up = Self::start(data);
+        up.wait_for_line("mini-blog is ready");
+        up
+    }
+
+    fn wait_for_line(&mut self, text: &str) {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return,
+                Ok(line) => self.seen.push(line),
+                Err(e) => panic!("no line with {text:?} ({e}); there were\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    fn file(&self) -> StackFile {
+        state_file::read(&self.data).expect("stack.json is there while the stack runs")
+    }
+
+    fn pid(&self, service: ServiceName) -> Option<u32> {
+        self.file().services.get(&service).and_then(|s| s.pid)
+    }
+
+    fn signal(&self, signal: Signal) {
+        send(self.child.id(), signal);
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let until = Instant::now() + LIMIT;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not end");
+    }
+
+    fn services(&self) -> Vec<u32> {
+        self.file().services.values().filter_map(|s| s.pid).collect()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn send(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+}
+
+/// A process that is there and has not merely not been buried yet.
+fn runs(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < until, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn mini_blog(data: &Path, args: &[&str]) -> Output {
+    Command::new(PROGRAM).args(args).arg("--data-dir").arg(data).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap() + &String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The row of a service in `mini-blog status`.
+fn row(data: &Path, service: &str) -> String {
+    let text = said(&mini_blog(data, &["status"]));
+    text.lines()
+        .find(|l| l.starts_with(service))
+        .unwrap_or_else(|| panic!("no {service} in\n{text}"))
+        .to_owned()
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn the_whole_day_of_a_stack() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let mut up = Up::ready(&data);
+    let secrets = data.join("secrets.env");
+    let text = std::fs::read_to_string(&secrets).unwrap();
+    assert_eq!(std::fs::metadata(&secrets).unwrap().permissions().mode() & 0o777, 0o600);
+    let value = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap()[1..].to_owned();
+    assert!(up.seen.iter().all(|line| !line.contains(&value("POSTS_SECRET"))), "no secret is ever printed");
+
+    let file = up.file();
+    assert!(file.ready && file.services[&ServiceName::Frontend].pid.is_none());
+    assert_eq!(file.pid, up.child.id());
+    let environment = |service| {
+        let bytes = std::fs::read(format!("/proc/{}/environ", up.pid(service).unwrap())).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    assert!(environment(ServiceName::Posts).contains(&value("POSTS_SECRET")));
+    assert!(
+        !environment(ServiceName::Posts).contains(&value("QUERY_SECRET")),
+        "each knows its own secret alone"
+    );
+
+    assert!(row(&data, "comments").contains("running"));
+    assert!(row(&data, "frontend").contains("stopped"));
+    eventually("the bus tells of its subscribers", || {
+        let status = said(&mini_blog(&data, &["status"]));
+        status.contains("SUBSCRIBER") && status.lines().filter(|l| l.starts_with("query")).count() == 2
+    });
+
+    // A second one is refused, and the first one does not notice.
+    let second = mini_blog(&data, &["up", "--ports", "free", "--without", "frontend"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(said(&second).contains("a stack runs on"), "{}", said(&second));
+
+    let first_pid = up.pid(ServiceName::Comments).unwrap();
+    let killed = mini_blog(&data, &["kill", "comments"]);
+    assert!(killed.status.success() && said(&killed).contains("comments is killed"), "{}", said(&killed));
+    assert!(!runs(first_pid));
+    assert!(row(&data, "comments").contains("stopped"));
+
+    let started = mini_blog(&data, &["start", "comments"]);
+    assert!(started.status.success() && said(&started).contains("ready"), "{}", said(&started));
+    assert!(row(&data, "comments").contains("running"));
+
+    let before = up.pid(ServiceName::Query).unwrap();
+    let restarted = mini_blog(&data, &["restart", "query"]);
+    assert!(restarted.status.success(), "{}", said(&restarted));
+    assert!(!runs(before));
+
+    let services = up.services();
+    assert_eq!(services.len(), 5);
+    up.signal(Signal::INT);
+    assert_eq!(up.exit_code(), Some(0));
+    assert!(services.iter().all(|&pid| !runs(pid)), "nothing is left running");
+    assert!(!data.join("stack.json").exists() && !data.join("control.sock").exists());
+    assert_eq!(std::fs::read_to_string(&secrets).unwrap(), text);
+}
+
+#[test]
+fn what_dies_comes_back_by_itself() {
+    let dir = folder();
+    let up = Up::ready(dir.path());
+    let first = up.pid(ServiceName::Posts).unwrap();
+    send(first, Signal::KILL);
+    eventually("posts is another process", || up.pid(ServiceName::Posts).is_some_and(|pid| pid != first));
+    eventually("posts is ready and has one restart", || {
+        let row = row(dir.path(), "posts");
+        let cells: Vec<_> = row.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect();
+        cells[1] == "running" && cells[4] == "1" && cells[5] == "yes"
+    });
+}
+
+#[test]
+fn services_do_not_outlive_a_supervisor_that_was_killed() {
+    let dir = folder();
+    let mut up = Up::ready(dir.path());
+    let services = up.services();
+    assert!(services.iter().all(|&pid| runs(pid)));
+    up.signal(Signal::KILL);
+    up.exit_code();
+    eventually("all services have ended", || services.iter().all(|&pid| !runs(pid)));
+}
+
+#[test]
+fn a_stack_starts_again_at_once_where_the_last_one_was_killed() {
+    let dir = folder();
+    let mut up = Up::ready(dir.path());
+    up.signal(Signal::KILL);
+    up.exit_code();
+    let mut again = Up::ready(dir.path());
+    again.signal(Signal::TERM);
+    assert_eq!(again.exit_code(), Some(0));
+}
+
+#[test]
+fn without_a_stack_commands_say_so() {
+    let dir = folder();
+    for args in [&["status"][..], &["kill", "posts"], &["start", "posts"], &["restart", "posts"]] {
+        let output = mini_blog(dir.path(), args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(said(&output).contains("no stack runs on"), "{}", said(&output));
+    }
+    assert_eq!(mini_blog(dir.path(), &["kill", "bus"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_service_alone_takes_its_own_flags_and_refuses_to_run_without_secrets() {
+    for service in ServiceName::ALL {
+        let help = Command::new(PROGRAM).args([service.as_str(), "--help"]).output().unwrap();
+        assert!(help.status.success());
+        assert!(said(&help).contains("--listen") && said(&help).contains("DATA_DIR"), "{}", said(&help));
+    }
+    let dir = folder();
+    let posts = mini_blog(dir.path(), &["posts"]);
+    assert_eq!(posts.status.code(), Some(2));
+    assert!(said(&posts).contains("POSTS_SECRET"), "{}", said(&posts));
+}

@@ -1,0 +1,111 @@
+//! Posts with a real bus: its events arrive there, whatever happens between.
+
+use crate::{outbox, start};
+use axum::Router;
+use axum::routing::post;
+use http::StatusCode;
+use serde_json::{Value, json};
+use shared::ServiceName;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use testkit::{Running, World, eventually, get};
+
+async fn create(posts: &Running, title: &str) -> Value {
+    posts.post("/posts/create", &json!({ "title": title })).await.ok(201)
+}
+
+async fn titles(world: &World, bus: &Running) -> Vec<Value> {
+    let log = bus.send(get("/events").as_operator(world)).await.ok(200);
+    log.as_array().unwrap().iter().map(|e| e["data"]["title"].clone()).collect()
+}
+
+async fn log_has(world: &World, bus: &Running, expected: &[&str]) {
+    eventually("the log has them all", async || (titles(world, bus).await.len() >= expected.len()).then_some(()))
+        .await;
+    assert_eq!(titles(world, bus).await, expected);
+}
+
+async fn outbox_is_empty(world: &World) {
+    eventually("the outbox is empty", async || outbox(world).is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn it_takes_posts_while_the_bus_is_down_and_publishes_them_in_order_afterwards() {
+    for world in [World::new(), World::secure()] {
+        let posts = start(&world).await;
+        for title in ["a", "b", "c"] {
+            create(&posts, title).await;
+        }
+        assert_eq!(posts.get("/readyz").await.status, 200, "it needs no bus to take posts");
+        let bus = world.start_bus().await;
+        log_has(&world, &bus, &["a", "b", "c"]).await;
+        outbox_is_empty(&world).await;
+
+        world.stop(bus).await;
+        create(&posts, "d").await;
+        let bus = world.start_bus().await;
+        create(&posts, "e").await;
+        log_has(&world, &bus, &["a", "b", "c", "d", "e"]).await;
+        outbox_is_empty(&world).await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_bus_refuses_or_loses_is_published_again_and_is_there_once() {
+    let world = World::new();
+    let posts = start(&world).await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&tries);
+    let ill = Router::new().route(
+        "/events",
+        post(async move || {
+            seen.fetch_add(1, Ordering::Relaxed);
+            StatusCode::INTERNAL_SERVER_ERROR
+        }),
+    );
+    world.network.connect(ServiceName::EventBus, ill);
+    create(&posts, "a").await;
+    eventually("it is tried again", async || (tries.load(Ordering::Relaxed) > 3).then_some(())).await;
+    assert_eq!(outbox(&world).len(), 1, "it stays until the bus has it on disk");
+
+    // The bus takes it, and the acknowledgement is lost: published again, and known again.
+    let bus = world.start_bus().await;
+    log_has(&world, &bus, &["a"]).await;
+    outbox_is_empty(&world).await;
+    let publications = world.network.sent_to(ServiceName::EventBus);
+    let first = publications.iter().find(|sent| sent.path == "/events" && sent.status == 200).unwrap();
+    let again = testkit::post("/events").body("application/cloudevents-batch+json", first.body.clone());
+    assert_eq!(bus.send(again).await.ok(200)["sequences"], json!(["00000000000000000001"]));
+    assert_eq!(titles(&world, &bus).await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_wiped_store_refills_from_the_log_and_publishes_nothing_new() {
+    let world = World::secure();
+    let bus = world.start_bus().await;
+    let posts = start(&world).await;
+    for n in 0..30 {
+        world.clock.advance_ms(1);
+        posts.post("/posts/create", &json!({"title": format!("post {n}"), "body": "b", "author": "a"})).await.ok(201);
+    }
+    let cursor = async || world.rows(ServiceName::Posts, "SELECT seq FROM cursor") == ["30"];
+    eventually("its own events come back", async || cursor().await.then_some(())).await;
+    outbox_is_empty(&world).await;
+    let listed = posts.get("/posts").await;
+    let rows = world.rows(ServiceName::Posts, "SELECT * FROM posts ORDER BY id");
+    let log = bus.send(get("/events").as_operator(&world)).await;
+
+    world.stop(posts).await;
+    world.wipe(ServiceName::Posts);
+    let posts = start(&world).await;
+    eventually("it is full again", async || cursor().await.then_some(())).await;
+    assert_eq!(posts.get("/posts").await.body, listed.body);
+    assert_eq!(world.rows(ServiceName::Posts, "SELECT * FROM posts ORDER BY id"), rows);
+    assert!(outbox(&world).is_empty());
+
+    // And it goes on.
+    create(&posts, "new").await;
+    eventually("it is published", async || (titles(&world, &bus).await.len() == 31).then_some(())).await;
+    let after = bus.send(get("/events").as_operator(&world)).await;
+    assert!(after.text().starts_with(log.text().strip_suffix(']').unwrap()), "what was there is as it was");
+}

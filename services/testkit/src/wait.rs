@@ -1,0 +1,27 @@
+//! Waiting for a condition, with a limit.
+
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long anything may take on the slowest machine.
+pub const LIMIT: Duration = Duration::from_secs(20);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Looks until there is something; fails the test if there never is.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begun.elapsed() < LIMIT, "never happened: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits for a future; fails the test if it does not end.
+pub async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+    tokio::time::timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("did not end: {what}"))
+}

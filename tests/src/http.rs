@@ -1,0 +1,176 @@
+//! A plain HTTP client that shows what it got.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use serde_json::Value;
+use std::time::Duration;
+
+/// How long an exchange may take; longer than anything the services wait for themselves.
+const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// An answer, whole.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {self}"))
+    }
+
+    /// A header; empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The cookies that it sets, as a client sends them back.
+    pub fn cookies(&self) -> String {
+        let set = self.headers.get_all(header::SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+        set.filter_map(|cookie| cookie.split(';').next()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Fails unless it has this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self}");
+        self
+    }
+
+    /// Fails unless it is a problem of this status as the contract writes it: complete, and without anything that
+    /// is nobody's business.
+    #[track_caller]
+    pub fn expect_problem(self, status: u16) -> Value {
+        let answer = self.expect(status);
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{answer}");
+        let problem = answer.json();
+        assert_eq!(problem["status"], status, "{answer}");
+        assert!(problem["type"].as_str().is_some_and(|kind| kind.starts_with("/problems/")), "{answer}");
+        assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{answer}");
+        let text = answer.text();
+        for private in [".rs:", "panicked", "/root", "/home", "/tmp", ".db", "SELECT ", "INSERT ", "sqlite", "    at "] {
+            assert!(!text.contains(private), "{private:?} is nobody's business: {answer}");
+        }
+        if matches!(status, 429 | 503) {
+            assert!(answer.header("retry-after").parse::<u64>().is_ok(), "when to come back is not said: {answer}");
+        }
+        problem
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = self.text();
+        write!(f, "{} {:?}\n{}", self.status, self.headers, &text[..text.floor_char_boundary(2_000)])
+    }
+}
+
+/// One server, by its base address.
+#[derive(Debug, Clone)]
+pub struct Place {
+    client: reqwest::Client,
+    /// `http://127.0.0.1:4000`
+    pub url: String,
+}
+
+/// A client for one test: its connections belong to the test's own runtime.
+pub fn client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    builder.build().expect("an HTTP client")
+}
+
+impl Place {
+    /// The server at this address.
+    pub fn new(client: &reqwest::Client, url: &str) -> Self {
+        Self { client: client.clone(), url: url.to_owned() }
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// A request of any method; the path may hold a query.
+    pub fn request(&self, method: Method, path: &str) -> Request {
+        Request(self.client.request(method, format!("{}{path}", self.url)))
+    }
+
+    /// `GET`.
+    pub fn get(&self, path: &str) -> Request {
+        self.request(Method::GET, path)
+    }
+
+    /// `POST`.
+    pub fn post(&self, path: &str) -> Request {
+        self.request(Method::POST, path)
+    }
+}
+
+/// A request that is being put together.
+#[derive(Debug)]
+pub struct Request(reqwest::RequestBuilder);
+
+impl Request {
+    /// Adds a header.
+    pub fn header(self, name: &str, value: &str) -> Self {
+        Self(self.0.header(name, value))
+    }
+
+    /// Shows a token.
+    pub fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// A body as it is.
+    pub fn body(self, content_type: &str, body: impl Into<Bytes>) -> Self {
+        Self(self.0.header(header::CONTENT_TYPE, content_type).body(body.into()))
+    }
+
+    /// A JSON body.
+    pub fn json(self, body: &Value) -> Self {
+        self.body("application/json", body.to_string())
+    }
+
+    /// The fields of a plain form, as a browser sends them.
+    pub fn form(self, fields: &[(&str, &str)]) -> Self {
+        let pairs: Vec<_> = fields.iter().map(|(name, text)| format!("{name}={}", encode(text))).collect();
+        self.body("application/x-www-form-urlencoded", pairs.join("&"))
+    }
+
+    /// Sends it; an error is that there was no answer.
+    pub async fn try_send(self) -> Result<Answer, String> {
+        let failed = |e: reqwest::Error| format!("no answer: {e:?}");
+        let response = self.0.timeout(TIMEOUT).send().await.map_err(failed)?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.map_err(failed)?;
+        Ok(Answer { status, headers, body })
+    }
+
+    /// Sends it; there has to be an answer.
+    pub async fn send(self) -> Answer {
+        let request = format!("{:?}", self.0);
+        self.try_send().await.unwrap_or_else(|e| panic!("{request}: {e}"))
+    }
+
+    /// Sends it and gives back the head of the answer, with the body still to come and no end to the waiting.
+    pub(crate) async fn open(self) -> reqwest::Response {
+        self.0.send().await.unwrap_or_else(|e| panic!("no answer: {e:?}"))
+    }
+}
+
+/// A text as it stands in a form's body or a query.
+pub fn encode(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'*');
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}

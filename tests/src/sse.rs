@@ -1,0 +1,94 @@
+//! Streams of server-sent events.
+
+use crate::eventually::LIMIT;
+use crate::http::Request;
+use serde_json::Value;
+use tokio::time::timeout;
+
+/// One event of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Its `id`.
+    pub id: String,
+    /// Its `event`; empty where it has none.
+    pub name: String,
+    /// Its `data`.
+    pub data: String,
+}
+
+impl Event {
+    /// The data as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|e| panic!("not JSON ({e}): {self:?}"))
+    }
+
+    fn parse(block: &str) -> Option<Self> {
+        let mut event = Self::default();
+        for line in block.lines() {
+            let Some((field, value)) = line.split_once(':') else { continue };
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "id" => value.clone_into(&mut event.id),
+                "event" => value.clone_into(&mut event.name),
+                "data" => event.data.push_str(value),
+                _ => {}
+            }
+        }
+        // Comments alone are a heartbeat.
+        (!event.data.is_empty()).then_some(event)
+    }
+}
+
+/// An open stream. Dropping it disconnects.
+#[derive(Debug)]
+pub struct Stream {
+    response: reqwest::Response,
+    text: String,
+    seen: Vec<Event>,
+}
+
+impl Stream {
+    /// Opens the stream that this request asks for.
+    pub async fn open(request: Request) -> Self {
+        let response = request.header("accept", "text/event-stream").open().await;
+        assert_eq!(response.status().as_u16(), 200);
+        let media = response.headers().get("content-type").and_then(|v| v.to_str().ok());
+        assert_eq!(media, Some("text/event-stream"));
+        Self { response, text: String::new(), seen: Vec::new() }
+    }
+
+    /// The next event; nothing where the stream has ended.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (Event::parse(block), rest.to_owned());
+                self.text = rest;
+                if let Some(event) = event {
+                    self.seen.push(event.clone());
+                    return Some(event);
+                }
+                continue;
+            }
+            let chunk = timeout(LIMIT, self.response.chunk()).await;
+            let chunk = chunk.unwrap_or_else(|_| panic!("nothing for {LIMIT:?}; before: {:?}", self.seen));
+            // A stream that breaks has ended, too.
+            self.text.push_str(&String::from_utf8_lossy(&chunk.ok()??));
+        }
+    }
+
+    /// Reads on to the first event of which the condition holds.
+    pub async fn until(&mut self, what: &str, condition: impl Fn(&Event) -> bool) -> Event {
+        loop {
+            let event = self.next().await;
+            let event = event.unwrap_or_else(|| panic!("the stream ended before {what}; before: {:?}", self.seen));
+            if condition(&event) {
+                return event;
+            }
+        }
+    }
+
+    /// Every event so far.
+    pub fn seen(&self) -> &[Event] {
+        &self.seen
+    }
+}

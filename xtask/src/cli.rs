@@ -1,0 +1,151 @@
+//! The command line, and what each command does in which order.
+
+use crate::shell::{Shell, run};
+use crate::{packages, site, tools};
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+/// Builds, runs and tests mini-blog. Everything that is missing is installed first, and what is there is skipped.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build everything in release and run it: prints the address when all is ready, Ctrl-C stops it
+    Up {
+        /// Flags of `mini-blog up`, for example `-- --without moderation`
+        #[arg(last = true, value_name = "FLAGS")]
+        flags: Vec<OsString>,
+    },
+    /// Build everything in release: the site into target/release/site, the program target/release/mini-blog
+    Build,
+    /// Run every test: unit, property, service, whole-system and browser
+    Test {
+        /// Only the tests whose name contains this
+        #[arg(long, value_name = "TEXT")]
+        filter: Option<String>,
+        /// Only the tests of this package (may be given several times); `system-tests` are those that need the site
+        #[arg(long, short, value_name = "NAME")]
+        package: Vec<String>,
+        /// Flags of the test programs, for example `-- --nocapture`
+        #[arg(last = true, value_name = "FLAGS")]
+        flags: Vec<OsString>,
+    },
+    /// Check format and lints, for this machine and for the browser, then run every test: what CI runs
+    Ci,
+    /// Install what building and testing need, and do nothing else
+    Setup,
+    /// Say what building and testing need, and what of it is missing; installs nothing
+    CheckTools,
+}
+
+/// The package of the tests that run the built program and a browser.
+const SYSTEM_TESTS: &str = "system-tests";
+/// Names the built program for those tests.
+const PROGRAM_VARIABLE: &str = "MINI_BLOG_BIN";
+
+/// Runs the task. The exit code is that of what it ran last.
+pub fn main() -> ExitCode {
+    let task = Cli::parse().task;
+    match Shell::new().and_then(|shell| perform(task, &shell)) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("xtask: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
+    match task {
+        Task::Up { flags } => {
+            build(shell)?;
+            let mut up = Command::new(site::program(shell));
+            up.current_dir(shell.root()).arg("up").args(flags);
+            become_it(&mut up)
+        }
+        Task::Build => {
+            build(shell)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Test { filter, package, flags } => {
+            test(shell, filter.as_deref(), &package, &flags)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        // One list of checks for people and machines.
+        Task::Ci => become_it(shell.command("bash").arg(".ci/run")),
+        Task::Setup => {
+            tools::install(shell)?;
+            packages::install_browser(shell)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::CheckTools => {
+            let complete = tools::report(shell)? & packages::report_browser(shell);
+            Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+fn build(shell: &Shell) -> Result<()> {
+    let wasm_opt = tools::install(shell)?;
+    site::build(shell, wasm_opt)?;
+    site::build_program(shell)
+}
+
+fn test(shell: &Shell, filter: Option<&str>, packages: &[String], flags: &[OsString]) -> Result<()> {
+    let mut tests = shell.cargo();
+    tests.arg("test");
+    if packages.is_empty() {
+        tests.arg("--workspace");
+    }
+    tests.args(packages.iter().flat_map(|p| ["--package", p.as_str()]));
+    if packages.is_empty() || packages.iter().any(|p| p == SYSTEM_TESTS) {
+        // First of all, so that a machine without a browser hears of it before it has built for minutes.
+        packages::install_browser(shell)?;
+        build(shell)?;
+        tests.env(PROGRAM_VARIABLE, site::program(shell));
+    }
+    tests.args(filter);
+    if !flags.is_empty() {
+        tests.arg("--").args(flags);
+    }
+    run("run the tests", &mut tests)
+}
+
+/// Ends this process in favour of another: signals and the exit code are that one's.
+fn become_it(command: &mut Command) -> Result<ExitCode> {
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot run {}", command.get_program().display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_behind_two_dashes_are_passed_on() {
+        let cli = Cli::try_parse_from(["cargo xtask", "up", "--", "--without", "query"]).unwrap();
+        let Task::Up { flags } = cli.task else { panic!("not up") };
+        assert_eq!(flags, ["--without", "query"]);
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_two() {
+        for args in [&["cargo xtask"][..], &["cargo xtask", "up", "--what"], &["cargo xtask", "what"]] {
+            assert_eq!(Cli::try_parse_from(args).unwrap_err().exit_code(), 2, "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What comes from the system's package manager: the browser of the tests, and what compiles OpenSSL.
+
+use crate::shell::{Shell, read, run, say};
+use anyhow::{Result, bail};
+
+/// A program that a package of the system brings.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    program: &'static str,
+    package: &'static str,
+    /// Arguments with which it runs well only where it is there as a whole.
+    proof: Option<&'static [&'static str]>,
+}
+
+/// What the browser tests run.
+const BROWSER: [Wanted; 2] = [
+    Wanted { program: "chromium", package: "chromium", proof: None },
+    Wanted { program: "chromedriver", package: "chromium-driver", proof: None },
+];
+
+/// What compiles OpenSSL. Many systems have a perl without the modules that this takes.
+const OPENSSL_BUILD: [Wanted; 2] = [
+    Wanted { program: "perl", package: "perl", proof: Some(&["-MFindBin", "-MIPC::Cmd", "-e", "1"]) },
+    Wanted { program: "make", package: "make", proof: None },
+];
+
+impl Wanted {
+    fn is_there(&self, shell: &Shell) -> bool {
+        shell.find(self.program).is_some()
+            && self.proof.is_none_or(|args| read(shell.command(self.program).args(args)).is_some())
+    }
+}
+
+/// Installs the browser where it is missing.
+pub fn install_browser(shell: &Shell) -> Result<()> {
+    install(shell, &BROWSER)
+}
+
+/// Installs what compiling OpenSSL takes, where it is missing.
+pub fn install_openssl_build(shell: &Shell) -> Result<()> {
+    install(shell, &OPENSSL_BUILD)
+}
+
+/// Says whether the browser is there.
+pub fn report_browser(shell: &Shell) -> bool {
+    let mut complete = true;
+    for wanted in BROWSER {
+        let there = wanted.is_there(shell);
+        complete &= there;
+        say(&format!("{}: {}", wanted.program, if there { "there" } else { "missing" }));
+    }
+    complete
+}
+
+/// Installs the packages of those programs that are missing; where that cannot be done, says what is missing.
+fn install(shell: &Shell, wanted: &[Wanted]) -> Result<()> {
+    let missing = || wanted.iter().copied().filter(|w| !w.is_there(shell)).collect::<Vec<_>>();
+    let absent = missing();
+    if absent.is_empty() {
+        let programs: Vec<_> = wanted.iter().map(|w| w.program).collect();
+        say(&format!("{} are there", programs.join(" and ")));
+        return Ok(());
+    }
+    let is_root = read(shell.command("id").arg("-u")).as_deref() == Some("0");
+    if is_root && shell.find("apt-get").is_some() {
+        let apt = |args: &[&str], step: &str| {
+            run(step, shell.command("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+        };
+        // Lists that cannot be renewed may still be good enough.
+        if let Err(e) = apt(&["update"], "renew the lists of packages") {
+            say(&format!("{e}; going on with those there are"));
+        }
+        let packages = absent.iter().map(|w| w.package);
+        let args: Vec<_> =
+            ["install", "--yes", "--no-install-recommends"].into_iter().chain(packages).collect();
+        if let Err(e) = apt(&args, "install packages") {
+            say(&e.to_string());
+        }
+    }
+    match complaint(&missing()) {
+        Some(complaint) => bail!(complaint),
+        None => Ok(()),
+    }
+}
+
+/// One line about what is missing.
+fn complaint(missing: &[Wanted]) -> Option<String> {
+    let programs = missing.iter().map(|w| w.program).collect::<Vec<_>>().join(" and ");
+    let packages = missing.iter().map(|w| w.package).collect::<Vec<_>>().join(" ");
+    (!missing.is_empty()).then(|| {
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        format!("{programs} {verb} missing: install with `sudo apt-get install {packages}`, or your system's own way")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_in_one_line() {
+        assert_eq!(complaint(&[]), None);
+        assert_eq!(
+            complaint(&BROWSER).unwrap(),
+            "chromium and chromedriver are missing: install with `sudo apt-get install chromium chromium-driver`, \
+             or your system's own way"
+        );
+        assert!(complaint(&BROWSER[1..]).unwrap().starts_with("chromedriver is missing"));
+    }
+
+    #[test]
+    fn what_is_there_is_not_installed_and_half_of_it_is_not_there() {
+        let shell = Shell::new().unwrap();
+        let sh = Wanted { program: "sh", package: "no-such-package", proof: Some(&["-c", "exit 0"]) };
+        install(&shell, &[sh]).unwrap();
+        assert!(!Wanted { proof: Some(&["-c", "exit 1"]), ..sh }.is_there(&shell));
+        assert!(!Wanted { program: "no-such-program", proof: None, ..sh }.is_there(&shell));
+    }
+}
