@@ -55,6 +55,12 @@ pub(crate) fn count_in_words(count: usize) -> String {
     }
 }
 
+/// A sentence with the reason after it, if there is one.
+pub(crate) fn rejected(sentence: &str, reason: Option<&str>) -> String {
+    let reason = reason.map(|reason| reason.trim_end_matches('.')).filter(|reason| !reason.is_empty());
+    reason.map_or_else(|| format!("{sentence}."), |reason| format!("{sentence}: {reason}."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +116,14 @@ mod tests {
         let mut thread = vec![comment("a", Status::Approved, None, "hello")];
         take_in(&mut thread, comment("a", Status::Pending, None, ""));
         assert_eq!(thread[0].status, Status::Approved);
+    }
+
+    #[test]
+    fn a_rejection_names_its_reason() {
+        assert_eq!(rejected("Rejected", None), "Rejected.");
+        assert_eq!(rejected("Rejected", Some("")), "Rejected.");
+        assert_eq!(rejected("Rejected", Some("contains a blocked word")), "Rejected: contains a blocked word.");
+        assert_eq!(rejected("Rejected", Some("It is spam.")), "Rejected: It is spam.");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The event bus as an operator sees it, and as a service with its secret does.
 
+use crate::eventually::{LIMIT, eventually, holds};
 use crate::http::{Answer, Place, Request};
 use crate::signature::{self, Direction};
 use crate::stack::Stack;
@@ -24,7 +25,8 @@ impl Stack {
 
     /// The whole log, event by event.
     pub async fn log(&self) -> Vec<Value> {
-        let Value::Array(events) = self.operator_get(ServiceName::EventBus, "/events").await.expect(200).json()
+        let Value::Array(events) =
+            self.operator_get(ServiceName::EventBus, "/events").await.expect(200).json()
         else {
             panic!("the log is no array")
         };
@@ -36,6 +38,14 @@ impl Stack {
         let rows = self.operator_get(ServiceName::EventBus, "/subscriptions").await.expect(200).json();
         let row = rows.as_array().and_then(|rows| rows.iter().find(|row| row["name"] == name));
         row.cloned().unwrap_or(Value::Null)
+    }
+
+    /// Waits until a subscriber has acknowledged the whole log.
+    pub async fn until_caught_up(&self, service: ServiceName) {
+        eventually(LIMIT, &format!("{service} has caught up"), async || {
+            holds(self.subscription(service.as_str()).await, |row| row["lag"] == 0)
+        })
+        .await;
     }
 
     /// The dead letters of a service.

@@ -8,8 +8,8 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The longest text of what was seen last that is printed.
-const SHOWN_BYTES: usize = 4_000;
+/// How many characters of what was seen last are printed.
+const SHOWN: usize = 4_000;
 
 /// Looks again and again until `look` gives a value. After the limit the test fails and says what was seen last.
 pub async fn eventually<T>(
@@ -26,7 +26,7 @@ pub async fn eventually<T>(
         assert!(
             Instant::now() < until,
             "not within {limit:?}: {what}\nlast seen: {}",
-            &seen[..seen.floor_char_boundary(SHOWN_BYTES)]
+            beginning(&seen, SHOWN)
         );
         tokio::time::sleep(PAUSE).await;
     }
@@ -35,4 +35,9 @@ pub async fn eventually<T>(
 /// The value where the condition holds for it, else what it is: one look of [`eventually`].
 pub fn holds<T: Debug>(value: T, condition: impl FnOnce(&T) -> bool) -> Result<T, String> {
     if condition(&value) { Ok(value) } else { Err(format!("{value:?}")) }
+}
+
+/// The beginning of a text that may be very long.
+pub(crate) fn beginning(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
 }

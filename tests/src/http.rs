@@ -1,5 +1,6 @@
 //! A plain HTTP client that shows what it got.
 
+use crate::eventually::beginning;
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use serde_json::Value;
@@ -7,6 +8,9 @@ use std::time::Duration;
 
 /// How long an exchange may take; longer than anything the services wait for themselves.
 const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// How many characters of a body are printed.
+const SHOWN: usize = 2_000;
 
 /// An answer, whole.
 #[derive(Debug, Clone)]
@@ -59,11 +63,16 @@ impl Answer {
         assert!(problem["type"].as_str().is_some_and(|kind| kind.starts_with("/problems/")), "{answer}");
         assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{answer}");
         let text = answer.text();
-        for private in [".rs:", "panicked", "/root", "/home", "/tmp", ".db", "SELECT ", "INSERT ", "sqlite", "    at "] {
+        for private in
+            [".rs:", "panicked", "/root", "/home", "/tmp", ".db", "SELECT ", "INSERT ", "sqlite", "    at "]
+        {
             assert!(!text.contains(private), "{private:?} is nobody's business: {answer}");
         }
         if matches!(status, 429 | 503) {
-            assert!(answer.header("retry-after").parse::<u64>().is_ok(), "when to come back is not said: {answer}");
+            assert!(
+                answer.header("retry-after").parse::<u64>().is_ok(),
+                "when to come back is not said: {answer}"
+            );
         }
         problem
     }
@@ -71,8 +80,7 @@ impl Answer {
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = self.text();
-        write!(f, "{} {:?}\n{}", self.status, self.headers, &text[..text.floor_char_boundary(2_000)])
+        write!(f, "{} {:?}\n{}", self.status, self.headers, beginning(&self.text(), SHOWN))
     }
 }
 

@@ -7,9 +7,11 @@
 //! - [`stack`]: starts `mini-blog up`, breaks it, and leaves nothing behind ([`processes`] sends the signals).
 //! - [`http`], [`sse`], [`raw`]: how the tests speak to it; [`blog`]: as a reader and a writer; [`bus`]: as an
 //!   operator, and as a service with its secret ([`signature`]); [`load`]: as many at once.
+//! - [`browser`]: a real browser.
 //! - [`eventually`]: how the tests wait: for a condition, never for a time.
 
 pub mod blog;
+pub mod browser;
 pub mod bus;
 pub mod eventually;
 pub mod http;

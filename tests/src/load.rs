@@ -77,7 +77,7 @@ pub async fn until_all_approved(blog: &Blog, written: &BTreeSet<Written>) {
     eventually(LIMIT, "every comment is approved in the comments service", async || {
         let mut all = Vec::new();
         for post in &posts {
-            all.push((post.to_string(), blog.comments(post).await));
+            all.push(((*post).clone(), blog.comments(post).await));
         }
         complain(all, written)
     })
@@ -98,5 +98,9 @@ fn complain(posts: Vec<(String, Value)>, written: &BTreeSet<Written>) -> Result<
         }
     }
     let missing: Vec<_> = written.difference(&found).collect();
-    if missing.is_empty() { Ok(()) } else { Err(format!("{} missing, such as {:?}", missing.len(), missing[0])) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} missing, such as {:?}", missing.len(), missing[0]))
+    }
 }

@@ -13,11 +13,11 @@ pub fn root() -> &'static Path {
 /// The program `mini-blog`: the one that `MINI_BLOG_BIN` names, else the release build, else the debug build.
 pub fn path() -> PathBuf {
     if let Some(named) = std::env::var_os(VARIABLE) {
-        let named = PathBuf::from(named);
+        let named = root().join(named);
         assert!(named.is_file(), "{VARIABLE} names {}, which is no file", named.display());
         return named;
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let target = root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
     let built = ["release", "debug"].map(|profile| target.join(profile).join("mini-blog"));
     built.iter().find(|path| path.is_file()).cloned().unwrap_or_else(|| {
         let [release, debug] = built.each_ref().map(|path| path.display());

@@ -18,12 +18,19 @@ pub enum Direction {
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length will do");
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().to_vec()
 }
 
 /// The three headers that go with a body, signed `seconds_ago`.
-pub fn headers(secret: &str, direction: Direction, seconds_ago: i64, body: &[u8]) -> [(&'static str, String); 3] {
+pub fn headers(
+    secret: &str,
+    direction: Direction,
+    seconds_ago: i64,
+    body: &[u8],
+) -> [(&'static str, String); 3] {
     let purpose: &[u8] = match direction {
         Direction::Publish => b"mini-blog/publish/v1",
         Direction::Deliver => b"mini-blog/deliver/v1",

@@ -80,7 +80,8 @@ impl Stream {
     pub async fn until(&mut self, what: &str, condition: impl Fn(&Event) -> bool) -> Event {
         loop {
             let event = self.next().await;
-            let event = event.unwrap_or_else(|| panic!("the stream ended before {what}; before: {:?}", self.seen));
+            let event =
+                event.unwrap_or_else(|| panic!("the stream ended before {what}; before: {:?}", self.seen));
             if condition(&event) {
                 return event;
             }

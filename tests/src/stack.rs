@@ -1,9 +1,12 @@
-//! A stack of its own for one test: `mini-blog up`, started, broken and ended as a person would.
+//! A stack of its own for one test: `mini-blog up`, from its start to its end. What a test does to it meanwhile is
+//! in `breaking`.
+
+mod breaking;
 
 use crate::blog::Blog;
-use crate::eventually::{LIMIT, eventually, holds};
+use crate::eventually::eventually;
 use crate::http::{Place, client};
-use crate::processes::{self, Paused, runs};
+use crate::processes;
 use crate::program;
 use rustix::process::Signal;
 use serde::Deserialize;
@@ -12,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -49,6 +52,7 @@ struct Entry {
 /// A running stack. Dropping it ends all its processes, and fails the test if one of them has panicked.
 #[derive(Debug)]
 pub struct Stack {
+    program: PathBuf,
     setup: Setup,
     /// Nothing once it has been decided that it stays.
     folder: Option<TempDir>,
@@ -98,6 +102,7 @@ impl Setup {
         let folder = tempfile::Builder::new().prefix("mini-blog-test-").tempdir().expect("a folder");
         let client = client();
         let mut stack = Stack {
+            program: program::path(),
             setup: self,
             data: folder.path().join("data"),
             folder: Some(folder),
@@ -143,8 +148,11 @@ impl Stack {
     }
 
     fn up_command(&self) -> Command {
-        let mut command = Command::new(program::path());
+        let mut command = Command::new(&self.program);
         command.args(["up", "--ports", "free", "--data-dir"]).arg(&self.data);
+        // Pages that are open go on at the same address.
+        let port = self.front_door.url.rsplit(':').next().filter(|port| !port.is_empty());
+        command.args(port.into_iter().flat_map(|port| ["--port", port]));
         command.args(self.setup.without.iter().flat_map(|s| ["--without", s.as_str()]));
         command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(program::root()).stdin(Stdio::null());
@@ -173,7 +181,9 @@ impl Stack {
     /// A second `up` on the same data folder, as far as it gets.
     pub async fn second_up(&self) -> Output {
         let mut command = self.up_command();
-        tokio::task::spawn_blocking(move || command.output().expect("mini-blog starts")).await.expect("no panic")
+        tokio::task::spawn_blocking(move || command.output().expect("mini-blog starts"))
+            .await
+            .expect("no panic")
     }
 
     /// The service's own address.
@@ -216,32 +226,9 @@ impl Stack {
 
     /// Runs `mini-blog` with these arguments on this stack.
     pub async fn cli(&self, args: &[&str]) -> Output {
-        let mut command = tokio::process::Command::new(program::path());
+        let mut command = tokio::process::Command::new(&self.program);
         command.args(args).arg("--data-dir").arg(&self.data).stdin(Stdio::null());
         command.output().await.expect("mini-blog starts")
-    }
-
-    async fn order(&self, verb: &str, service: ServiceName, runs: bool) {
-        let output = self.cli(&[verb, service.as_str()]).await;
-        assert!(output.status.success(), "mini-blog {verb} {service}: {}", said(&output));
-        // The answer may come a moment before the file that the tests read.
-        let what = format!("stack.json says whether {service} runs");
-        eventually(LIMIT, &what, async || holds(self.pid(service), |pid| pid.is_some() == runs)).await;
-    }
-
-    /// `mini-blog kill`: ends the service on the spot, and it stays down.
-    pub async fn kill(&self, service: ServiceName) {
-        self.order("kill", service, false).await;
-    }
-
-    /// `mini-blog start`: returns when the service is ready.
-    pub async fn start_service(&self, service: ServiceName) {
-        self.order("start", service, true).await;
-    }
-
-    /// `mini-blog restart`: returns when the service is ready again.
-    pub async fn restart(&self, service: ServiceName) {
-        self.order("restart", service, true).await;
     }
 
     /// The service's process; nothing while it does not run.
@@ -255,76 +242,15 @@ impl Stack {
         services.into_iter().filter_map(|(name, entry)| Some((name, entry.pid?))).collect()
     }
 
-    /// Holds a service still: its port is open, and nobody answers there.
-    pub fn pause(&self, service: ServiceName) -> Paused {
-        processes::pause(self.pid(service).unwrap_or_else(|| panic!("{service} does not run")))
-    }
-
-    /// Ends a service with SIGKILL behind the supervisor's back, and waits until the supervisor has started it
-    /// again.
-    pub async fn crash(&self, service: ServiceName) {
-        let before = self.pid(service).unwrap_or_else(|| panic!("{service} does not run"));
-        processes::send(before, Signal::KILL);
-        let what = format!("the supervisor starts {service} again");
-        eventually(LIMIT, &what, async || match self.pid(service) {
-            Some(pid) if pid != before => Ok(()),
-            pid => Err(format!("pid {pid:?}, before {before}")),
-        })
-        .await;
-    }
-
-    /// Deletes the store of a service, which must be down.
-    pub fn wipe(&self, service: ServiceName) {
-        assert!(!self.pid(service).is_some_and(runs), "{service} runs");
-        let prefix = format!("{service}.db");
-        let mut wiped = 0;
-        for entry in fs::read_dir(&self.data).expect("the data folder") {
-            let path = entry.expect("an entry").path();
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)) {
-                fs::remove_file(path).expect("a file to delete");
-                wiped += 1;
-            }
-        }
-        assert!(wiped > 0, "{service} has no store");
-    }
-
-    /// SIGKILL for every process, the supervisor first, so that none of them can say goodbye.
-    pub async fn kill_everything(&mut self) {
-        let mut up = self.up.take().expect("it runs");
-        let pids = self.pids();
-        let _ = up.kill();
-        up.wait().expect("its end");
-        for &pid in pids.values() {
-            processes::send(pid, Signal::KILL);
-        }
-        eventually(LIMIT, "every process has ended", async || match pids.values().find(|pid| runs(**pid)) {
-            None => Ok(()),
-            Some(pid) => Err(format!("{pid} runs")),
-        })
-        .await;
-    }
-
-    /// Ctrl-C: stops everything in order, and says how that went.
-    pub async fn interrupt(&mut self) -> Ended {
-        let mut up = self.up.take().expect("it runs");
-        let (pids, started) = (self.pids(), Instant::now());
-        processes::send(up.id(), Signal::INT);
-        let status = eventually(LIMIT, "mini-blog up ends", async || {
-            up.try_wait().expect("its state").ok_or_else(|| "it runs".to_owned())
-        })
-        .await;
-        let left: Vec<_> = pids.iter().filter(|(_, pid)| runs(**pid)).collect();
-        assert!(left.is_empty(), "left running: {left:?}");
-        Ended { code: status.code(), took: started.elapsed() }
-    }
-
     fn log_path(&self) -> PathBuf {
         self.data.with_file_name("up.log")
     }
 
     /// Everything that the stack has written so far.
     pub fn output(&self) -> String {
-        fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        fs::read(self.log_path())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 
     fn end(&mut self) {
@@ -349,7 +275,12 @@ impl Drop for Stack {
         let kept = self.folder.take().map(TempDir::keep).unwrap_or_default();
         let lines: Vec<_> = output.lines().collect();
         let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-        eprintln!("the data and the output are kept in {}; the last lines:\n{last}", kept.display());
+        eprintln!(
+            "{} was tested; the data and the output are kept in {}; the last lines:",
+            self.program.display(),
+            kept.display()
+        );
+        eprintln!("{last}");
         assert!(!panicked || std::thread::panicking(), "a process has panicked");
     }
 }

@@ -22,7 +22,9 @@ async fn follow(stack: &Stack, answer: &Answer) -> Answer {
 /// Every path below `/pkg/` that a page names.
 fn named_files(page: &str) -> BTreeSet<String> {
     let ends = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
-    page.match_indices("/pkg/").map(|(at, _)| page[at..].split(ends).next().unwrap_or_default().to_owned()).collect()
+    page.match_indices("/pkg/")
+        .map(|(at, _)| page[at..].split(ends).next().unwrap_or_default().to_owned())
+        .collect()
 }
 
 /// The values of an attribute.
@@ -70,7 +72,7 @@ async fn every_island_of_a_page_is_in_the_script_that_the_page_loads() {
         let islands = attributes(&page, "data-component");
         assert!(!islands.is_empty(), "{path} has no island: {page}");
         let files = named_files(&page);
-        let script = files.iter().find(|file| file.ends_with(".js")).expect("a script");
+        let script = files.iter().find(|file| file.rsplit('.').next() == Some("js")).expect("a script");
         let script = stack.front_door().get(script).send().await.expect(200).text();
         for island in islands {
             assert!(script.contains(&format!("function {island}(")), "{path}: {island} is not in the script");
@@ -87,7 +89,10 @@ async fn a_page_brings_its_policy_and_only_scripts_that_it_marks() {
     for _ in 0..2 {
         let answer = stack.front_door().get("/").send().await.expect(200);
         let policy = answer.header("content-security-policy");
-        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
         assert!(!policy.contains("unsafe-inline") && !policy.contains("'unsafe-eval'"), "{policy}");
         let nonce = policy.split("'nonce-").nth(1).and_then(|rest| rest.split('\'').next()).expect("a nonce");
         assert!(nonce.len() >= 22, "{nonce}");
@@ -121,7 +126,8 @@ async fn everything_is_written_and_read_with_plain_forms() {
     let action = format!("/p/{post}/comments");
     assert!(attributes(&page, "action").contains(&action.as_str()), "{page}");
 
-    let answer = submit(&stack, &action, &[("content", "A comment\r\nof two lines"), ("author", "Bob")]).await;
+    let answer =
+        submit(&stack, &action, &[("content", "A comment\r\nof two lines"), ("author", "Bob")]).await;
     assert!(answer.header("location").starts_with(&format!("/p/{post}")), "{answer}");
     let page = follow(&stack, &answer).await;
     let comment = answer.header("location").rsplit('#').next().expect("an anchor").to_owned();
@@ -136,18 +142,29 @@ async fn everything_is_written_and_read_with_plain_forms() {
 }
 
 #[tokio::test]
+async fn whoever_writes_reads_it_on_the_very_next_page() {
+    let stack = Stack::start().await;
+    for n in 0..10 {
+        let title = format!("Written a moment ago {n}");
+        let answer = submit(&stack, "/p/new", &[("title", &title), ("body", ""), ("author", "")]).await;
+        let page = follow(&stack, &answer).await;
+        assert!(page.text().contains(&title), "{page}");
+        let post = answer.header("location").split(['?', '#']).next().expect("a path").to_owned();
+        let content = format!("A comment that nobody else can read yet {n}");
+        let answer = submit(&stack, &format!("{post}/comments"), &[("content", &content)]).await;
+        let page = follow(&stack, &answer).await;
+        assert!(page.text().contains(&content), "{page}");
+    }
+}
+
+#[tokio::test]
 async fn a_form_that_was_refused_comes_back_with_its_text_and_what_is_wrong() {
     let stack = Stack::start().await;
     let post = stack.public_blog().post("For comments").await;
     stack.public_blog().until_known(&post).await;
     let long = "y".repeat(4_001);
     let comments = format!("/p/{post}/comments");
-    let refusals: [(&str, &[(&str, &str)], &[&str]); 3] = [
-        ("/p/new", &[("title", " "), ("body", "a long text"), ("author", "Ada")], &["must not be empty", "a long text", "Ada"]),
-        ("/p/new", &[("title", "keep & me"), ("body", "b"), ("author", "a\u{202E}b")], &["must not contain", "keep &amp; me"]),
-        (&comments, &[("content", &long), ("author", "Bob")], &["must have at most 4000 characters", &long, "Bob"]),
-    ];
-    for (path, fields, shown) in refusals {
+    let refused = async |path: &str, fields: &[(&str, &str)], shown: &[&str]| {
         let answer = submit(&stack, path, fields).await;
         assert_eq!(answer.status, 422, "{answer}");
         let page = answer.text();
@@ -155,7 +172,14 @@ async fn a_form_that_was_refused_comes_back_with_its_text_and_what_is_wrong() {
             assert!(page.contains(text), "{text:?} is not in {page}");
         }
         assert_eq!(attributes(&page, "aria-invalid").len(), 1, "one field is wrong: {page}");
-    }
+    };
+    let fields = [("title", " "), ("body", "a long text"), ("author", "Ada")];
+    refused("/p/new", &fields, &["must not be empty", "a long text", "Ada"]).await;
+    let fields = [("title", "keep & me"), ("body", "b"), ("author", "a\u{202E}b")];
+    refused("/p/new", &fields, &["must not contain", "keep &amp; me"]).await;
+    let fields = [("content", long.as_str()), ("author", "Bob")];
+    refused(&comments, &fields, &["must have at most 4000 characters", &long, "Bob"]).await;
+
     // A form that was sent twice is one post.
     let fields = [("key", "one-key"), ("title", "Once"), ("body", ""), ("author", "")];
     let (first, second) = (submit(&stack, "/p/new", &fields).await, submit(&stack, "/p/new", &fields).await);
@@ -171,7 +195,9 @@ async fn a_form_that_was_refused_comes_back_with_its_text_and_what_is_wrong() {
 async fn no_text_becomes_a_script_wherever_it_is_shown() {
     let stack = Stack::start().await;
     let evil = "</textarea></script></title><script>alert(1)</script><img src=x onerror=alert(1)>\"'";
-    let body = format!("{evil}\n\n[link](javascript:alert(1)) <b onclick=alert(1)>x</b> ![i](x \"onerror=alert(1)\")");
+    let body = format!(
+        "{evil}\n\n[link](javascript:alert(1)) <b onclick=alert(1)>x</b> ![i](x \"onerror=alert(1)\")"
+    );
     // 80 characters are the most that a name may have.
     let author = "</bdi><script>alert(1)</script>\"'";
     let answer = submit(&stack, "/p/new", &[("title", evil), ("body", &body), ("author", author)]).await;
@@ -185,12 +211,25 @@ async fn no_text_becomes_a_script_wherever_it_is_shown() {
     pages.push(stack.front_door().get("/").send().await.expect(200).text());
     pages.push(stack.front_door().get(&format!("/p/{post}")).send().await.expect(200).text());
     let too_long = evil.repeat(60);
-    pages.push(submit(&stack, &comments, &[("content", &too_long), ("author", author)]).await.expect(422).text());
-    pages.push(submit(&stack, "/p/new", &[("title", &too_long), ("body", &body), ("author", author)]).await.expect(422).text());
+    pages.push(
+        submit(&stack, &comments, &[("content", &too_long), ("author", author)]).await.expect(422).text(),
+    );
+    pages.push(
+        submit(&stack, "/p/new", &[("title", &too_long), ("body", &body), ("author", author)])
+            .await
+            .expect(422)
+            .text(),
+    );
     for page in &pages {
         let low = page.to_lowercase();
-        assert!(page.contains("&lt;script&gt;alert(1)") || page.contains("&lt;script>alert(1)"), "it is shown: {page}");
-        assert!(!low.contains("<script>alert") && !low.contains("<img") && !low.contains("href=\"javascript"), "{page}");
+        assert!(
+            page.contains("&lt;script&gt;alert(1)") || page.contains("&lt;script>alert(1)"),
+            "it is shown: {page}"
+        );
+        assert!(
+            !low.contains("<script>alert") && !low.contains("<img") && !low.contains("href=\"javascript"),
+            "{page}"
+        );
         assert!(!low.contains("<b onclick"), "{page}");
     }
 }
@@ -205,10 +244,16 @@ async fn the_list_goes_on_by_real_links() {
     }
     blog.until_known(&last).await;
     let first = stack.front_door().get("/").send().await.expect(200).text();
-    assert!(first.contains("Numbered 24") && first.contains("Numbered 05") && !first.contains("Numbered 04"), "{first}");
-    let link = attributes(&first, "href").into_iter().find(|href| href.starts_with("/?cursor=")).expect("a link");
+    assert!(
+        first.contains("Numbered 24") && first.contains("Numbered 05") && !first.contains("Numbered 04"),
+        "{first}"
+    );
+    let link =
+        attributes(&first, "href").into_iter().find(|href| href.starts_with("/?cursor=")).expect("a link");
     let second = stack.front_door().get(&link.replace("&amp;", "&")).send().await.expect(200).text();
-    assert!(second.contains("Numbered 04") && second.contains("Numbered 00") && !second.contains("Numbered 05"));
+    assert!(
+        second.contains("Numbered 04") && second.contains("Numbered 00") && !second.contains("Numbered 05")
+    );
     assert!(!second.contains("/?cursor="), "there is no third page");
 }
 
@@ -221,7 +266,9 @@ async fn a_text_is_kept_when_the_service_that_should_take_it_is_down() {
     stack.kill(shared::ServiceName::Comments).await;
     stack.kill(shared::ServiceName::Posts).await;
     let comments = format!("/p/{post}/comments");
-    let page = submit(&stack, &comments, &[("key", "again"), ("content", "not to be lost"), ("author", "Bob")]).await;
+    let page =
+        submit(&stack, &comments, &[("key", "again"), ("content", "not to be lost"), ("author", "Bob")])
+            .await;
     assert_eq!(page.status, 503, "{page}");
     assert!(page.text().contains("not to be lost") && page.text().contains("Bob"), "{page}");
     let fields = [("title", "nor this"), ("body", "nor that"), ("author", "")];

@@ -8,7 +8,7 @@ use leptos::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen::prelude::Closure;
 use web_sys::{EventSource, MessageEvent, js_sys};
 
@@ -19,10 +19,13 @@ const LONGEST_PAUSE: u32 = 30_000;
 /// How long a page may be out of sight before it gives its connection back.
 const OUT_OF_SIGHT: Duration = Duration::from_secs(20);
 
+/// What the browser calls. One kind for every event, since each kind brings its own glue.
+type Listener = Closure<dyn Fn(JsValue)>;
+
 /// An open stream with what listens to it. Dropping it closes the stream.
 struct Stream {
     source: EventSource,
-    _listeners: (Closure<dyn Fn()>, Closure<dyn Fn(MessageEvent)>, Closure<dyn Fn()>),
+    _listeners: [(&'static str, Listener); 3],
 }
 
 impl Drop for Stream {
@@ -49,7 +52,7 @@ pub(crate) fn follow(url: String, on_open: impl Fn() + 'static, on_change: impl 
         failures: Cell::new(0),
     });
     follower.connect();
-    let seen = Closure::<dyn Fn()>::new(move || follower.seen_or_not());
+    let seen = Listener::new(move |_| follower.seen_or_not());
     // Refused by no browser; if one did, the stream would merely stay open.
     let _ = document().add_event_listener_with_callback("visibilitychange", seen.as_ref().unchecked_ref());
     // Lives as long as the page.
@@ -63,23 +66,24 @@ impl Follower {
         }
         let Ok(source) = EventSource::new(&self.url) else { return };
         let this = self.clone();
-        let open = Closure::<dyn Fn()>::new(move || {
+        let open = Listener::new(move |_| {
             this.failures.set(0);
             (this.on_open)();
         });
         let on_change = self.on_change.clone();
-        let change = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
-            if let Some(data) = event.data().as_string() {
+        let change = Listener::new(move |event: JsValue| {
+            if let Some(data) = event.unchecked_into::<MessageEvent>().data().as_string() {
                 on_change(data);
             }
         });
         let this = self.clone();
-        let error = Closure::<dyn Fn()>::new(move || this.broken());
-        source.set_onopen(Some(open.as_ref().unchecked_ref()));
-        source.set_onerror(Some(error.as_ref().unchecked_ref()));
-        // As above: without the listener the page is merely not live.
-        let _ = source.add_event_listener_with_callback(EVENT, change.as_ref().unchecked_ref());
-        *self.stream.borrow_mut() = Some(Stream { source, _listeners: (open, change, error) });
+        let error = Listener::new(move |_| this.broken());
+        let listeners = [("open", open), (EVENT, change), ("error", error)];
+        for (event, listener) in &listeners {
+            // Refused by no browser; if one did, the page would merely not be live.
+            let _ = source.add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
+        }
+        *self.stream.borrow_mut() = Some(Stream { source, _listeners: listeners });
     }
 
     /// The stream broke. If the browser has given up on it, it is opened anew after a pause.

@@ -1,6 +1,6 @@
 //! One comment, as this reader may see it.
 
-use crate::when;
+use crate::{thread, when};
 use leptos::prelude::*;
 use shared::events::Status;
 use shared::views::{CommentView, NOTICE_PENDING, NOTICE_REJECTED};
@@ -13,12 +13,11 @@ pub(crate) fn comment_page(post: &PostId, comment: &CommentId) -> String {
 
 /// What stands beside a comment, or in its place.
 fn notice(comment: &CommentView) -> Option<String> {
-    let sentence = |first: &str, second: &str| format!("{first}. {second}").trim_end().to_owned();
     match comment.status {
         Status::Approved => None,
-        Status::Pending if comment.mine => Some(sentence(NOTICE_PENDING, "Until then only you can read it.")),
-        Status::Pending => Some(sentence(NOTICE_PENDING, "")),
-        Status::Rejected => Some(sentence(NOTICE_REJECTED, comment.reason.as_deref().unwrap_or_default())),
+        Status::Pending if comment.mine => Some(format!("{NOTICE_PENDING}. Until then only you can read it.")),
+        Status::Pending => Some(format!("{NOTICE_PENDING}.")),
+        Status::Rejected => Some(thread::rejected(NOTICE_REJECTED, comment.reason.as_deref())),
     }
 }
 

@@ -1,12 +1,14 @@
 //! The comments of a post, and the form for one more.
 
+use super::answers::News;
 use super::comment::comment_view;
-use super::fields::{Field, Send};
+use super::fields::{Field, Form, Send};
+use super::handed::{Handed, draft};
 use super::new_comment_action;
 use crate::browser::{self, form, live, request};
 use crate::thread;
 use leptos::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use shared::commands::CreateComment;
 use shared::events::Status;
 use shared::views::CommentView;
@@ -15,8 +17,8 @@ use web_sys::SubmitEvent;
 
 const FORM: &str = "comment";
 
-/// What the form holds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// What the form holds at first: its text after a refusal.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct CommentDraft {
     /// Makes sending the same form twice one comment.
@@ -27,137 +29,109 @@ pub(crate) struct CommentDraft {
     pub author: String,
 }
 
-/// A post as the reading side answers it, as far as it matters here.
-#[derive(Deserialize)]
-struct Thread {
-    comments: Vec<CommentView>,
-}
-
-/// A change as the live stream tells it, as far as it matters here.
-#[derive(Deserialize)]
-struct Change {
-    comment: Option<CommentView>,
-}
-
 /// What the page shows, and what it says aloud.
-#[derive(Clone, Copy)]
 struct Board {
-    comments: RwSignal<Vec<CommentView>>,
-    said: RwSignal<String>,
+    comments: Vec<CommentView>,
+    said: String,
 }
 
 impl Board {
-    fn take_in(self, news: CommentView) {
-        let verdict = news.clone();
-        if self.comments.try_update(|thread| thread::take_in(thread, news)) != Some(true) {
+    fn take_in(&mut self, news: CommentView) {
+        let (status, reason) = (news.status, news.reason.clone());
+        // Only the reader's own comment is worth an interruption.
+        if !thread::take_in(&mut self.comments, news) {
             return;
         }
-        // Only the reader's own comment is worth an interruption.
-        match verdict.status {
-            Status::Pending => {}
-            Status::Approved => self.said.set("Your comment is published.".to_owned()),
-            Status::Rejected => {
-                let why = verdict.reason.unwrap_or_default();
-                self.said.set(format!("Your comment has been rejected. {why}"));
-            }
-        }
-    }
-
-    /// Follows the post for as long as the page is open.
-    fn follow(self, post: &PostId) {
-        let whole = routes::query_post(post);
-        let look = move || {
-            let whole = whole.clone();
-            // What changed before the stream opened was told to nobody.
-            browser::spawn(async move {
-                let Ok(answer) = request::get(&whole).await else { return };
-                let Ok(now) = request::parse::<Thread>(&answer) else { return };
-                now.comments.into_iter().for_each(|comment| self.take_in(comment));
-            });
+        self.said = match status {
+            Status::Pending => return,
+            Status::Approved => "Your comment is published.".to_owned(),
+            Status::Rejected => thread::rejected("Your comment has been rejected", reason.as_deref()),
         };
-        live::follow(format!("{}?post={post}", routes::LIVE), look, move |change| {
-            if let Ok(Change { comment: Some(comment) }) = request::parse(&change) {
-                self.take_in(comment);
+    }
+}
+
+/// Follows the post for as long as the page is open.
+fn follow(board: RwSignal<Board>, post: &PostId) {
+    let hear = move |told: &str| {
+        if let Ok(News { comments, comment }) = request::parse(told) {
+            board.update(|board| comments.into_iter().chain(comment).for_each(|comment| board.take_in(comment)));
+        }
+    };
+    let whole = routes::query_post(post);
+    let look = move || {
+        let whole = whole.clone();
+        // What changed before the stream opened was told to nobody.
+        browser::spawn(async move {
+            if let Ok(told) = request::get(&whole).await {
+                hear(&told);
             }
         });
-    }
+    };
+    live::follow(format!("{}?post={post}", routes::LIVE), look, move |told| hear(&told));
+}
 
-    /// Sends a comment and shows it.
-    async fn send(self, post: &PostId, key: &str, command: &CreateComment) -> Result<(), Problem> {
-        let answer = request::post(&routes::post_comments(post), key, command).await?;
-        // The course's answer is the whole thread; the new comment stands last.
-        let Some(mut comment) = request::parse::<Vec<CommentView>>(&answer)?.pop() else { return Ok(()) };
+/// Sends a comment and shows it.
+async fn send(board: RwSignal<Board>, post: &PostId, key: &str, command: &CreateComment) -> Result<(), Problem> {
+    let answer = request::post(&routes::post_comments(post), key, command).await?;
+    // The course's answer is the whole thread; the new comment stands last.
+    if let Some(mut comment) = request::parse::<Vec<CommentView>>(&answer)?.pop() {
         comment.mine = true;
-        if comment.content.is_empty() && comment.status == Status::Pending {
-            comment.content.clone_from(&command.content);
-        }
-        self.said.set("Your comment is sent and awaits moderation.".to_owned());
-        self.take_in(comment);
-        Ok(())
+        board.update(|board| {
+            "Your comment is sent and awaits moderation.".clone_into(&mut board.said);
+            board.take_in(comment);
+        });
     }
+    Ok(())
 }
 
 /// The comments of a post, and the form for one more.
 #[island]
 pub(crate) fn Comments(
     /// The post.
-    post: PostId,
+    post: Handed<PostId>,
     /// Its comments, oldest first, as this reader may see them.
-    comments: Vec<CommentView>,
-    /// What the form holds at first.
-    draft: CommentDraft,
+    comments: Handed<Vec<CommentView>>,
     /// Why the form was refused, where it was.
-    problem: Option<Problem>,
+    problem: Handed<Option<Problem>>,
 ) -> impl IntoView {
-    let board = Board { comments: RwSignal::new(comments), said: RwSignal::new(String::new()) };
-    let problem = RwSignal::new(problem);
-    let sending = RwSignal::new(false);
-    let key = StoredValue::new(form::Key::new(draft.key.clone()));
+    let board = RwSignal::new(Board { comments: comments.0, said: String::new() });
+    let state = RwSignal::new(Form { problem: problem.0, ..Form::default() });
+    let post = post.0;
     let action = new_comment_action(&post);
-    let post = StoredValue::new(post);
     if browser::HERE {
-        post.with_value(|post| board.follow(post));
+        follow(board, &post);
     }
-
+    let entries = {
+        let post = post.clone();
+        let entry = move |comment: &CommentView| comment_view(&post, comment.clone());
+        move || board.read().comments.iter().map(&entry).collect_view()
+    };
     let submit = move |event: SubmitEvent| {
-        let Some(fields) = form::take_over(&event, sending) else { return };
-        let command = CreateComment {
-            content: fields.text(text::CONTENT.field),
-            author: fields.text(text::AUTHOR.field),
-        };
+        let Some(fields) = form::take_over(&event, state) else { return };
+        let [content, author] = [text::CONTENT, text::AUTHOR].map(|field| fields.text(field.field));
+        let post = post.clone();
         browser::spawn(async move {
-            let sent = board.send(&post.get_value(), &key.read_value().current(), &command).await;
+            let sent = match CreateComment::new(&content, &author) {
+                Ok(command) => send(board, &post, &fields.key(), &command).await,
+                Err(errors) => Err(Problem::invalid(errors)),
+            };
             match sent {
-                Ok(()) => {
-                    key.write_value().renew();
-                    problem.set(None);
-                    form::clear(FORM, text::CONTENT.field, &command.content);
-                }
-                Err(refused) => {
-                    key.write_value().after(&refused);
-                    form::show(FORM, problem, refused);
-                }
+                Ok(()) => form::arrived(FORM, state, text::CONTENT.field, &content),
+                Err(refused) => form::refused(FORM, state, refused),
             }
-            sending.set(false);
         });
     };
-    let heading = move || thread::count_in_words(board.comments.with(|all| thread::published(all)));
-    let entries = move || {
-        let entry = |comment| post.with_value(|post| comment_view(post, comment));
-        board.comments.get().into_iter().map(entry).collect_view()
-    };
-    let empty = move || {
-        board.comments.read().is_empty().then(|| view! { <p class="empty">"Be the first to say something."</p> })
-    };
     view! {
-        <h2>{heading}</h2>
+        <h2>{move || thread::count_in_words(thread::published(&board.read().comments))}</h2>
         <ol class="thread">{entries}</ol>
-        {empty}
+        <p class="empty" hidden=move || !board.read().comments.is_empty()>
+            "Be the first to say something."
+        </p>
         <p class="said" role="status">
-            {move || board.said.get()}
+            {move || board.read().said.clone()}
         </p>
         <form class="composer" method="post" action=action on:submit=submit>
-            <CommentFields draft problem sending />
+            <CommentFields state />
         </form>
     }
 }
@@ -165,16 +139,13 @@ pub(crate) fn Comments(
 /// The inside of the form for a comment.
 #[component]
 pub(crate) fn CommentFields(
-    /// What it holds at first.
-    draft: CommentDraft,
-    /// What is wrong with it.
-    problem: RwSignal<Option<Problem>>,
-    /// Whether it is on its way.
-    sending: RwSignal<bool>,
+    /// Where the form stands.
+    state: RwSignal<Form>,
 ) -> impl IntoView {
+    let draft = draft::<CommentDraft>();
     view! {
         <h3>"Say something"</h3>
-        <input type="hidden" name="key" value=draft.key />
+        <input type="hidden" name="key" id="comment-key" value=draft.key />
         <Field
             form=FORM
             limits=text::CONTENT
@@ -182,9 +153,9 @@ pub(crate) fn CommentFields(
             hint="It appears for everybody once it has been approved."
             value=draft.content
             rows=4
-            problem
+            state
         />
-        <Field form=FORM limits=text::AUTHOR label="Your name" hint="Optional." value=draft.author problem />
-        <Send label="Send comment" sending problem />
+        <Field form=FORM limits=text::AUTHOR label="Your name" hint="Optional." value=draft.author state />
+        <Send label="Send comment" state />
     }
 }

@@ -12,6 +12,17 @@ fn textarea_text(text: &str) -> String {
     format!("\n{}", text.replace('&', "&amp;").replace('<', "&lt;"))
 }
 
+/// Where a form stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Form {
+    /// What is wrong with it.
+    pub problem: Option<Problem>,
+    /// Whether it is on its way.
+    pub sending: bool,
+    /// Counts what it has sent: each sending has an idempotency key of its own.
+    pub sent: u32,
+}
+
 /// A labelled field with its hint and its error.
 #[component]
 pub(super) fn Field(
@@ -22,28 +33,35 @@ pub(super) fn Field(
     /// What it is called.
     label: &'static str,
     /// What to know before writing.
-    hint: &'static str,
+    #[prop(optional)]
+    hint: Option<&'static str>,
     /// What it holds at first.
     value: String,
     /// Lines of a field of several lines.
     #[prop(default = 1)]
     rows: u8,
-    /// What is wrong with the form.
-    problem: RwSignal<Option<Problem>>,
+    /// Where the form stands.
+    state: RwSignal<Form>,
 ) -> impl IntoView {
     let id = format!("{form}-{}", limits.field);
-    let described_by = format!("{id}-hint {id}-error");
+    let described_by = if hint.is_some() { format!("{id}-hint {id}-error") } else { format!("{id}-error") };
+    let hint = hint.map(|hint| {
+        view! {
+            <p class="hint" id=format!("{id}-hint")>
+                {hint}
+            </p>
+        }
+    });
     let error = move || {
-        let detail = problem.read().as_ref()?.error_of(limits.field)?.to_owned();
+        let detail = state.read().problem.as_ref()?.error_of(limits.field)?.to_owned();
         Some(format!("{label} {detail}."))
     };
     let wrong = move || error().is_some();
     let invalid = move || wrong().then_some("true");
     let required = limits.min > 0;
     // Only on the page that the server sends back; in the browser the island moves the focus.
-    let first_wrong = problem
-        .with_untracked(|p| p.as_ref()?.errors.first()?.pointer.strip_prefix('/').map(|f| f == limits.field))
-        .unwrap_or_default();
+    let first_wrong =
+        state.with_untracked(|form| form.problem.as_ref()?.errors.first().map(|e| e.pointer.strip_prefix('/') == Some(limits.field)));
     let control = if limits.multiline {
         Either::Left(view! {
             <textarea
@@ -51,7 +69,7 @@ pub(super) fn Field(
                 name=limits.field
                 rows=rows.to_string()
                 required=required
-                autofocus=first_wrong
+                autofocus=first_wrong.unwrap_or_default()
                 aria-describedby=described_by
                 aria-invalid=invalid
             >
@@ -66,7 +84,7 @@ pub(super) fn Field(
                 name=limits.field
                 value=value
                 required=required
-                autofocus=first_wrong
+                autofocus=first_wrong.unwrap_or_default()
                 autocomplete=if limits.field == "author" { "nickname" } else { "off" }
                 aria-describedby=described_by
                 aria-invalid=invalid
@@ -77,9 +95,7 @@ pub(super) fn Field(
         <div class="field">
             <label for=id.clone()>{label}</label>
             {control}
-            <p class="hint" id=format!("{id}-hint")>
-                {hint}
-            </p>
+            {hint}
             <p class="error" id=format!("{id}-error") hidden=move || !wrong()>
                 {error}
             </p>
@@ -92,18 +108,16 @@ pub(super) fn Field(
 pub(super) fn Send(
     /// What the button says.
     label: &'static str,
-    /// Whether the form is on its way.
-    sending: RwSignal<bool>,
-    /// What is wrong with the form.
-    problem: RwSignal<Option<Problem>>,
+    /// Where the form stands.
+    state: RwSignal<Form>,
 ) -> impl IntoView {
-    let sentence = move || problem.read().as_ref().and_then(notice::sentence);
+    let sentence = move || state.read().problem.as_ref().and_then(notice::sentence);
     view! {
         <p class="refused" role="alert" hidden=move || sentence().is_none()>
             {sentence}
         </p>
-        <button type="submit" aria-disabled=move || sending.get().then_some("true")>
-            {move || if sending.get() { "Sending…" } else { label }}
+        <button type="submit" aria-disabled=move || state.read().sending.then_some("true")>
+            {move || if state.read().sending { "Sending…" } else { label }}
         </button>
     }
 }

@@ -1,10 +1,11 @@
 //! What moves on the list of posts: the numbers of comments, and word of new posts. The list itself stays as it
 //! is, so that nothing jumps under the reader's eyes.
 
+use super::answers::{Page, Post};
 use crate::browser::{self, live, request};
 use crate::thread;
 use leptos::prelude::*;
-use serde::Deserialize;
+use shared::views::DEFAULT_PAGE;
 use shared::{PostId, routes};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,39 +19,30 @@ pub(crate) fn count_element(post: &PostId) -> String {
     format!("count-{post}")
 }
 
-/// A page of posts as the reading side answers it, as far as it matters here.
-#[derive(Deserialize)]
-struct Page {
-    items: Vec<Item>,
+/// Brings the numbers in the list up to date. Gives the number of posts that are not in it.
+fn show(page: &Page) -> usize {
+    let is_new = |post: &&Post| {
+        let element = document().get_element_by_id(&count_element(&post.id));
+        if let Some(element) = &element {
+            element.set_text_content(Some(&thread::count_in_words(post.comment_count)));
+        }
+        element.is_none()
+    };
+    page.items.iter().filter(is_new).count()
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Item {
-    id: PostId,
-    comment_count: usize,
-}
-
-impl Page {
-    /// Brings the numbers in the list up to date. Gives the number of posts that are not in it.
-    fn show(&self) -> usize {
-        let is_new = |item: &&Item| {
-            let element = document().get_element_by_id(&count_element(&item.id));
-            if let Some(element) = &element {
-                let words = thread::count_in_words(item.comment_count);
-                if element.text_content().as_ref() != Some(&words) {
-                    element.set_text_content(Some(&words));
-                }
-            }
-            element.is_none()
-        };
-        self.items.iter().filter(is_new).count()
-    }
+/// Where the list of this page comes from, and whether it is the newest one.
+fn list_of_this_page() -> (String, bool) {
+    let search = location().search().unwrap_or_default();
+    let cursor = search.strip_prefix("?cursor=");
+    let list = format!("/posts?limit={DEFAULT_PAGE}");
+    (cursor.map_or(list.clone(), |cursor| format!("{list}&cursor={cursor}")), cursor.is_none())
 }
 
 /// Looks at the list again when something happened, at most once in a [`PAUSE`].
 struct Watch {
     list: String,
+    newest: bool,
     fresh: RwSignal<usize>,
     busy: Cell<Busy>,
 }
@@ -71,8 +63,10 @@ impl Watch {
         }
         let this = self.clone();
         browser::spawn(async move {
-            if let Ok(page) = request::get(&this.list).await.and_then(|answer| request::parse::<Page>(&answer)) {
-                this.fresh.set(page.show());
+            if let Ok(page) = request::get(&this.list).await.and_then(|answer| request::parse(&answer)) {
+                let fresh = show(&page);
+                // Older pages get no new posts.
+                this.fresh.set(if this.newest { fresh } else { 0 });
             }
             set_timeout(
                 move || {
@@ -88,26 +82,20 @@ impl Watch {
 
 /// Keeps the list's numbers up to date, and says when there are new posts.
 #[island]
-pub(crate) fn NewPosts(
-    /// Where the page's list comes from.
-    list: String,
-    /// Whether the list is the newest one; older ones get no new posts.
-    newest: bool,
-) -> impl IntoView {
+pub(crate) fn NewPosts() -> impl IntoView {
     let fresh = RwSignal::new(0);
     if browser::HERE {
-        let watch = Rc::new(Watch { list, fresh, busy: Cell::new(Busy::No) });
+        let (list, newest) = list_of_this_page();
+        let watch = Rc::new(Watch { list, newest, fresh, busy: Cell::new(Busy::No) });
         let look = watch.clone();
         live::follow(routes::LIVE.to_owned(), move || look.look(), move |_| watch.look());
     }
     let words = move || match fresh.get() {
-        0 => None,
-        _ if !newest => None,
-        1 => Some("Show 1 new post".to_owned()),
-        n => Some(format!("Show {n} new posts")),
+        1 => "Show 1 new post".to_owned(),
+        n => format!("Show {n} new posts"),
     };
     view! {
-        <a class="fresh" href="/" hidden=move || words().is_none()>
+        <a class="fresh" href="/" hidden=move || fresh.get() == 0>
             {words}
         </a>
     }

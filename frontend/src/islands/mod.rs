@@ -4,9 +4,11 @@
 //! Nothing here may depend on clock, chance or locale: the browser must find in the page what it would have made
 //! itself.
 
+mod answers;
 mod comment;
 mod comments;
 mod fields;
+mod handed;
 mod home;
 mod new_post;
 
@@ -14,6 +16,9 @@ mod new_post;
 pub(crate) use comment::comment_page;
 #[cfg(feature = "ssr")]
 pub(crate) use comments::{CommentDraft, CommentFields, Comments};
+pub(crate) use fields::Form;
+#[cfg(feature = "ssr")]
+pub(crate) use handed::Handed;
 #[cfg(feature = "ssr")]
 pub(crate) use home::{NewPosts, count_element};
 #[cfg(feature = "ssr")]

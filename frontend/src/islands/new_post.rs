@@ -1,18 +1,20 @@
 //! The form for a new post.
 
-use super::fields::{Field, Send};
+use super::answers::Post;
+use super::fields::{Field, Form, Send};
+use super::handed::{Handed, draft};
 use super::{NEW_POST_ACTION, awaited_post, new_post_page};
 use crate::browser::{self, form, request};
 use leptos::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use shared::commands::CreatePost;
-use shared::{PostId, Problem, routes, text};
+use shared::{Problem, routes, text};
 use web_sys::SubmitEvent;
 
 const FORM: &str = "post";
 
-/// What the form holds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// What the form holds at first: its text after a refusal.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct PostDraft {
     /// Makes sending the same form twice one post.
@@ -25,16 +27,10 @@ pub(crate) struct PostDraft {
     pub author: String,
 }
 
-/// What the posts service answers, as far as it matters here.
-#[derive(Deserialize)]
-struct Created {
-    id: PostId,
-}
-
 /// Sends the post and goes to its page.
 async fn publish(key: &str, command: &CreatePost) -> Result<(), Problem> {
     let answer = request::post(routes::CREATE_POST, key, command).await?;
-    let Created { id } = request::parse(&answer)?;
+    let Post { id, .. } = request::parse(&answer)?;
     // The reading side may be a moment behind; the page is worth the wait.
     let known = request::get(&awaited_post(&id)).await.is_ok();
     form::go_to(&if known { routes::post_page(&id) } else { new_post_page(&id) });
@@ -44,35 +40,29 @@ async fn publish(key: &str, command: &CreatePost) -> Result<(), Problem> {
 /// The form for a new post.
 #[island]
 pub(crate) fn NewPost(
-    /// What it holds at first.
-    draft: PostDraft,
     /// Why it was refused, where it was.
-    problem: Option<Problem>,
+    problem: Handed<Option<Problem>>,
 ) -> impl IntoView {
-    let problem = RwSignal::new(problem);
-    let sending = RwSignal::new(false);
-    let key = StoredValue::new(form::Key::new(draft.key.clone()));
+    let draft = draft::<PostDraft>();
+    let state = RwSignal::new(Form { problem: problem.0, ..Form::default() });
     let submit = move |event: SubmitEvent| {
-        let Some(fields) = form::take_over(&event, sending) else { return };
-        let command = CreatePost {
-            title: fields.text(text::TITLE.field),
-            body: fields.text(text::BODY.field),
-            author: fields.text(text::AUTHOR.field),
-        };
+        let Some(fields) = form::take_over(&event, state) else { return };
+        let [title, body, author] = [text::TITLE, text::BODY, text::AUTHOR].map(|field| fields.text(field.field));
         browser::spawn(async move {
-            let sent = publish(&key.read_value().current(), &command).await;
+            let sent = match CreatePost::new(&title, &body, &author) {
+                Ok(command) => publish(&fields.key(), &command).await,
+                Err(errors) => Err(Problem::invalid(errors)),
+            };
             // On success the button stays as it is: the browser is on its way to the new page.
             if let Err(refused) = sent {
-                key.write_value().after(&refused);
-                form::show(FORM, problem, refused);
-                sending.set(false);
+                form::refused(FORM, state, refused);
             }
         });
     };
     view! {
         <form class="composer" method="post" action=NEW_POST_ACTION on:submit=submit>
-            <input type="hidden" name="key" value=draft.key />
-            <Field form=FORM limits=text::TITLE label="Title" hint="" value=draft.title problem />
+            <input type="hidden" name="key" id="post-key" value=draft.key />
+            <Field form=FORM limits=text::TITLE label="Title" value=draft.title state />
             <Field
                 form=FORM
                 limits=text::BODY
@@ -80,10 +70,10 @@ pub(crate) fn NewPost(
                 hint="Markdown works: **bold**, *italic*, [a link](https://example.com), lists, quotes, code."
                 value=draft.body
                 rows=8
-                problem
+                state
             />
-            <Field form=FORM limits=text::AUTHOR label="Your name" hint="Optional." value=draft.author problem />
-            <Send label="Publish" sending problem />
+            <Field form=FORM limits=text::AUTHOR label="Your name" hint="Optional." value=draft.author state />
+            <Send label="Publish" state />
         </form>
     }
 }

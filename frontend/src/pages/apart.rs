@@ -1,7 +1,7 @@
 //! Pages for when there is no other.
 
 use super::Page;
-use crate::islands::{CommentDraft, CommentFields, new_comment_action, new_post_page};
+use crate::islands::{CommentDraft, CommentFields, Form, new_comment_action, new_post_page};
 use leptos::prelude::*;
 use shared::{PostId, Problem, routes};
 
@@ -50,12 +50,13 @@ pub(crate) fn unreadable_form() -> Page {
 pub(crate) fn comment_form_alone(post: PostId, draft: CommentDraft, problem: Problem) -> Page {
     let title = "Your comment was not sent";
     Page::new(title, move || {
-        let (problem, sending) = (RwSignal::new(Some(problem)), RwSignal::new(false));
+        provide_context(draft);
+        let state = RwSignal::new(Form { problem: Some(problem), ..Form::default() });
         view! {
             <div class="apart">
                 <h1>{title}</h1>
                 <form class="composer" method="post" action=new_comment_action(&post)>
-                    <CommentFields draft problem sending />
+                    <CommentFields state />
                 </form>
                 <p>
                     <a href=routes::post_page(&post)>"See the post"</a>

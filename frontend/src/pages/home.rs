@@ -1,8 +1,8 @@
 //! The list of posts, and the form for a new one.
 
 use super::Page;
-use crate::islands::{NewPost, NewPosts, PostDraft, count_element};
-use crate::server::{escape, list_of_posts};
+use crate::islands::{Handed, NewPost, NewPosts, PostDraft, count_element};
+use crate::server::escape;
 use crate::{thread, when};
 use leptos::prelude::*;
 use shared::views::{PostPage, PostSummary};
@@ -16,11 +16,11 @@ pub(crate) fn home(
     problem: Option<Problem>,
 ) -> Page {
     let newest = cursor.is_none();
-    let source = list_of_posts(cursor);
     let title = if newest { "" } else { "Older posts" };
     Page::new(title, move || {
+        provide_context(draft);
         let posts = match list {
-            Some(list) => posts(list, source, newest).into_any(),
+            Some(list) => posts(list, newest).into_any(),
             None => view! { <p class="empty">"The posts cannot be shown at the moment."</p> }.into_any(),
         };
         view! {
@@ -31,14 +31,14 @@ pub(crate) fn home(
                 </section>
                 <section class="new-post" id="new-post" aria-labelledby="write">
                     <h2 id="write">"Write a post"</h2>
-                    <NewPost draft problem />
+                    <NewPost problem=Handed(problem) />
                 </section>
             </div>
         }
     })
 }
 
-fn posts(list: PostPage, source: String, newest: bool) -> impl IntoView {
+fn posts(list: PostPage, newest: bool) -> impl IntoView {
     let empty = list.items.is_empty().then(|| {
         view! { <p class="empty">"No posts yet. The first one could be yours."</p> }
     });
@@ -59,7 +59,7 @@ fn posts(list: PostPage, source: String, newest: bool) -> impl IntoView {
         }
     });
     view! {
-        <NewPosts list=source newest />
+        <NewPosts />
         {empty}
         <ol class="list">{list.items.into_iter().map(entry).collect_view()}</ol>
         {turn}

@@ -20,6 +20,15 @@ const WAKE: &str = include_str!("wake.js");
 /// Reloads the page when `cargo leptos watch` has built something.
 const RELOAD: &str = include_str!("reload.js");
 
+/// What every head says.
+const HEAD: &str = "\
+<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">
+<meta name=\"color-scheme\" content=\"light dark\">
+<meta name=\"theme-color\" content=\"#fbfaf7\" media=\"(prefers-color-scheme: light)\">
+<meta name=\"theme-color\" content=\"#16171a\" media=\"(prefers-color-scheme: dark)\">
+<link rel=\"icon\" href=\"/favicon.svg\" type=\"image/svg+xml\">
+";
+
 /// What a page is framed with.
 #[derive(Debug)]
 pub(crate) struct Frame {
@@ -38,66 +47,57 @@ fn call(script: &str, arguments: &[&str]) -> String {
     format!("({})(...{arguments})", script.trim())
 }
 
-fn scripts(frame: &Frame) -> impl IntoView + use<> {
-    let nonce = frame.nonce.as_str().to_owned();
-    let wake = frame.assets.script.as_ref().map(|(js, wasm)| call(WAKE, &[js, wasm]));
-    let reload = frame.reload_port.map(|port| call(RELOAD, &[&port.to_string()]));
-    [wake, reload].into_iter().flatten().map(|script| {
-        view! {
-            <script type="module" nonce=nonce.clone()>
-                {script}
-            </script>
-        }
-    }).collect_view()
+/// A text between tags, or as the value of an attribute.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// The whole document.
+/// The whole document. The head is plain text, since Leptos marks the places of dynamic children with comments,
+/// and a `<title>` would show them.
 pub(crate) fn document(page: Page, frame: &Frame) -> String {
     let owner = Owner::new_root(Some(Arc::new(SsrSharedContext::new_islands())));
-    let html = owner.with(|| framed(page, frame).to_html());
+    let body = owner.with(|| body(page.content).to_html());
     owner.unset_with_forced_cleanup();
-    format!("<!DOCTYPE html>{html}")
+    let title = if page.title.is_empty() { SITE.to_owned() } else { format!("{} · {SITE}", page.title) };
+    let mut html = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{}</title>\n{HEAD}",
+        escape(&title)
+    );
+    if let Some(css) = &frame.assets.css {
+        html += &format!("<link rel=\"stylesheet\" href=\"{}\">\n", escape(css));
+    }
+    let wake = frame.assets.script.as_ref().map(|(js, wasm)| call(WAKE, &[js, wasm]));
+    let reload = frame.reload_port.map(|port| call(RELOAD, &[&port.to_string()]));
+    for script in [wake, reload].into_iter().flatten() {
+        html += &format!("<script type=\"module\" nonce=\"{}\">{script}</script>\n", frame.nonce.as_str());
+    }
+    html + "</head>\n" + &body + "\n</html>\n"
 }
 
-fn framed(page: Page, frame: &Frame) -> impl IntoView + use<> {
-    let title = if page.title.is_empty() { SITE.to_owned() } else { format!("{} · {SITE}", page.title) };
-    let css = frame.assets.css.clone().map(|css| view! { <link rel="stylesheet" href=css /> });
+fn body(content: Box<dyn FnOnce() -> AnyView>) -> impl IntoView {
     view! {
-        <html lang="en">
-            <head>
-                <meta charset="utf-8" />
-                <title>{title}</title>
-                <meta name="viewport" content="width=device-width, initial-scale=1" />
-                <meta name="color-scheme" content="light dark" />
-                <meta name="theme-color" content="#fbfaf7" media="(prefers-color-scheme: light)" />
-                <meta name="theme-color" content="#16171a" media="(prefers-color-scheme: dark)" />
-                <link rel="icon" href="/favicon.svg" type="image/svg+xml" />
-                {css}
-                {scripts(frame)}
-            </head>
-            <body>
-                <a class="skip" href="#main">
-                    "Skip to content"
+        <body>
+            <a class="skip" href="#main">
+                "Skip to content"
+            </a>
+            <header class="site">
+                <a class="name" href="/">
+                    {SITE}
                 </a>
-                <header class="site">
-                    <a class="name" href="/">
-                        {SITE}
+                <nav aria-label="Site">
+                    <a class="write" href="/#new-post">
+                        "Write a post"
                     </a>
-                    <nav aria-label="Site">
-                        <a class="write" href="/#new-post">
-                            "Write a post"
-                        </a>
-                    </nav>
-                </header>
-                <main id="main" tabindex="-1">
-                    {(page.content)()}
-                </main>
-                <footer class="site">
-                    <p>"Five services, one log of events, no page without its text."</p>
-                    <p class="not-live">"Live updates are off. Reload the page to see what is new."</p>
-                </footer>
-            </body>
-        </html>
+                </nav>
+            </header>
+            <main id="main" tabindex="-1">
+                {content()}
+            </main>
+            <footer class="site">
+                <p>"Five services, one log of events, no page without its text."</p>
+                <p class="not-live">"Live updates are off. Reload the page to see what is new."</p>
+            </footer>
+        </body>
     }
 }
 

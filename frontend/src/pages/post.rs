@@ -1,7 +1,7 @@
 //! A post with its comments.
 
 use super::Page;
-use crate::islands::{CommentDraft, Comments, comment_page};
+use crate::islands::{CommentDraft, Comments, Handed, comment_page};
 use crate::when;
 use leptos::prelude::*;
 use shared::views::PostWithComments;
@@ -18,6 +18,7 @@ pub(crate) fn post(
 ) -> Page {
     let PostWithComments { post, comments } = post;
     Page::new(post.title.clone(), move || {
+        provide_context(draft);
         let waiting = missing.map(|comment| {
             view! {
                 <p class="banner">
@@ -38,7 +39,7 @@ pub(crate) fn post(
             </article>
             <section class="comments" id="comments" aria-label="Comments">
                 {waiting}
-                <Comments post=post.id comments draft problem />
+                <Comments post=Handed(post.id) comments=Handed(comments) problem=Handed(problem) />
             </section>
         }
     })

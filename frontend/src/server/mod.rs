@@ -14,7 +14,7 @@ pub use config::{Config, arguments};
 
 pub(crate) use assets::Assets;
 pub(crate) use headers::Nonce;
-pub(crate) use services::{escape, list_of_posts};
+pub(crate) use services::escape;
 
 use assets::SiteFiles;
 use axum::Router;

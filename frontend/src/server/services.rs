@@ -32,8 +32,8 @@ pub(super) struct Services {
     pub query: String,
 }
 
-/// Where a list of posts comes from: also in the browser, which looks again when something changes.
-pub(crate) fn list_of_posts(cursor: Option<&str>) -> String {
+/// Where a list of posts comes from.
+fn list_of_posts(cursor: Option<&str>) -> String {
     let list = format!("/posts?limit={DEFAULT_PAGE}");
     cursor.map_or(list.clone(), |cursor| format!("{list}&cursor={}", escape(cursor)))
 }

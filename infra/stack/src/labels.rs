@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 /// How many lines may wait to be written. More are dropped and counted: a terminal that is held, or a full pipe,
 /// must not hold the services.
 const WAITING: usize = 4_096;
+/// How many bytes are written at once, about.
+const PAGE: usize = 64 * 1024;
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// The width of the names: that of the longest.
@@ -90,14 +92,28 @@ impl Output {
 }
 
 fn write_lines(mut target: impl Write, waiting: &Receiver<Option<String>>, dropped: &AtomicU64) {
-    while let Ok(Some(line)) = waiting.recv() {
+    let mut page = String::new();
+    while let Ok(Some(first)) = waiting.recv() {
+        page.clear();
         let lost = dropped.swap(0, Ordering::Relaxed);
-        // A reader that has gone is no reason to stop: the services go on without one.
         if lost > 0 {
-            let _ =
-                writeln!(target, "{}{lost} lines could not be written in time", label(Speaker::Stack, false));
+            page = format!("{}{lost} lines could not be written in time\n", label(Speaker::Stack, false));
         }
-        let _ = target.write_all(line.as_bytes()).and_then(|()| target.flush());
+        page.push_str(&first);
+        // What waits already is written with it: a busy stack writes thousands of lines each second.
+        let mut last = false;
+        while page.len() < PAGE {
+            match waiting.try_recv() {
+                Ok(Some(line)) => page.push_str(&line),
+                Ok(None) => last = true,
+                Err(_) => break,
+            }
+        }
+        // A reader that has gone is no reason to stop: the services go on without one.
+        let _ = target.write_all(page.as_bytes()).and_then(|()| target.flush());
+        if last {
+            return;
+        }
     }
 }
 

@@ -118,7 +118,7 @@ impl Comment {
             content: if readable { self.content.clone() } else { String::new() },
             status: self.status,
             author: self.author.clone(),
-            reason: self.reason.clone(),
+            reason: self.reason.clone().filter(|_| self.status == Status::Rejected),
             created_at: self.created_at,
             version: Some(self.version),
             mine,

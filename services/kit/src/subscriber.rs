@@ -32,7 +32,8 @@ pub struct Subscriber {
     pub deps: Deps,
     /// Set to ready while it is served.
     pub ready: ReadyFlag,
-    /// Whether an empty store must first catch up before the service may say that it is ready.
+    /// Whether the store must first catch up before the service may say that it is ready. One that has a history
+    /// need not wait for a bus that is away.
     pub history_first: bool,
 }
 
@@ -70,6 +71,7 @@ impl Subscriber {
         let mut attempts: u32 = 0;
         let mut first = true;
         let mut caught_up = !self.history_first;
+        let has_history = self.store.read(inbox::cursor).await.is_ok_and(|cursor| cursor > Sequence::START);
         loop {
             let wait = match self.subscribe().await {
                 Ok((cursor, head)) => {
@@ -90,7 +92,12 @@ impl Subscriber {
                 }
                 Err(error) => {
                     attempts += 1;
-                    if matches!(error, SubscribeError::LostTail { .. }) {
+                    let lost = matches!(error, SubscribeError::LostTail { .. });
+                    if !caught_up && has_history && !lost {
+                        caught_up = true;
+                        self.ready.set(true, "");
+                    }
+                    if lost {
                         tracing::error!(%error, "not served until the log is restored");
                         self.ready.set(false, error.to_string());
                     } else if attempts == 1 || attempts.is_power_of_two() {

@@ -5,7 +5,7 @@ use crate::store;
 use kit::consumer::{ApplyError, Handler, Received};
 use kit::outbox;
 use rusqlite::Connection;
-use shared::events::{CommentCreated, CommentModerated};
+use shared::events::{CommentCreated, CommentModerated, Status};
 use shared::{Envelope, Event, Timestamp};
 
 /// Judges new comments, and reads its own verdicts to refill a lost store.
@@ -32,6 +32,9 @@ impl Handler for ModerationEvents {
                         store::hold(tx, &comment.id, &rule, received.envelope, received.now)?;
                     }
                 }
+            }
+            Event::CommentModerated(said) if said.status == Status::Pending => {
+                return Err(ApplyError::Poison("a verdict must be approved or rejected".to_owned()));
             }
             Event::CommentModerated(said) => {
                 let verdict =

@@ -71,12 +71,15 @@ impl Live {
             return self.store.read(store::last_change).await.map(|(n, _)| n);
         };
         loop {
-            let page = if self.listeners() == 0 {
-                // Nobody listens: whoever comes next reads from the store.
-                return self.store.read(store::last_change).await.map(|(n, _)| n);
-            } else {
-                self.read(last).await?
-            };
+            if self.listeners() == 0 {
+                let (newest, _) = self.store.read(store::last_change).await?;
+                // Still nobody: whoever comes from now on reads up to there from the store. Who came during the look
+                // may have read before that change, and is told.
+                if self.listeners() == 0 {
+                    return Ok(newest);
+                }
+            }
+            let page = self.read(last).await?;
             let Some(newest) = page.last().map(|told| told.n) else { return Ok(last) };
             last = newest;
             for told in page {

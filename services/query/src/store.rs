@@ -169,8 +169,11 @@ pub fn note_change(
 
 /// The number of the last change, and the sequence of its event.
 pub fn last_change(c: &Connection) -> rusqlite::Result<(i64, Sequence)> {
-    c.prepare_cached("SELECT coalesce(max(n), 0), coalesce(max(seq), 0) FROM changes")?
+    let last = c
+        .prepare_cached("SELECT n, seq FROM changes ORDER BY n DESC LIMIT 1")?
         .query_row([], |row| Ok((row.get(0)?, Sequence::new(row.get(1)?))))
+        .optional()?;
+    Ok(last.unwrap_or((0, Sequence::START)))
 }
 
 /// Changes after the `n`-th, oldest first.
@@ -180,10 +183,23 @@ pub fn changes_after(c: &Connection, n: i64, limit: i64) -> rusqlite::Result<Vec
         .collect()
 }
 
-/// The number of the last change that came from an event up to `sequence`.
+/// The number of the change that a reader has heard last, who names the sequence of its event.
+///
+/// A redriven event changes something late and stands at an early place of the log, so what the reader has not heard
+/// is what came after that change, not after that place. Where the change is not known (any more), it is what came
+/// since the first change of a later event. One too many does no harm, as each is told as it is now.
 pub fn change_at(c: &Connection, sequence: Sequence) -> rusqlite::Result<i64> {
-    c.prepare_cached("SELECT coalesce(max(n), 0) FROM changes WHERE seq <= ?1")?
-        .query_row([sequence.get()], |row| row.get(0))
+    if sequence == Sequence::START {
+        return Ok(0);
+    }
+    c.prepare_cached(
+        "SELECT coalesce(
+             (SELECT min(n) FROM changes WHERE seq = ?1),
+             (SELECT min(n) - 1 FROM changes WHERE seq > ?1),
+             (SELECT max(n) FROM changes),
+             0)",
+    )?
+    .query_row([sequence.get()], |row| row.get(0))
 }
 
 /// The whole read model as text, one row a line, in the order of ids: what a rebuilt one is held against.

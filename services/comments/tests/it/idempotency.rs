@@ -1,0 +1,95 @@
+//! `Idempotency-Key` on comments: the same answer again, byte for byte, whatever has happened since.
+
+use crate::{COMMENTS, add_post, last, moderate, say, start};
+use futures_util::future::join_all;
+use serde_json::json;
+use shared::{ProblemKind, ServiceName};
+use testkit::{Ask, World, post};
+
+fn keyed(ask: Ask) -> Ask {
+    ask.header("idempotency-key", "key-1")
+}
+
+#[tokio::test]
+async fn the_same_answer_also_after_moderation_and_more_comments() {
+    let world = World::new();
+    let comments = start(&world).await;
+    add_post(&comments, "p1").await;
+    // Around it: one that is approved before, one of the same writer and one of another that are judged after.
+    let before = comments.send(say("judged before")).await;
+    moderate(&comments, &last(&before)["id"], "approved").await;
+    let mine = comments.send(say("mine")).await;
+    let cookie = mine.cookie().unwrap();
+    let theirs = comments.send(say("theirs")).await;
+    let first = comments.send(keyed(say("kept")).cookie(&cookie)).await;
+    let new = last(&first);
+    assert_eq!(first.ok(201).as_array().unwrap().len(), 4);
+
+    let again = async |what: &str| {
+        let reply = comments.send(keyed(say(" kept ")).cookie(&cookie)).await;
+        assert_eq!((reply.status, reply.text()), (201, first.text()), "{what}");
+        assert_eq!(reply.header("location"), first.header("location"));
+        assert_eq!(reply.cookie(), None);
+    };
+    again("at once").await;
+    moderate(&comments, &new["id"], "rejected").await;
+    again("it was rejected").await;
+    moderate(&comments, &last(&mine)["id"], "approved").await;
+    moderate(&comments, &last(&theirs)["id"], "rejected").await;
+    again("those before it were judged").await;
+    comments.send(say("after it")).await;
+    again("another came after it").await;
+    assert_eq!(world.rows(ServiceName::Comments, "SELECT count(*) FROM comments"), ["5"]);
+
+    world.stop(comments).await;
+    let comments = start(&world).await;
+    let reply = comments.send(keyed(say("kept")).cookie(&cookie)).await;
+    assert_eq!(reply.text(), first.text(), "after a restart");
+}
+
+#[tokio::test]
+async fn a_writer_whose_first_answer_was_lost_gets_the_same_body() {
+    let world = World::new();
+    let comments = start(&world).await;
+    add_post(&comments, "p1").await;
+    let first = comments.send(keyed(say("hi"))).await;
+    moderate(&comments, &last(&first)["id"], "approved").await;
+    let again = comments.send(keyed(say("hi"))).await;
+    assert_eq!(again.text(), first.text());
+    assert_eq!(again.ok(201)[0]["mine"], true);
+}
+
+#[tokio::test]
+async fn the_same_key_for_something_else_is_refused() {
+    let world = World::new();
+    let comments = start(&world).await;
+    add_post(&comments, "p1").await;
+    add_post(&comments, "p2").await;
+    comments.send(keyed(say("hi"))).await.ok(201);
+    let before = world.dump(ServiceName::Comments);
+    let others = [
+        say("hi!"),
+        post(COMMENTS).json(&json!({"content": "hi", "author": "Ada"})),
+        post("/posts/p2/comments").json(&json!({"content": "hi"})),
+    ];
+    for other in others {
+        let reply = comments.send(keyed(other)).await;
+        let problem = reply.problem(ProblemKind::Invalid);
+        assert_eq!(problem.detail.as_deref(), Some("this Idempotency-Key was used for another request"));
+        assert_eq!(reply.cookie(), None);
+    }
+    assert_eq!(world.dump(ServiceName::Comments), before);
+}
+
+#[tokio::test]
+async fn the_same_key_at_the_same_time_creates_one_comment() {
+    let world = World::new();
+    let comments = start(&world).await;
+    add_post(&comments, "p1").await;
+    let replies = join_all((0..50).map(|_| comments.send(keyed(say("hi"))))).await;
+    for reply in &replies {
+        assert_eq!((reply.status, reply.text()), (201, replies[0].text()));
+    }
+    assert_eq!(world.rows(ServiceName::Comments, "SELECT count(*) FROM comments"), ["1"]);
+    assert_eq!(world.rows(ServiceName::Comments, "SELECT count(*) FROM outbox"), ["1"]);
+}

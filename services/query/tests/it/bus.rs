@@ -1,0 +1,143 @@
+//! Query with a real bus: when it is ready, and how it is rebuilt.
+
+use crate::{read_model, start};
+use kit::signature::Direction;
+use shared::events::Status;
+use shared::{Envelope, Event, ProblemKind, ServiceName};
+use testkit::events::{comment_created, comment_updated, post_created, published};
+use testkit::{Running, World, eventually, post};
+
+/// Publishes as the event's own publisher does.
+async fn publish(world: &World, bus: &Running, events: &[Event]) {
+    for event in events {
+        let kind = event.event_type();
+        let id = format!("{kind}-{}", kit::signature::sha256_hex(event.data_json().unwrap().as_bytes()));
+        let envelope: Envelope = published(event, &id);
+        let ask = post("/events").json(&envelope);
+        bus.send(ask.signed(world, kind.publisher(), Direction::Publish)).await.ok(200);
+    }
+}
+
+fn history(posts: i64) -> Vec<Event> {
+    let mut events = Vec::new();
+    for n in 1..=posts {
+        let (post, comment) = (format!("p{n}"), format!("c{n}"));
+        let status = if n % 2 == 0 { Status::Approved } else { Status::Rejected };
+        events.push(post_created(&post, &format!("post {n}"), n));
+        events.push(comment_created(&comment, &post, &format!("text {n}"), n));
+        events.push(comment_updated(&comment, &post, &format!("text {n}"), status));
+    }
+    events
+}
+
+async fn count(query: &Running) -> usize {
+    query.get("/posts").await.ok(200).as_object().unwrap().len()
+}
+
+#[tokio::test]
+async fn a_new_store_is_ready_when_it_has_caught_up_with_the_log() {
+    let world = World::secure();
+    let query = start(&world).await;
+    let problem = query.get("/readyz").await.problem(ProblemKind::Unavailable);
+    assert!(problem.detail.unwrap().contains("subscription"));
+    assert_eq!(query.get("/livez").await.status, 200);
+    let bus = world.start_bus().await;
+    query.becomes_ready().await;
+    publish(&world, &bus, &history(40)).await;
+    world.stop(query).await;
+    world.wipe(ServiceName::Query);
+
+    let query = start(&world).await;
+    query.becomes_ready().await;
+    assert_eq!(count(&query).await, 40, "nobody is told that there are no posts");
+}
+
+#[tokio::test]
+async fn it_reads_while_the_bus_is_down_also_after_a_restart() {
+    let world = World::secure();
+    let bus = world.start_bus().await;
+    let query = start(&world).await;
+    publish(&world, &bus, &history(3)).await;
+    eventually("everything is read", async || (count(&query).await == 3).then_some(())).await;
+    world.stop(bus).await;
+    assert_eq!(query.get("/readyz").await.status, 200);
+    world.stop(query).await;
+    let query = start(&world).await;
+    query.becomes_ready().await;
+    assert_eq!(count(&query).await, 3);
+}
+
+#[tokio::test]
+async fn a_wiped_read_model_is_rebuilt_byte_for_byte() {
+    let world = World::secure();
+    let bus = world.start_bus().await;
+    let query = start(&world).await;
+    publish(&world, &bus, &history(20)).await;
+    let cursor = || world.rows(ServiceName::Query, "SELECT seq FROM cursor") == ["60"];
+    eventually("everything is read", async || cursor().then_some(())).await;
+    let (model, posts) = (read_model(&world, &query).await, query.get("/posts").await.body);
+    assert_eq!(model.lines().count(), 40);
+    world.stop(query).await;
+    world.wipe(ServiceName::Query);
+    let query = start(&world).await;
+    query.becomes_ready().await;
+    eventually("everything is read again", async || cursor().then_some(())).await;
+    assert_eq!(read_model(&world, &query).await, model);
+    assert_eq!(query.get("/posts").await.body, posts);
+}
+
+#[tokio::test]
+async fn what_was_published_while_it_was_away_is_read_when_it_is_back() {
+    let world = World::secure();
+    let bus = world.start_bus().await;
+    let query = start(&world).await;
+    publish(&world, &bus, &history(2)).await;
+    eventually("they are read", async || (count(&query).await == 2).then_some(())).await;
+    world.stop(query).await;
+    publish(&world, &bus, &history(30)).await;
+    let query = start(&world).await;
+    eventually("all are read", async || (count(&query).await == 30).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_log_that_has_lost_its_tail_is_said_loudly_and_nothing_is_skipped() {
+    let world = World::secure();
+    let bus = world.start_bus().await;
+    let query = start(&world).await;
+    publish(&world, &bus, &history(2)).await;
+    query.becomes_ready().await;
+    let cursor = || world.rows(ServiceName::Query, "SELECT seq FROM cursor");
+    eventually("they are read", async || (cursor() == ["6"]).then_some(())).await;
+    let model = read_model(&world, &query).await;
+    world.stop(bus).await;
+    let (data, backup) = (world.data_dir(ServiceName::EventBus), world.data_dir(ServiceName::Frontend));
+    std::fs::rename(&data, &backup).unwrap();
+
+    // A log that begins anew has events under places that were others'.
+    let bus = world.start_bus().await;
+    world.stop(query).await;
+    let query = start(&world).await;
+    eventually("it is not ready", async || {
+        let reply = query.get("/readyz").await;
+        (reply.status == 503 && reply.text().contains("lost events")).then_some(())
+    })
+    .await;
+    let others: Vec<Event> = (0..10).map(|n| post_created(&format!("new{n}"), "T", n)).collect();
+    publish(&world, &bus, &others).await;
+    // It keeps asking; that the log has grown past it in the meantime gives it none of its tail back.
+    let asked = world.network.sent_to(ServiceName::EventBus).len();
+    eventually("it asks again", async || (world.network.sent_to(ServiceName::EventBus).len() > asked + 20).then_some(()))
+        .await;
+    assert_eq!(query.get("/readyz").await.status, 503);
+    assert_eq!(cursor(), ["6"]);
+    assert_eq!(read_model(&world, &query).await, model, "and reads what it has");
+
+    // With its log restored everything goes on.
+    world.stop(bus).await;
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&backup, &data).unwrap();
+    let bus = world.start_bus().await;
+    query.becomes_ready().await;
+    publish(&world, &bus, &history(3)).await;
+    eventually("the next ones are read", async || (cursor() == ["9"]).then_some(())).await;
+}

@@ -1,0 +1,278 @@
+//! A real browser: chromium, without a window, driven from outside.
+
+mod driver;
+mod notes;
+
+use crate::eventually::{LIMIT, eventually};
+use driver::Driver;
+use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use reqwest::Url;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::str::FromStr;
+use tempfile::TempDir;
+
+/// What chromium is started with: alone with the page, and nothing that a test machine may lack.
+const FLAGS: [&str; 13] = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1280,1400",
+];
+
+/// What the browser is able or allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ability {
+    /// Everything.
+    Full,
+    /// Its reader has turned scripts off.
+    NoScript,
+    /// WebAssembly does not get through.
+    NoWasm,
+}
+
+/// An open browser with a profile of its own.
+#[derive(Debug)]
+pub struct Browser {
+    client: Client,
+    site: String,
+    forgiven: Vec<String>,
+    /// What the console has said so far: the driver tells it once.
+    console: RefCell<Vec<Value>>,
+    driver: Driver,
+    _profile: TempDir,
+}
+
+/// A command of chromedriver's own.
+#[derive(Debug)]
+struct Own {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Own {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as FromStr>::Err> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(self.body.to_string()))
+    }
+}
+
+fn said(error: fantoccini::error::CmdError) -> String {
+    error.to_string()
+}
+
+impl Browser {
+    /// Opens a browser that is to look at this site.
+    pub async fn open(site: &str, ability: Ability) -> Self {
+        let mut driver = Driver::start();
+        let profile = tempfile::Builder::new().prefix("mini-blog-browser-").tempdir().expect("a folder");
+        let mut flags: Vec<_> = FLAGS.iter().map(ToString::to_string).collect();
+        flags.push(format!("--user-data-dir={}", profile.path().display()));
+        let scripts = if ability == Ability::NoScript { 2 } else { 1 };
+        let Value::Object(capabilities) = json!({
+            "browserName": "chrome",
+            "goog:chromeOptions": {
+                "binary": driver::chromium(),
+                "args": flags,
+                "prefs": { "profile.managed_default_content_settings.javascript": scripts },
+            },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+        }) else {
+            unreachable!("it is an object")
+        };
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        let connected = builder.capabilities(capabilities).connect(&driver.url()).await;
+        let client = connected.unwrap_or_else(|e| panic!("chromium does not open: {e}"));
+        driver.owns(client.session_id().await.expect("a session").expect("an id"));
+        let site = site.to_owned();
+        let browser = Self {
+            client,
+            site,
+            forgiven: Vec::new(),
+            console: RefCell::default(),
+            driver,
+            _profile: profile,
+        };
+        if ability == Ability::NoWasm {
+            browser.devtools("Network.enable", json!({})).await;
+            browser.devtools("Network.setBlockedURLs", json!({ "urls": ["*.wasm"] })).await;
+        }
+        browser
+    }
+
+    async fn own(&self, path: &'static str, body: Value) -> Value {
+        self.client.issue_cmd(Own { path, body }).await.unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    async fn devtools(&self, command: &str, params: Value) {
+        self.own("goog/cdp/execute", json!({ "cmd": command, "params": params })).await;
+    }
+
+    /// Opens a page of the site.
+    pub async fn goto(&self, path: &str) {
+        let url = format!("{}{path}", self.site);
+        self.client.goto(&url).await.unwrap_or_else(|e| panic!("{url}: {e}"));
+    }
+
+    /// Opens a page of the site and waits until its islands are awake.
+    pub async fn goto_live(&self, path: &str) {
+        self.goto(path).await;
+        self.until_live().await;
+    }
+
+    /// Waits until the islands of the page are awake.
+    pub async fn until_live(&self) {
+        eventually(LIMIT, "the page is live", async || {
+            let live = self.attribute("html", "data-live").await;
+            if live.as_deref() == Some("on") {
+                return Ok(());
+            }
+            self.listen().await;
+            Err(format!("data-live is {live:?}; the console says {:?}", self.console.borrow()))
+        })
+        .await;
+    }
+
+    async fn notes(&self, kind: &str) -> Vec<Value> {
+        self.own("se/log", json!({ "type": kind })).await.as_array().cloned().unwrap_or_default()
+    }
+
+    async fn listen(&self) {
+        let news = self.notes("browser").await;
+        self.console.borrow_mut().extend(news);
+    }
+
+    /// The path of the page that is shown.
+    pub async fn path(&self) -> String {
+        self.client.current_url().await.expect("an address").path().to_owned()
+    }
+
+    /// Waits until the browser shows a page whose path begins so, and is another one than `from`.
+    pub async fn until_on(&self, begins: &str, from: &str) -> String {
+        eventually(LIMIT, &format!("the browser is on {begins}… and no longer on {from}"), async || {
+            let path = self.path().await;
+            if path.starts_with(begins) && path != from { Ok(path) } else { Err(path) }
+        })
+        .await
+    }
+
+    /// Waits until there is such an element.
+    pub async fn until_there(&self, css: &str) {
+        eventually(LIMIT, &format!("there is {css}"), async || {
+            self.client.find(Locator::Css(css)).await.map(drop).map_err(said)
+        })
+        .await;
+    }
+
+    /// Waits until such an element shows this text.
+    pub async fn until_shows(&self, css: &str, text: &str) {
+        eventually(LIMIT, &format!("{css} shows {text:?}"), async || {
+            let shown = self.texts(css).await?;
+            if shown.iter().any(|shown| shown.contains(text)) { Ok(()) } else { Err(format!("{shown:?}")) }
+        })
+        .await;
+    }
+
+    /// The texts of all such elements, as they are seen.
+    pub async fn texts(&self, css: &str) -> Result<Vec<String>, String> {
+        let mut texts = Vec::new();
+        for element in self.client.find_all(Locator::Css(css)).await.map_err(said)? {
+            texts.push(element.text().await.map_err(said)?);
+        }
+        Ok(texts)
+    }
+
+    /// What stands in a field.
+    pub async fn value(&self, css: &str) -> String {
+        let field = self.client.find(Locator::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"));
+        field.prop("value").await.unwrap_or_else(|e| panic!("{css}: {e}")).unwrap_or_default()
+    }
+
+    /// An attribute of an element; nothing where it has none.
+    pub async fn attribute(&self, css: &str, name: &str) -> Option<String> {
+        let element = self.client.find(Locator::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"));
+        element.attr(name).await.unwrap_or_else(|e| panic!("{css}: {e}"))
+    }
+
+    /// Types into a field, key by key.
+    pub async fn write(&self, css: &str, text: &str) {
+        let field = self.client.find(Locator::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"));
+        field.send_keys(text).await.unwrap_or_else(|e| panic!("{css}: {e}"));
+    }
+
+    /// Clicks.
+    pub async fn click(&self, css: &str) {
+        let element = self.client.find(Locator::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"));
+        element.click().await.unwrap_or_else(|e| panic!("{css}: {e}"));
+    }
+
+    /// Leaves a mark in the page that a reload would wipe out.
+    pub async fn mark_page(&self) {
+        self.run("window.stillHere = true").await;
+    }
+
+    /// Fails if the page was loaded again since the mark was left.
+    pub async fn expect_same_page(&self) {
+        let here =
+            self.client.execute("return window.stillHere === true", Vec::new()).await.expect("a script");
+        assert_eq!(here, json!(true), "the page was loaded again");
+    }
+
+    /// Runs a script in the page, as no reader does: for tests of the tests.
+    pub async fn run(&self, script: &str) {
+        self.client.execute(script, Vec::new()).await.unwrap_or_else(|e| panic!("{script}: {e}"));
+    }
+
+    /// The tab in front.
+    pub async fn tab(&self) -> WindowHandle {
+        self.client.window().await.expect("a tab")
+    }
+
+    /// Opens another tab and brings it to the front.
+    pub async fn new_tab(&self) -> WindowHandle {
+        let tab = self.client.new_window(true).await.expect("another tab").handle;
+        self.bring_to_front(&tab).await;
+        tab
+    }
+
+    /// Brings a tab to the front.
+    pub async fn bring_to_front(&self, tab: &WindowHandle) {
+        self.client.switch_to_window(tab.clone()).await.expect("the tab");
+    }
+
+    /// Complaints with this text are meant to be there.
+    pub fn forgive(&mut self, text: &str) {
+        self.forgiven.push(text.to_owned());
+    }
+
+    /// What should not be there: errors and warnings in the console, broken policies, requests to other sites,
+    /// requests that failed. Each is told once.
+    pub async fn complaints(&self) -> Vec<String> {
+        self.listen().await;
+        let network = self.notes("performance").await;
+        assert!(!network.is_empty(), "the browser has noted nothing");
+        let console = std::mem::take(&mut *self.console.borrow_mut());
+        notes::complaints(&console, &network, &self.site, &self.forgiven)
+    }
+
+    /// Closes the browser. Fails if there are complaints.
+    pub async fn close(self) {
+        let complaints = self.complaints().await;
+        assert!(complaints.is_empty(), "the browser complains:\n{}", complaints.join("\n"));
+        drop(self.driver);
+    }
+}

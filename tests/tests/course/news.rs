@@ -1,0 +1,66 @@
+//! What readers and operators were not told.
+
+use serde_json::json;
+use shared::ServiceName::{Comments, EventBus, Moderation, Posts, Query};
+use system_tests::sse::Stream;
+use system_tests::stack::said;
+use system_tests::{LIMIT, Stack, eventually, holds};
+
+/// 10. Nothing refreshes after a submit.
+#[tokio::test]
+async fn what_was_submitted_is_on_the_next_page_and_its_fate_is_told_live() {
+    let stack = Stack::services().await;
+    let blog = stack.blog();
+    let mut all = Stream::open(blog.query.get("/live")).await;
+    for n in 0..10 {
+        let post = blog.post(&format!("Fresh {n}")).await;
+        let page = blog.query.get(&format!("/query/posts/{post}?wait=5000")).send().await.expect(200).json();
+        assert_eq!(page["title"], format!("Fresh {n}"), "the next page knows it");
+        let told = all.until("the post", |e| e.data.contains(&post)).await;
+        assert_eq!(told.json()["post"]["title"], format!("Fresh {n}"));
+
+        let mut one = Stream::open(blog.query.get(&format!("/live?post={post}"))).await;
+        let comment = blog.comment(&post, "live").await;
+        let path = format!("/query/posts/{post}?wait=5000&comment={comment}");
+        let page = blog.query.get(&path).send().await.expect(200).json();
+        assert_eq!(page["comments"][0]["id"], comment.as_str());
+        let told = one.until("the verdict", |e| e.data.contains("approved")).await.json();
+        assert_eq!(
+            (&told["comment"]["id"], &told["comment"]["content"], &told["comment"]["status"]),
+            (&json!(comment), &json!("live"), &json!("approved"))
+        );
+    }
+}
+
+/// 11. A dead process behind an open port: no probe notices.
+#[tokio::test]
+async fn a_dead_process_behind_an_open_port_is_noticed() {
+    let stack = Stack::services().await;
+    let row = async |service: &str| {
+        let text = said(&stack.cli(&["status"]).await);
+        text.lines().filter(|line| line.starts_with(service)).collect::<Vec<_>>().join("\n")
+    };
+    for service in [Posts, Comments, Moderation, Query, EventBus] {
+        for probe in ["/livez", "/readyz"] {
+            assert_eq!(stack.admin(service).get(probe).send().await.expect(200).text(), "ok", "{service}");
+        }
+    }
+    let paused = stack.pause(Query);
+    let port = stack.at(Query).authority();
+    tokio::net::TcpStream::connect(port).await.expect("the port is open all the same");
+    let said = row("query").await;
+    assert!(said.contains("  no  ") && said.contains("does not answer"), "{said}");
+    let said = row("posts").await;
+    assert!(said.contains("  yes  "), "the others are as they were: {said}");
+    drop(paused);
+    eventually(LIMIT, "query is ready again", async || {
+        holds(row("query").await, |row| row.contains("  yes  "))
+    })
+    .await;
+
+    stack.crash(Query).await;
+    eventually(LIMIT, "query is ready again", async || {
+        holds(row("query").await, |row| row.contains("  yes  "))
+    })
+    .await;
+}

@@ -1,0 +1,86 @@
+//! What events carry, and what becomes of one that cannot be applied.
+
+use serde_json::{Value, json};
+use shared::ServiceName::{Posts, Query};
+use system_tests::Stack;
+use system_tests::bus::post_created;
+
+#[tokio::test]
+async fn every_event_tells_what_began_it_and_what_caused_it() {
+    let stack = Stack::services().await;
+    let blog = stack.blog();
+    let post = blog.post("Traced").await;
+    blog.until_known(&post).await;
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let request = blog.comments.post(&format!("/posts/{post}/comments"));
+    let request = request.header("traceparent", &format!("00-{trace}-b7ad6b7169203331-01"));
+    request.json(&json!({ "content": "followed" })).send().await.expect(201);
+    blog.until_settled(&post, 1).await;
+    let log = stack.log().await;
+    let [created, commented, moderated, updated] = &log[..] else { panic!("four events, not {log:#?}") };
+
+    for (place, event) in log.iter().enumerate() {
+        assert_eq!(event["specversion"], "1.0");
+        assert_eq!(event["sequence"], format!("{:020}", place + 1));
+        assert_eq!((&event["subject"], &event["partitionkey"]), (&json!(post), &json!(post)));
+        assert_eq!(event["datacontenttype"], "application/json");
+        let kind = event["type"].as_str().expect("a type");
+        assert_eq!(event["dataschema"], format!("/schemas/{kind}/1"));
+        let time = event["time"].as_str().expect("a time");
+        assert!(time.len() == 24 && time.ends_with('Z'), "{time}");
+        let id = event["id"].as_str().expect("an id");
+        assert!(id.len() == 36 && id.as_bytes()[14] == b'7', "a UUID of version 7: {id}");
+    }
+    let sources = log.iter().map(|event| event["source"].as_str().expect("a source"));
+    assert_eq!(sources.collect::<Vec<_>>(), ["/posts", "/comments", "/moderation", "/comments"]);
+    assert_eq!(created["correlationid"], created["id"]);
+    for event in [commented, moderated, updated] {
+        assert_eq!(event["correlationid"], commented["id"], "what began it all");
+        let traced = event["traceparent"].as_str().expect("a trace");
+        assert!(traced.contains(trace), "{traced}");
+    }
+    assert_eq!(moderated["causationid"], commented["id"]);
+    assert_eq!(updated["causationid"], moderated["id"]);
+}
+
+#[tokio::test]
+async fn a_poison_event_stops_its_own_post_alone_until_it_is_discarded() {
+    let stack = Stack::services().await;
+    let blog = stack.blog();
+    let poison = json!({ "type": "PostCreated", "data": { "id": "poisoned", "title": { "an": "object" } } });
+    stack.publish(Posts, &poison).await;
+    stack.publish(Posts, &post_created("poisoned", "The same post, now in order")).await;
+    let other = blog.post("Another post").await;
+    blog.comment(&other, "is not held up").await;
+    blog.until_settled(&other, 1).await;
+
+    let letters = stack.dead_letters(Query).await;
+    let [first, second] = &letters[..] else { panic!("two dead letters, not {letters:#?}") };
+    for (letter, attempts) in [(first, 1), (second, 0)] {
+        assert_eq!(letter["key"], "poisoned");
+        assert_eq!(letter["attempts"], attempts);
+        assert_eq!(letter["event"]["type"], "PostCreated");
+    }
+    assert_eq!(first["event"]["data"], poison["data"], "as it was published");
+    assert!(first["error"].as_str().is_some_and(|why| why.contains("cannot be read")), "{first}");
+    assert!(blog.read_post("poisoned").await.is_null());
+    stack.until_caught_up(Query).await;
+
+    let id = first["id"].as_i64().expect("a number");
+    let redrive = format!("/dead-letters/{id}/redrive");
+    stack.at(Query).post(&redrive).send().await.expect_problem(401);
+    stack.at(Query).get("/dead-letters").send().await.expect_problem(401);
+    let came_to = stack.operator_post(Query, &redrive).await.expect(200).json();
+    assert_eq!(came_to, json!({ "applied": 0, "remaining": 2 }), "it is as it was");
+    // It waits through a restart, too.
+    stack.restart(Query).await;
+    assert_eq!(stack.dead_letters(Query).await.len(), 2);
+
+    let came_to = stack.operator_post(Query, &format!("/dead-letters/{id}/discard")).await.expect(200).json();
+    assert_eq!(came_to, json!({ "applied": 1, "remaining": 0 }));
+    assert_eq!(blog.read_post("poisoned").await["title"], "The same post, now in order");
+    assert_eq!(stack.dead_letters(Query).await, [Value::Null; 0]);
+    stack.operator_post(Query, &redrive).await.expect_problem(404);
+    stack.publish(Posts, &post_created("unrelated", "Nothing waits any more")).await;
+    blog.until_known("unrelated").await;
+}
