@@ -3,6 +3,7 @@
 //! Commands are read from JSON by hand, so that every wrong field is named at once, with the reader's own words
 //! instead of a parser's.
 
+use crate::events::Status;
 use crate::problem::FieldError;
 use crate::text::{self, Limits};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,16 @@ pub struct CreateComment {
     /// The writer's name, 0 to 80 characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
+}
+
+/// A person's verdict on a comment that waits for one: `POST /moderation/comments/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecideComment {
+    /// Approved or rejected.
+    pub status: Status,
+    /// What the writer is told, 0 to 200 characters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 impl CreatePost {
@@ -77,6 +88,16 @@ impl CreateComment {
     }
 }
 
+impl DecideComment {
+    /// Reads the JSON body of a request.
+    pub fn from_json(value: &Value) -> Result<Self, Vec<FieldError>> {
+        let mut fields = Fields::default();
+        let object = fields.object(value, &["status", text::REASON.field]);
+        let command = Self { status: fields.verdict(object), reason: fields.text(text::REASON, object) };
+        fields.finish(command)
+    }
+}
+
 /// Collects every error instead of stopping at the first.
 #[derive(Default)]
 struct Fields {
@@ -108,6 +129,17 @@ impl Fields {
             Some(_) => {
                 self.errors.push(FieldError::new(limits.field, "must be a text"));
                 String::new()
+            }
+        }
+    }
+
+    fn verdict(&mut self, object: Option<&Map<String, Value>>) -> Status {
+        let Some(object) = object else { return Status::Pending };
+        match object.get("status").and_then(Value::as_str).map(str::parse) {
+            Some(Ok(status @ (Status::Approved | Status::Rejected))) => status,
+            _ => {
+                self.errors.push(FieldError::new("status", "must be approved or rejected"));
+                Status::Pending
             }
         }
     }

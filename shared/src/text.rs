@@ -23,6 +23,8 @@ pub const BODY: Limits = Limits { field: "body", min: 0, max: 50_000, multiline:
 pub const CONTENT: Limits = Limits { field: "content", min: 1, max: 4_000, multiline: true };
 /// The name that a writer gives.
 pub const AUTHOR: Limits = Limits { field: "author", min: 0, max: 80, multiline: false };
+/// Why a person rejected a comment, as its writer is told.
+pub const REASON: Limits = Limits { field: "reason", min: 0, max: 200, multiline: false };
 
 /// The largest body of `POST /posts/create`, in bytes: 50,000 characters may take four bytes each.
 pub const CREATE_POST_BYTES: usize = 256 * 1024;
