@@ -9,6 +9,9 @@
 //!   `notice`: what islands decide, as plain functions; `browser`: how they send and listen.
 //! - `server`: the front door, the form handlers, the files, the headers.
 
+// The type of a page spells out all of its elements.
+#![recursion_limit = "256"]
+
 mod browser;
 mod islands;
 mod notice;

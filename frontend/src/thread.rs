@@ -96,7 +96,8 @@ mod tests {
     fn rejected_text_is_gone() {
         let mine = CommentView { mine: true, ..comment("a", Status::Pending, Some(1), "orange") };
         let mut thread = vec![mine];
-        let verdict = CommentView { reason: Some("no".into()), ..comment("a", Status::Rejected, Some(2), "") };
+        let verdict =
+            CommentView { reason: Some("no".into()), ..comment("a", Status::Rejected, Some(2), "") };
         assert!(take_in(&mut thread, verdict));
         assert_eq!((thread[0].content.as_str(), thread[0].reason.as_deref()), ("", Some("no")));
         assert_eq!(published(&thread), 0);
@@ -122,7 +123,10 @@ mod tests {
     fn a_rejection_names_its_reason() {
         assert_eq!(rejected("Rejected", None), "Rejected.");
         assert_eq!(rejected("Rejected", Some("")), "Rejected.");
-        assert_eq!(rejected("Rejected", Some("contains a blocked word")), "Rejected: contains a blocked word.");
+        assert_eq!(
+            rejected("Rejected", Some("contains a blocked word")),
+            "Rejected: contains a blocked word."
+        );
         assert_eq!(rejected("Rejected", Some("It is spam.")), "Rejected: It is spam.");
     }
 

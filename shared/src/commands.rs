@@ -80,10 +80,8 @@ impl CreateComment {
     pub fn from_json(value: &Value) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::default();
         let object = fields.object(value, &["content", "author"]);
-        let command = Self {
-            content: fields.text(text::CONTENT, object),
-            author: fields.text(text::AUTHOR, object),
-        };
+        let command =
+            Self { content: fields.text(text::CONTENT, object), author: fields.text(text::AUTHOR, object) };
         fields.finish(command)
     }
 }
@@ -111,7 +109,8 @@ impl Fields {
             return None;
         };
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
-            let escaped: String = name.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1");
+            let escaped: String =
+                name.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1");
             self.errors.push(FieldError::new(&escaped, "is not a field of this request"));
         }
         Some(object)
@@ -135,13 +134,12 @@ impl Fields {
 
     fn verdict(&mut self, object: Option<&Map<String, Value>>) -> Status {
         let Some(object) = object else { return Status::Pending };
-        match object.get("status").and_then(Value::as_str).map(str::parse) {
-            Some(Ok(status @ (Status::Approved | Status::Rejected))) => status,
-            _ => {
-                self.errors.push(FieldError::new("status", "must be approved or rejected"));
-                Status::Pending
-            }
+        let said = object.get("status").and_then(Value::as_str).map(str::parse);
+        if let Some(Ok(status @ (Status::Approved | Status::Rejected))) = said {
+            return status;
         }
+        self.errors.push(FieldError::new("status", "must be approved or rejected"));
+        Status::Pending
     }
 
     fn take(&mut self, limits: Limits, text: &str) -> String {
@@ -173,7 +171,8 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_named_at_once() {
-        let bad = json!({"title": {"a": 1}, "body": 5, "author": "x".repeat(81), "status": "approved", "a/b~": 1});
+        let bad =
+            json!({"title": {"a": 1}, "body": 5, "author": "x".repeat(81), "status": "approved", "a/b~": 1});
         let found = pointers(CreatePost::from_json(&bad).unwrap_err());
         assert_eq!(found, ["/a~1b~0", "/status", "/title", "/body", "/author"]);
     }

@@ -168,7 +168,9 @@ impl Envelope {
     /// The event, if it is one of ours: `Ok(None)` for a name that is not.
     pub fn event(&self) -> Result<Option<Event>, BadData> {
         let Ok(event_type) = self.kind.parse::<EventType>() else { return Ok(None) };
-        Event::from_data(event_type, self.data.get()).map(Some).map_err(|source| BadData { event_type, source })
+        Event::from_data(event_type, self.data.get())
+            .map(Some)
+            .map_err(|source| BadData { event_type, source })
     }
 
     /// What the order of events is kept by: the partition key, else the subject, else the post that the data

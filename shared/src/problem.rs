@@ -58,7 +58,9 @@ impl ProblemKind {
         match self {
             Self::MalformedJson => (400, "/problems/malformed-json", "The body is not JSON"),
             Self::BadRequest => (400, "/problems/bad-request", "The request cannot be read"),
-            Self::Unauthorized => (401, "/problems/unauthorized", "The signature or token is missing or wrong"),
+            Self::Unauthorized => {
+                (401, "/problems/unauthorized", "The signature or token is missing or wrong")
+            }
             Self::Forbidden => (403, "/problems/forbidden", "Not yours to do"),
             Self::NotFound => (404, "/problems/not-found", "There is nothing here"),
             Self::MethodNotAllowed => (405, "/problems/method-not-allowed", "Not with this method"),

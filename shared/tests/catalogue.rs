@@ -72,8 +72,12 @@ fn catalogue() -> String {
         let consumers: Vec<_> = event_type.consumers().iter().map(|s| s.as_str()).collect();
         let (publisher, consumers) = (event_type.publisher(), consumers.join(", "));
         let anchor = event_type.as_str().to_lowercase();
-        writeln!(text, "| [`{event_type}`](#{anchor}) | {publisher} | {consumers} | {} |", event_type.about())
-            .unwrap();
+        writeln!(
+            text,
+            "| [`{event_type}`](#{anchor}) | {publisher} | {consumers} | {} |",
+            event_type.about()
+        )
+        .unwrap();
     }
     for event_type in EventType::ALL {
         let event = example(*event_type);
@@ -96,5 +100,8 @@ fn the_catalogue_is_what_the_table_says() {
         std::fs::write(&path, &text).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == text, "docs/EVENTS.md has drifted: run UPDATE_DOCS=1 cargo test -p shared --test catalogue");
+    assert!(
+        written == text,
+        "docs/EVENTS.md has drifted: run UPDATE_DOCS=1 cargo test -p shared --test catalogue"
+    );
 }

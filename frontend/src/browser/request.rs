@@ -1,15 +1,10 @@
 //! Requests to the public routes, the same that any client uses.
 
-use crate::notice;
+use crate::notice::{self, unavailable};
 use gloo_net::http::{Request, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared::{Problem, ProblemKind};
-
-/// There was no answer, or none that can be read.
-fn unavailable() -> Problem {
-    Problem::new(ProblemKind::Unavailable)
-}
+use shared::Problem;
 
 async fn read(answer: Result<Response, gloo_net::Error>) -> Result<String, Problem> {
     let answer = answer.map_err(|_| unavailable())?;

@@ -15,7 +15,9 @@ pub(crate) fn comment_page(post: &PostId, comment: &CommentId) -> String {
 fn notice(comment: &CommentView) -> Option<String> {
     match comment.status {
         Status::Approved => None,
-        Status::Pending if comment.mine => Some(format!("{NOTICE_PENDING}. Until then only you can read it.")),
+        Status::Pending if comment.mine => {
+            Some(format!("{NOTICE_PENDING}. Until then only you can read it."))
+        }
         Status::Pending => Some(format!("{NOTICE_PENDING}.")),
         Status::Rejected => Some(thread::rejected(NOTICE_REJECTED, comment.reason.as_deref())),
     }

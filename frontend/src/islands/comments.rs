@@ -54,7 +54,9 @@ impl Board {
 fn follow(board: RwSignal<Board>, post: &PostId) {
     let hear = move |told: &str| {
         if let Ok(News { comments, comment }) = request::parse(told) {
-            board.update(|board| comments.into_iter().chain(comment).for_each(|comment| board.take_in(comment)));
+            board.update(|board| {
+                comments.into_iter().chain(comment).for_each(|comment| board.take_in(comment));
+            });
         }
     };
     let whole = routes::query_post(post);
@@ -71,7 +73,12 @@ fn follow(board: RwSignal<Board>, post: &PostId) {
 }
 
 /// Sends a comment and shows it.
-async fn send(board: RwSignal<Board>, post: &PostId, key: &str, command: &CreateComment) -> Result<(), Problem> {
+async fn send(
+    board: RwSignal<Board>,
+    post: &PostId,
+    key: &str,
+    command: &CreateComment,
+) -> Result<(), Problem> {
     let answer = request::post(&routes::post_comments(post), key, command).await?;
     // The course's answer is the whole thread; the new comment stands last.
     if let Some(mut comment) = request::parse::<Vec<CommentView>>(&answer)?.pop() {

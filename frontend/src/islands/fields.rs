@@ -52,16 +52,20 @@ pub(super) fn Field(
             </p>
         }
     });
+    // Empty texts instead of none: each kind of child brings its own code.
     let error = move || {
-        let detail = state.read().problem.as_ref()?.error_of(limits.field)?.to_owned();
-        Some(format!("{label} {detail}."))
+        let form = state.read();
+        let detail = form.problem.as_ref().and_then(|problem| problem.error_of(limits.field));
+        detail.map(|detail| format!("{label} {detail}.")).unwrap_or_default()
     };
-    let wrong = move || error().is_some();
-    let invalid = move || wrong().then_some("true");
+    let right = move || error().is_empty();
+    let invalid = move || (!right()).then_some("true");
     let required = limits.min > 0;
     // Only on the page that the server sends back; in the browser the island moves the focus.
-    let first_wrong =
-        state.with_untracked(|form| form.problem.as_ref()?.errors.first().map(|e| e.pointer.strip_prefix('/') == Some(limits.field)));
+    let first_wrong = state.with_untracked(|form| {
+        let first = form.problem.as_ref().and_then(|problem| problem.errors.first());
+        first.is_some_and(|error| error.pointer.strip_prefix('/') == Some(limits.field))
+    });
     let control = if limits.multiline {
         Either::Left(view! {
             <textarea
@@ -69,7 +73,7 @@ pub(super) fn Field(
                 name=limits.field
                 rows=rows.to_string()
                 required=required
-                autofocus=first_wrong.unwrap_or_default()
+                autofocus=first_wrong
                 aria-describedby=described_by
                 aria-invalid=invalid
             >
@@ -84,7 +88,7 @@ pub(super) fn Field(
                 name=limits.field
                 value=value
                 required=required
-                autofocus=first_wrong.unwrap_or_default()
+                autofocus=first_wrong
                 autocomplete=if limits.field == "author" { "nickname" } else { "off" }
                 aria-describedby=described_by
                 aria-invalid=invalid
@@ -96,7 +100,7 @@ pub(super) fn Field(
             <label for=id.clone()>{label}</label>
             {control}
             {hint}
-            <p class="error" id=format!("{id}-error") hidden=move || !wrong()>
+            <p class="error" id=format!("{id}-error") hidden=right>
                 {error}
             </p>
         </div>
@@ -111,13 +115,14 @@ pub(super) fn Send(
     /// Where the form stands.
     state: RwSignal<Form>,
 ) -> impl IntoView {
-    let sentence = move || state.read().problem.as_ref().and_then(notice::sentence);
+    let sentence = move || state.read().problem.as_ref().map(notice::sentence).unwrap_or_default().to_owned();
+    let words = move || if state.read().sending { "Sending…" } else { label }.to_owned();
     view! {
-        <p class="refused" role="alert" hidden=move || sentence().is_none()>
+        <p class="refused" role="alert" hidden=move || sentence().is_empty()>
             {sentence}
         </p>
         <button type="submit" aria-disabled=move || state.read().sending.then_some("true")>
-            {move || if state.read().sending { "Sending…" } else { label }}
+            {words}
         </button>
     }
 }

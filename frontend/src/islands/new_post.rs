@@ -47,7 +47,8 @@ pub(crate) fn NewPost(
     let state = RwSignal::new(Form { problem: problem.0, ..Form::default() });
     let submit = move |event: SubmitEvent| {
         let Some(fields) = form::take_over(&event, state) else { return };
-        let [title, body, author] = [text::TITLE, text::BODY, text::AUTHOR].map(|field| fields.text(field.field));
+        let [title, body, author] =
+            [text::TITLE, text::BODY, text::AUTHOR].map(|field| fields.text(field.field));
         browser::spawn(async move {
             let sent = match CreatePost::new(&title, &body, &author) {
                 Ok(command) => publish(&fields.key(), &command).await,

@@ -43,7 +43,8 @@ pub(crate) struct Frame {
 /// A script of ours, called with these texts.
 fn call(script: &str, arguments: &[&str]) -> String {
     // Paths from a checked hash file and numbers; JSON keeps them texts whatever they are.
-    let arguments = serde_json::to_string(arguments).unwrap_or_else(|_| "[]".to_owned()).replace('<', "\\u003c");
+    let arguments =
+        serde_json::to_string(arguments).unwrap_or_else(|_| "[]".to_owned()).replace('<', "\\u003c");
     format!("({})(...{arguments})", script.trim())
 }
 
@@ -59,19 +60,20 @@ pub(crate) fn document(page: Page, frame: &Frame) -> String {
     let body = owner.with(|| body(page.content).to_html());
     owner.unset_with_forced_cleanup();
     let title = if page.title.is_empty() { SITE.to_owned() } else { format!("{} · {SITE}", page.title) };
-    let mut html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{}</title>\n{HEAD}",
+    let css =
+        frame.assets.css.iter().map(|css| format!("<link rel=\"stylesheet\" href=\"{}\">\n", escape(css)));
+    let wake = frame.assets.script.iter().map(|(js, wasm)| call(WAKE, &[js, wasm]));
+    let reload = frame.reload_port.iter().map(|port| call(RELOAD, &[&port.to_string()]));
+    let nonce = frame.nonce.as_str();
+    let scripts = wake
+        .chain(reload)
+        .map(|script| format!("<script type=\"module\" nonce=\"{nonce}\">{script}</script>\n"));
+    let files: String = css.chain(scripts).collect();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{}</title>\n\
+         {HEAD}{files}</head>\n{body}\n</html>\n",
         escape(&title)
-    );
-    if let Some(css) = &frame.assets.css {
-        html += &format!("<link rel=\"stylesheet\" href=\"{}\">\n", escape(css));
-    }
-    let wake = frame.assets.script.as_ref().map(|(js, wasm)| call(WAKE, &[js, wasm]));
-    let reload = frame.reload_port.map(|port| call(RELOAD, &[&port.to_string()]));
-    for script in [wake, reload].into_iter().flatten() {
-        html += &format!("<script type=\"module\" nonce=\"{}\">{script}</script>\n", frame.nonce.as_str());
-    }
-    html + "</head>\n" + &body + "\n</html>\n"
+    )
 }
 
 fn body(content: Box<dyn FnOnce() -> AnyView>) -> impl IntoView {

@@ -46,11 +46,7 @@ pub(crate) fn post(
 }
 
 /// By whom and when.
-pub(super) fn byline(
-    author: String,
-    at: Option<Timestamp>,
-    words: fn(Timestamp) -> String,
-) -> impl IntoView {
+pub(super) fn byline(author: String, at: Option<Timestamp>, words: fn(Timestamp) -> String) -> impl IntoView {
     let author = if author.is_empty() { "Anonymous".to_owned() } else { author };
     let at = at.map(|at| view! { <time datetime=at.to_string()>{words(at)}</time> });
     view! {

@@ -70,7 +70,9 @@ impl SiteFiles {
         let find = |ending: &str| {
             let hashed = hashes.iter().filter_map(|text| hash_of(text, ending));
             // `cargo leptos watch` hashes only its first build: a name without a hash is the newer one.
-            let names = [format!("{NAME}.{ending}")].into_iter().chain(hashed.map(|h| format!("{NAME}.{h}.{ending}")));
+            let names = [format!("{NAME}.{ending}")]
+                .into_iter()
+                .chain(hashed.map(|h| format!("{NAME}.{h}.{ending}")));
             names.into_iter().find(|name| self.pkg.join(name).is_file()).map(|name| format!("/{PKG}/{name}"))
         };
         Assets { css: find("css"), script: find("js").zip(find("wasm")) }
@@ -149,7 +151,11 @@ mod tests {
     #[test]
     fn a_page_never_names_a_file_that_is_not_there() {
         assert_eq!(site(&[], Some("js: J\nwasm: W\ncss: C")), Assets::default());
-        assert_eq!(site(&["mini-blog.js"], None).script, None, "a script without its WebAssembly is of no use");
+        assert_eq!(
+            site(&["mini-blog.js"], None).script,
+            None,
+            "a script without its WebAssembly is of no use"
+        );
         assert_eq!(site(&["mini-blog.js"], Some("js: ../../etc/passwd")).css, None);
         assert_eq!(hash_of("js: a\"b", "js"), None);
     }

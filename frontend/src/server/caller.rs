@@ -41,7 +41,8 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 pub(super) fn introduce(headers: &mut HeaderMap, extensions: &Extensions) {
     if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() {
         let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let all: Vec<String> = before.map(ToOwned::to_owned).chain([peer.ip().to_canonical().to_string()]).collect();
+        let all: Vec<String> =
+            before.map(ToOwned::to_owned).chain([peer.ip().to_canonical().to_string()]).collect();
         if let Ok(value) = HeaderValue::from_str(&all.join(", ")) {
             headers.insert(FORWARDED_FOR, value);
         }

@@ -55,10 +55,13 @@ impl ServiceConfig for Config {
 
 /// Where a service is: `http`, a host, perhaps a port and a path to begin with.
 pub(super) fn base_url(service: ServiceName, text: &str) -> Result<String, StartError> {
-    let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host() && url.query().is_none());
+    let url =
+        Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host() && url.query().is_none());
     match url {
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
-        None => Err(StartError::Config(format!("the URL of {service} must be http://HOST:PORT; it is {text:?}"))),
+        None => {
+            Err(StartError::Config(format!("the URL of {service} must be http://HOST:PORT; it is {text:?}")))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::Site;
 use super::caller::Caller;
+use super::reader::NOT_KEPT;
 use super::services::Awaited;
 use crate::islands::{CommentDraft, PostDraft, comment_page, new_post_page};
 use crate::pages;
@@ -37,7 +38,7 @@ pub(super) async fn new_post(
             draft.key = site.key_after(draft.key, &problem);
             let list = site.services.posts(None, &caller).await.ok();
             let mut response = site.show(status_of(&problem), pages::home(list, None, draft, Some(problem)));
-            response.headers_mut().insert(header::CACHE_CONTROL, super::reader::NOT_KEPT);
+            response.headers_mut().insert(header::CACHE_CONTROL, NOT_KEPT);
             response
         }
     }
@@ -68,15 +69,13 @@ pub(super) async fn new_comment(
         Err(problem) => {
             draft.key = site.key_after(draft.key, &problem);
             let status = status_of(&problem);
-            match site.services.post(&id, Awaited::Nothing, &caller).await {
-                Ok(post) => site.show_post(status, post, None::<CommentId>, draft, Some(problem)),
-                // The page cannot be shown; the text must not be lost for it.
-                Err(_) => {
-                    let mut response = site.show(status, pages::comment_form_alone(id, draft, problem));
-                    response.headers_mut().insert(header::CACHE_CONTROL, super::reader::NOT_KEPT);
-                    response
-                }
+            if let Ok(post) = site.services.post(&id, Awaited::Nothing, &caller).await {
+                return site.show_post(status, post, None::<CommentId>, draft, Some(problem));
             }
+            // The page cannot be shown; the text must not be lost for it.
+            let mut response = site.show(status, pages::comment_form_alone(id, draft, problem));
+            response.headers_mut().insert(header::CACHE_CONTROL, NOT_KEPT);
+            response
         }
     }
 }

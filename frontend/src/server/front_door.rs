@@ -126,7 +126,9 @@ mod tests {
     #[test]
     fn every_forwarded_route_of_the_table_has_a_pattern() {
         let found: Vec<String> = PUBLIC_ROUTES.iter().flat_map(patterns).collect();
-        for pattern in ["/posts/create", "/posts", "/posts/{*rest}", "/query/{*rest}", "/live", "/moderation/{*rest}"] {
+        for pattern in
+            ["/posts/create", "/posts", "/posts/{*rest}", "/query/{*rest}", "/live", "/moderation/{*rest}"]
+        {
             assert!(found.iter().any(|p| p == pattern), "{pattern}");
         }
     }

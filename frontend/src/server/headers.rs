@@ -28,7 +28,8 @@ impl Nonce {
 
 /// The policy of a page. Where `cargo leptos watch` runs it, the page may also listen for reloads.
 pub(super) fn content_security_policy(nonce: &Nonce, reload_port: Option<u16>) -> String {
-    let reload = reload_port.map(|port| format!(" ws://127.0.0.1:{port} ws://localhost:{port}")).unwrap_or_default();
+    let reload =
+        reload_port.map(|port| format!(" ws://127.0.0.1:{port} ws://localhost:{port}")).unwrap_or_default();
     format!(
         "default-src 'none'; script-src 'nonce-{}' 'strict-dynamic' 'wasm-unsafe-eval'; style-src 'self'; \
          img-src 'self' data:; connect-src 'self'{reload}; font-src 'self'; form-action 'self'; base-uri 'none'; \
@@ -83,7 +84,9 @@ mod tests {
         for loose in ["unsafe-inline", "'unsafe-eval'", "*", "http:", "ws:"] {
             assert!(!policy.contains(loose), "{loose}");
         }
-        assert!(content_security_policy(&nonce, Some(3101)).contains("connect-src 'self' ws://127.0.0.1:3101"));
+        assert!(
+            content_security_policy(&nonce, Some(3101)).contains("connect-src 'self' ws://127.0.0.1:3101")
+        );
         assert_ne!(nonce.as_str(), Nonce::new(&SystemIds).as_str());
     }
 }

@@ -5,8 +5,8 @@
 
 use ammonia::{Builder, UrlRelative};
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
-use shared::views::PostView;
 use shared::PostId;
+use shared::views::PostView;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -17,8 +17,30 @@ const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 static ALLOWED: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let tags = [
-        "a", "blockquote", "br", "code", "del", "em", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
-        "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+        "a",
+        "blockquote",
+        "br",
+        "code",
+        "del",
+        "em",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "strong",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "tr",
+        "ul",
     ];
     let mut allowed = Builder::empty();
     allowed
@@ -45,7 +67,7 @@ fn lower(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-fn nests(tag: &TagEnd) -> bool {
+fn nests(tag: TagEnd) -> bool {
     matches!(tag, TagEnd::BlockQuote(_) | TagEnd::List(_) | TagEnd::Item)
 }
 
@@ -53,17 +75,22 @@ fn nests(tag: &TagEnd) -> bool {
 fn tame<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
     let mut depth = 0_u32;
     events.filter_map(move |event| match event {
-        Event::Html(_) | Event::InlineHtml(_) => None,
-        Event::Start(Tag::HtmlBlock | Tag::Image { .. }) | Event::End(TagEnd::HtmlBlock | TagEnd::Image) => None,
-        Event::Start(Tag::Heading { level, .. }) => {
-            Some(Event::Start(Tag::Heading { level: lower(level), id: None, classes: Vec::new(), attrs: Vec::new() }))
-        }
+        Event::Html(_)
+        | Event::InlineHtml(_)
+        | Event::Start(Tag::HtmlBlock | Tag::Image { .. })
+        | Event::End(TagEnd::HtmlBlock | TagEnd::Image) => None,
+        Event::Start(Tag::Heading { level, .. }) => Some(Event::Start(Tag::Heading {
+            level: lower(level),
+            id: None,
+            classes: Vec::new(),
+            attrs: Vec::new(),
+        })),
         Event::End(TagEnd::Heading(level)) => Some(Event::End(TagEnd::Heading(lower(level)))),
-        Event::Start(tag) if nests(&tag.to_end()) => {
+        Event::Start(tag) if nests(tag.to_end()) => {
             depth += 1;
             (depth <= MAX_DEPTH).then_some(Event::Start(tag))
         }
-        Event::End(tag) if nests(&tag) => {
+        Event::End(tag) if nests(tag) => {
             depth = depth.saturating_sub(1);
             (depth < MAX_DEPTH).then_some(Event::End(tag))
         }
@@ -183,9 +210,12 @@ mod tests {
             let tags = html.split('<').skip(1).filter_map(|rest| rest.split_once('>')).map(|(tag, _)| tag);
             for tag in tags {
                 let tag = tag.to_lowercase();
-                let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default().to_owned();
+                let name =
+                    tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default().to_owned();
                 assert!(ALLOWED.clone_tags().contains(name.as_str()), "{evil} gave {html}");
-                for attribute in [" on", "style=", "javascript:", "data:", "vbscript:", " src=", " id=", " class="] {
+                for attribute in
+                    [" on", "style=", "javascript:", "data:", "vbscript:", " src=", " id=", " class="]
+                {
                     let text = tag.split(" title=\"").next().unwrap_or_default();
                     assert!(!text.contains(attribute), "{evil} gave {html}");
                 }
@@ -204,7 +234,7 @@ mod tests {
         for (name, text) in [
             ("quotes", "> ".repeat(10_000) + "x"),
             ("quotes without spaces", ">".repeat(50_000)),
-            ("lists", (0..600).map(|n| format!("{}- x\n", " ".repeat(n % 160 * 2))).collect()),
+            ("lists", (0..600).map(|n| " ".repeat(n % 160 * 2) + "- x\n").collect()),
             ("inline lists", "- ".repeat(20_000)),
             ("brackets", "[".repeat(50_000)),
             ("links", "[a](".repeat(12_000)),
@@ -212,7 +242,7 @@ mod tests {
             ("ticks", (1..300).map(|n| "`".repeat(n) + " ").collect()),
             ("html", "<a ".repeat(16_000)),
             ("table", "|a".repeat(200) + "\n" + &"|-".repeat(200) + "\n" + &"|x\n".repeat(10_000)),
-            ("references", (0..4_000).map(|n| format!("[{n}]: /x\n")).collect::<String>() + &"[1]".repeat(5_000)),
+            ("references", "[1]: /x\n".repeat(4_000) + &"[1]".repeat(5_000)),
         ] {
             let started = Instant::now();
             let html = to_html(&text);

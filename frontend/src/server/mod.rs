@@ -61,8 +61,8 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
     ];
     let [posts, comments, query, moderation] = urls.map(|(service, url)| config::base_url(service, url));
     let (posts, comments, query, moderation) = (posts?, comments?, query?, moderation?);
-    let client =
-        front_door::client().map_err(|error| StartError::Config(format!("no HTTP client can be made: {error}")))?;
+    let client = front_door::client()
+        .map_err(|error| StartError::Config(format!("no HTTP client can be made: {error}")))?;
     let bases = [
         (ServiceName::Posts, posts.clone()),
         (ServiceName::Comments, comments.clone()),
@@ -81,7 +81,10 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         deps,
         reload_port: config.watch.then_some(config.reload_port),
     };
-    let files = assets::files(&config.site_root, Router::new().fallback(reader::nothing_here).with_state(site.clone()));
+    let files = assets::files(
+        &config.site_root,
+        Router::new().fallback(reader::nothing_here).with_state(site.clone()),
+    );
     let forms = Router::new()
         .route("/p/new", post(forms::new_post).get(forms::to_new_post))
         .route("/p/{id}/comments", post(forms::new_comment).get(forms::to_comments))

@@ -1,9 +1,9 @@
 //! What readers are shown: data first, then the status, then the page.
 
+use super::Site;
 use super::caller::Caller;
 use super::headers::{Nonce, content_security_policy};
 use super::services::Awaited;
-use super::Site;
 use crate::islands::{CommentDraft, PostDraft};
 use crate::pages::{self, Frame, Page};
 use axum::extract::{Path, Query, State};

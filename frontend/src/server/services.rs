@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::commands::{CreateComment, CreatePost};
 use shared::views::{CommentView, DEFAULT_PAGE, PostPage, PostView, PostWithComments};
-use shared::{CommentId, PostId, Problem, ProblemKind, routes};
+use shared::{CommentId, PostId, Problem, routes};
 use std::time::Duration;
 
 /// How long the reading side may take, besides the wait that is asked for.
@@ -59,15 +59,13 @@ impl Services {
         awaited: Awaited<'_>,
         caller: &Caller,
     ) -> Result<PostWithComments, Problem> {
-        let mut url = format!("{}{}", self.query, routes::query_post(id));
-        let mut timeout = READ_TIMEOUT;
-        if awaited != Awaited::Nothing {
-            url += &format!("?wait={WAIT_MS}");
-            timeout += Duration::from_millis(WAIT_MS);
-        }
-        if let Awaited::Comment(comment) = awaited {
-            url += &format!("&comment={comment}");
-        }
+        let wait = match awaited {
+            Awaited::Nothing => String::new(),
+            Awaited::Post => format!("?wait={WAIT_MS}"),
+            Awaited::Comment(comment) => format!("?wait={WAIT_MS}&comment={comment}"),
+        };
+        let url = format!("{}{}{wait}", self.query, routes::query_post(id));
+        let timeout = READ_TIMEOUT + Duration::from_millis(if wait.is_empty() { 0 } else { WAIT_MS });
         read(self.ask("query", self.client.get(url).timeout(timeout), caller).await?).await
     }
 
@@ -127,7 +125,7 @@ impl Services {
     ) -> Result<Response, Problem> {
         let answer = request.headers(caller.headers().clone()).send().await.map_err(|error| {
             tracing::warn!(service, error = %innermost(&error), "a service does not answer");
-            Problem::new(ProblemKind::Unavailable)
+            notice::unavailable()
         })?;
         if answer.status().is_success() {
             return Ok(answer);
@@ -175,7 +173,7 @@ async fn bounded(mut answer: Response) -> Result<BytesMut, String> {
 
 fn unreadable(service: &str, error: &dyn std::fmt::Display) -> Problem {
     tracing::error!(service, %error, "an answer cannot be read");
-    Problem::new(ProblemKind::Unavailable)
+    notice::unavailable()
 }
 
 /// The innermost cause: the outer sentences repeat the address and leave out the reason.

@@ -82,7 +82,8 @@ async fn create(
             outbox::originate(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
             let pending = others.into_iter().filter(|c| c.status == Status::Pending).map(|c| c.id).collect();
             let remembered = Remembered { id, pending };
-            serde_json::to_string(&remembered).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+            serde_json::to_string(&remembered)
+                .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
         })?;
         answer.map(|json| as_it_was(tx, &post_id, &json, &key)).transpose()
     });
@@ -97,8 +98,9 @@ async fn create(
 
 /// The post's comments as they were when the one remembered was created, with it as the last.
 fn as_it_was(tx: &Connection, post_id: &PostId, json: &str, key: &str) -> rusqlite::Result<Vec<CommentView>> {
-    let remembered: Remembered = serde_json::from_str(json)
-        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e)))?;
+    let remembered: Remembered = serde_json::from_str(json).map_err(|e| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
+    })?;
     let mut comments = store::of_post(tx, post_id)?;
     if let Some(at) = comments.iter().position(|c| c.id == remembered.id) {
         comments.truncate(at + 1);

@@ -153,7 +153,10 @@ mod tests {
     fn the_first_verdict_stands_and_is_told_the_same_each_time() {
         let mut c = comment();
         let told = c.judge(&verdict(Status::Rejected)).unwrap();
-        assert_eq!((told.status, told.version, told.reason.as_deref()), (Status::Rejected, Some(2), Some("a reason")));
+        assert_eq!(
+            (told.status, told.version, told.reason.as_deref()),
+            (Status::Rejected, Some(2), Some("a reason"))
+        );
         assert_eq!(c.judge(&verdict(Status::Rejected)), Some(told));
         assert_eq!(c.judge(&verdict(Status::Approved)), None);
         assert_eq!(c.status, Status::Rejected);

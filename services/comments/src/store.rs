@@ -31,7 +31,9 @@ const COLUMNS: &str = "id, post_id, content, author, author_key, created_at, sta
 
 /// Notes that a post exists.
 pub fn add_post(tx: &Connection, id: &PostId) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT INTO posts (id) VALUES (?1) ON CONFLICT DO NOTHING")?.execute([id.as_str()]).map(drop)
+    tx.prepare_cached("INSERT INTO posts (id) VALUES (?1) ON CONFLICT DO NOTHING")?
+        .execute([id.as_str()])
+        .map(drop)
 }
 
 /// Whether a post is known.

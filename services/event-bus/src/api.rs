@@ -137,7 +137,8 @@ impl Range {
         let Some(text) = &self.limit else { return Ok(None) };
         let limit = text.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
         limit.map(Some).ok_or_else(|| {
-            Failure::new(ProblemKind::BadRequest).detail(format!("limit must be a number from 1 to {MAX_LIMIT}"))
+            Failure::new(ProblemKind::BadRequest)
+                .detail(format!("limit must be a number from 1 to {MAX_LIMIT}"))
         })
     }
 }
@@ -232,7 +233,8 @@ async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) ->
 }
 
 fn check_subscription(request: &Subscribe) -> Answer<()> {
-    let invalid = |field: &str, detail: &str| Err(Failure::invalid(vec![shared::FieldError::new(field, detail)]));
+    let invalid =
+        |field: &str, detail: &str| Err(Failure::invalid(vec![shared::FieldError::new(field, detail)]));
     let name_is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if request.name.is_empty() || request.name.len() > 64 || !request.name.bytes().all(name_is_plain) {
         return invalid("name", "must be 1 to 64 characters out of a-z, 0-9 and '-'");

@@ -70,14 +70,24 @@ impl Subscription {
     /// The consumer registered (again): it is there, and goes on from its own cursor.
     pub fn register(&self, url: String, cursor: Sequence, batch: bool) {
         let mut state = self.lock();
-        let alive_and_well = state.attempts == 0 && !state.lost_tail && state.url == url && state.batch == batch;
+        let alive_and_well =
+            state.attempts == 0 && !state.lost_tail && state.url == url && state.batch == batch;
         if alive_and_well && state.cursor == cursor {
             return;
         }
         let registration = state.registration + 1;
         let (attempts, next_retry, last_error) = (0, None, None);
-        *state =
-            State { url, cursor, batch, attempts, next_retry, last_error, lost_tail: false, registration, gone: false };
+        *state = State {
+            url,
+            cursor,
+            batch,
+            attempts,
+            next_retry,
+            last_error,
+            lost_tail: false,
+            registration,
+            gone: false,
+        };
         drop(state);
         self.changed.notify_one();
     }
@@ -101,29 +111,35 @@ impl Subscription {
         }
     }
 
-    /// A row of `GET /subscriptions`; the age is that of the first event it has yet to acknowledge.
-    pub fn view(&self, head: Sequence, oldest_unacked: Option<Timestamp>, now: Timestamp) -> SubscriptionView {
+    /// A row of `GET /subscriptions`, but for the age of the first event that it has yet to acknowledge.
+    pub fn view(&self, head: Sequence) -> SubscriptionView {
         let state = self.lock();
         SubscriptionView {
             name: self.name.clone(),
             url: state.url.clone(),
             cursor: state.cursor,
-            lag: head.get() - state.cursor.get(),
+            // The log may have grown since its end was read.
+            lag: (head.get() - state.cursor.get()).max(0),
             attempts: state.attempts,
             next_retry: state.next_retry,
             last_error: state.last_error.clone(),
-            oldest_unacked_age_ms: oldest_unacked.map_or(0, |t| now.ms_since(t).max(0)),
+            oldest_unacked_age_ms: 0,
             lost_tail: state.lost_tail,
         }
     }
 
     /// The last event that it has acknowledged.
-    pub fn cursor(&self) -> Sequence {
+    fn cursor(&self) -> Sequence {
         self.lock().cursor
     }
 
     /// Delivers until `stopping`, or until the consumer wants no more; says whether it does not.
-    pub async fn deliver(self: Arc<Self>, log: Arc<dyn EventLog>, deps: Deps, stopping: CancellationToken) -> bool {
+    pub async fn deliver(
+        self: Arc<Self>,
+        log: Arc<dyn EventLog>,
+        deps: Deps,
+        stopping: CancellationToken,
+    ) -> bool {
         let mut head = log.head();
         loop {
             let wait = self.deliver_some(log.as_ref(), &deps).await;
@@ -159,6 +175,10 @@ impl Subscription {
         };
         let Some(last) = events.last().map(|event| event.sequence) else { return Next::Idle };
         let answer = self.send(&state, &events, deps).await;
+        // The consumer registered meanwhile: what it says there is newer than this answer.
+        if self.lock().registration != state.registration {
+            return Next::AtOnce;
+        }
         let outcome = outcome(self.manners, &answer);
         if let Outcome::Rewind(cursor) = &outcome {
             tracing::info!(subscriber = self.name, from = last.get(), to = cursor.get(), "rewound");
@@ -167,7 +187,11 @@ impl Subscription {
             Outcome::Done => self.settled(&state, last),
             Outcome::Rewind(cursor) if cursor > *log.head().borrow() => {
                 let why = format!("has seen {cursor}, and the log ends before: the log has lost its tail");
-                tracing::error!(subscriber = self.name, error = why, "delivering nothing until the log is restored");
+                tracing::error!(
+                    subscriber = self.name,
+                    error = why,
+                    "delivering nothing until the log is restored"
+                );
                 self.hold(why);
                 Next::Held
             }
@@ -208,7 +232,13 @@ impl Subscription {
         let wait = Backoff::SERVICES.delay(state.attempts, deps.ids.random()).max(at_least);
         if state.attempts == 1 || state.attempts.is_power_of_two() {
             let (attempts, wait_ms) = (state.attempts, wait.as_millis() as u64);
-            tracing::warn!(subscriber = self.name, error, attempts, wait_ms, "a delivery failed; trying again");
+            tracing::warn!(
+                subscriber = self.name,
+                error,
+                attempts,
+                wait_ms,
+                "a delivery failed; trying again"
+            );
         }
         state.last_error = Some(error);
         state.next_retry = Some(deps.clock.now().plus_ms(wait.as_millis() as i64));

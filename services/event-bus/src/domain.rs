@@ -92,6 +92,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 pub fn outcome(manners: Manners, answer: &Result<http::Response<bytes::Bytes>, TransportError>) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
+        // It did answer.
+        Err(TransportError::TooLarge) if manners == Manners::Course => return Outcome::Done,
         Err(error) => return Outcome::Retry(error.to_string()),
     };
     let status = answer.status();
@@ -133,7 +135,9 @@ mod tests {
     }
 
     fn bare() -> Envelope {
-        envelope(r#"{"type":"CommentCreated","data":{"id":"c1","content":"hi","postId":"p1","status":"pending"}}"#)
+        envelope(
+            r#"{"type":"CommentCreated","data":{"id":"c1","content":"hi","postId":"p1","status":"pending"}}"#,
+        )
     }
 
     fn admit_as(publisher: Option<ServiceName>, e: Envelope) -> Result<Envelope, Refused> {
@@ -178,7 +182,10 @@ mod tests {
         let forged = Envelope { source: Some("/moderation".into()), ..bare() };
         assert!(matches!(admit_as(Some(ServiceName::Comments), forged), Err(Refused::NotYou { .. })));
         let unknown = Envelope { kind: "Other".into(), ..bare() };
-        assert!(matches!(admit_as(Some(ServiceName::Comments), unknown.clone()), Err(Refused::NotYours { .. })));
+        assert!(matches!(
+            admit_as(Some(ServiceName::Comments), unknown.clone()),
+            Err(Refused::NotYours { .. })
+        ));
         assert_eq!(admit_as(None, unknown).unwrap().source.as_deref(), Some("/unknown"));
     }
 
@@ -194,13 +201,20 @@ mod tests {
     fn every_answer_means_what_the_contract_says() {
         assert_eq!(answer(200, &[], "{}"), Outcome::Done);
         assert_eq!(answer(204, &[], ""), Outcome::Done);
-        assert_eq!(answer(409, &[], r#"{"status":409,"cursor":"00000000000000000007"}"#), Outcome::Rewind(Sequence::new(7)));
+        assert_eq!(
+            answer(409, &[], r#"{"status":409,"cursor":"00000000000000000007"}"#),
+            Outcome::Rewind(Sequence::new(7))
+        );
         assert!(matches!(answer(409, &[], "garbage"), Outcome::Retry(_)));
         assert!(matches!(answer(409, &[], r#"{"cursor":-1}"#), Outcome::Retry(_)));
         assert_eq!(answer(410, &[], ""), Outcome::Gone);
         for status in [429, 503] {
-            assert!(matches!(answer(status, &[("retry-after", "7")], ""), Outcome::Wait(w, _) if w.as_secs() == 7));
-            assert!(matches!(answer(status, &[("retry-after", "99999999")], ""), Outcome::Wait(w, _) if w == LONGEST_WAIT));
+            assert!(
+                matches!(answer(status, &[("retry-after", "7")], ""), Outcome::Wait(w, _) if w.as_secs() == 7)
+            );
+            assert!(
+                matches!(answer(status, &[("retry-after", "99999999")], ""), Outcome::Wait(w, _) if w == LONGEST_WAIT)
+            );
             assert!(matches!(answer(status, &[], ""), Outcome::Retry(_)));
         }
         for status in [301, 302, 400, 401, 404, 415, 422, 500, 502] {
@@ -210,10 +224,13 @@ mod tests {
 
     #[test]
     fn a_course_service_is_tried_again_only_while_it_cannot_be_reached() {
-        let said = |status: u16| Ok(http::Response::builder().status(status).body(bytes::Bytes::new()).unwrap());
+        let said =
+            |status: u16| Ok(http::Response::builder().status(status).body(bytes::Bytes::new()).unwrap());
         for status in [200, 404, 500] {
             assert_eq!(outcome(Manners::Course, &said(status)), Outcome::Done);
         }
+        assert_eq!(outcome(Manners::Course, &Err(TransportError::TooLarge)), Outcome::Done);
+        assert!(matches!(outcome(Manners::Ours, &Err(TransportError::TooLarge)), Outcome::Retry(_)));
         let unreachable = Err(TransportError::Connect("refused".into()));
         assert!(matches!(outcome(Manners::Course, &unreachable), Outcome::Retry(_)));
     }

@@ -56,7 +56,9 @@ impl ServiceConfig for Config {
 
 fn parse_subscriber(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, url)) if !name.is_empty() && url.starts_with("http://") => Ok((name.to_owned(), url.to_owned())),
+        Some((name, url)) if !name.is_empty() && url.starts_with("http://") => {
+            Ok((name.to_owned(), url.to_owned()))
+        }
         _ => Err("write it as name=http://host:port/events".to_owned()),
     }
 }
@@ -112,7 +114,12 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let known = subscriptions.views().await;
     for (name, url) in &config.subscribe {
         if !known.iter().any(|view| view.name == *name) {
-            let new = SavedSubscription { name: name.clone(), url: url.clone(), cursor: Sequence::START, batch: false };
+            let new = SavedSubscription {
+                name: name.clone(),
+                url: url.clone(),
+                cursor: Sequence::START,
+                batch: false,
+            };
             subscriptions.start(new, Manners::Course);
         }
     }
@@ -126,5 +133,12 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
         stopping: lifecycle.stopping(),
     };
     let router = api::router(bus, config.common.operator_token.clone());
-    Ok(Service { name: ServiceName::EventBus, router, admin: None, readiness: Readiness::new(), lifecycle, deps })
+    Ok(Service {
+        name: ServiceName::EventBus,
+        router,
+        admin: None,
+        readiness: Readiness::new(),
+        lifecycle,
+        deps,
+    })
 }

@@ -27,11 +27,16 @@ pub enum LogError {
 pub trait EventLog: Send + Sync + 'static {
     /// Appends complete envelopes, all or none, and answers with their places once they are on disk. One whose
     /// `source` and `id` the log already holds is not appended again: it keeps the place it has.
-    fn append(&self, events: Vec<Envelope>, now: Timestamp) -> BoxFuture<'_, Result<Vec<Sequence>, LogError>>;
+    fn append(&self, events: Vec<Envelope>, now: Timestamp)
+    -> BoxFuture<'_, Result<Vec<Sequence>, LogError>>;
 
     /// The events after a place, in order: at most `limit`, and no more once they come to `max_bytes`.
-    fn read(&self, after: Sequence, limit: usize, max_bytes: usize)
-    -> BoxFuture<'_, Result<Vec<Logged>, LogError>>;
+    fn read(
+        &self,
+        after: Sequence,
+        limit: usize,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Vec<Logged>, LogError>>;
 
     /// The last place that is on disk; changes as the log grows.
     fn head(&self) -> watch::Receiver<Sequence>;

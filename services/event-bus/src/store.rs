@@ -80,7 +80,10 @@ impl SqliteLog {
     }
 
     /// Saves these subscriptions.
-    pub async fn save(&self, subscriptions: Vec<SavedSubscription>) -> Result<(), WriteError<rusqlite::Error>> {
+    pub async fn save(
+        &self,
+        subscriptions: Vec<SavedSubscription>,
+    ) -> Result<(), WriteError<rusqlite::Error>> {
         let save = move |tx: &Connection| {
             let mut statement = tx.prepare_cached(
                 "INSERT INTO subscriptions (name, url, cursor, batch) VALUES (?1, ?2, ?3, ?4)
@@ -96,12 +99,16 @@ impl SqliteLog {
 
     /// Forgets a subscription.
     pub async fn forget(&self, name: String) -> Result<(), WriteError<rusqlite::Error>> {
-        self.store.write(move |tx| tx.execute("DELETE FROM subscriptions WHERE name = ?1", [name]).map(drop)).await
+        self.store
+            .write(move |tx| tx.execute("DELETE FROM subscriptions WHERE name = ?1", [name]).map(drop))
+            .await
     }
 }
 
 fn last(c: &Connection) -> rusqlite::Result<Sequence> {
-    c.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0)).map(Sequence::new)
+    c.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
+        .query_row([], |row| row.get(0))
+        .map(Sequence::new)
 }
 
 /// An envelope ready to be stored: serialised before it comes to the writer's thread.
@@ -132,8 +139,9 @@ fn append(tx: &Connection, rows: &[Row], now: Timestamp) -> rusqlite::Result<Vec
 }
 
 fn read(c: &Connection, after: Sequence, limit: usize, max_bytes: usize) -> rusqlite::Result<Vec<Logged>> {
-    let mut statement =
-        c.prepare_cached("SELECT seq, recorded_at, envelope FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let mut statement = c.prepare_cached(
+        "SELECT seq, recorded_at, envelope FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    )?;
     let mut rows = statement.query((after.get(), i64::try_from(limit).unwrap_or(i64::MAX)))?;
     let (mut events, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
@@ -151,7 +159,11 @@ fn read(c: &Connection, after: Sequence, limit: usize, max_bytes: usize) -> rusq
 }
 
 impl EventLog for SqliteLog {
-    fn append(&self, events: Vec<Envelope>, now: Timestamp) -> BoxFuture<'_, Result<Vec<Sequence>, LogError>> {
+    fn append(
+        &self,
+        events: Vec<Envelope>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Sequence>, LogError>> {
         Box::pin(async move {
             let rows: Result<Vec<Row>, serde_json::Error> = events
                 .into_iter()
@@ -163,7 +175,8 @@ impl EventLog for SqliteLog {
                 .collect();
             let rows = rows.map_err(|e| LogError::Unavailable(e.to_string()))?;
             let appended = self.store.write(move |tx| append(tx, &rows, now)).await;
-            let sequences = appended.map_err(|e: WriteError<rusqlite::Error>| LogError::Unavailable(e.to_string()))?;
+            let sequences =
+                appended.map_err(|e: WriteError<rusqlite::Error>| LogError::Unavailable(e.to_string()))?;
             // On disk now, and not before: readers and deliveries see the log only up to here.
             if let Some(last) = sequences.iter().max() {
                 self.head.send_if_modified(|head| {

@@ -23,7 +23,9 @@ const MAX_SUBSCRIPTIONS: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
     /// The log does not hold what the consumer has applied last: it has lost its tail.
-    #[error("{name} has applied {cursor}, and the log, up to {head}, does not hold it: the log has lost its tail")]
+    #[error(
+        "{name} has applied {cursor}, and the log, up to {head}, does not hold it: the log has lost its tail"
+    )]
     LostTail {
         /// The consumer.
         name: String,
@@ -52,6 +54,7 @@ pub struct Subscriptions {
     lifecycle: Lifecycle,
     keys: HashMap<ServiceName, SigningKey>,
     running: Mutex<BTreeMap<String, Running>>,
+    saved: Mutex<BTreeMap<String, SavedSubscription>>,
 }
 
 impl std::fmt::Debug for Subscriptions {
@@ -62,12 +65,22 @@ impl std::fmt::Debug for Subscriptions {
 
 impl Subscriptions {
     /// No subscribers yet; `keys` sign deliveries to the services of these names.
-    pub fn new(log: SqliteLog, deps: Deps, lifecycle: Lifecycle, keys: HashMap<ServiceName, SigningKey>) -> Arc<Self> {
-        Arc::new(Self { log, deps, lifecycle, keys, running: Mutex::default() })
+    pub fn new(
+        log: SqliteLog,
+        deps: Deps,
+        lifecycle: Lifecycle,
+        keys: HashMap<ServiceName, SigningKey>,
+    ) -> Arc<Self> {
+        Arc::new(Self { log, deps, lifecycle, keys, running: Mutex::default(), saved: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the file holds of each.
+    fn saved(&self) -> MutexGuard<'_, BTreeMap<String, SavedSubscription>> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts delivering to a subscriber that goes on from where it was saved.
@@ -120,7 +133,8 @@ impl Subscriptions {
     /// Whether the log holds this event at this place. A log that was lost and has grown again holds another one.
     async fn holds(&self, cursor: Sequence, id: Option<&str>) -> Result<bool, RegisterError> {
         let (Some(id), Some(before)) = (id, cursor.previous()) else { return Ok(true) };
-        let found = self.log.read(before, 1, usize::MAX).await.map_err(|e| RegisterError::Log(e.to_string()))?;
+        let found =
+            self.log.read(before, 1, usize::MAX).await.map_err(|e| RegisterError::Log(e.to_string()))?;
         let held = found.first().and_then(|event| serde_json::from_str::<Envelope>(&event.json).ok());
         Ok(held.is_some_and(|envelope| envelope.id.as_deref() == Some(id)))
     }
@@ -130,6 +144,7 @@ impl Subscriptions {
         let removed = self.lock().remove(name);
         if let Some(running) = &removed {
             running.end.cancel();
+            self.saved().remove(name);
             if let Err(error) = self.log.forget(name.to_owned()).await {
                 tracing::error!(%error, subscriber = name, "a subscription could not be forgotten");
             }
@@ -143,16 +158,19 @@ impl Subscriptions {
         let head = *self.log.head().borrow();
         let mut views = Vec::with_capacity(all.len());
         for subscription in all {
-            let oldest = self.log.read(subscription.cursor(), 1, 0).await;
-            let oldest = oldest.ok().and_then(|events| events.first().map(|e| e.recorded_at));
-            views.push(subscription.view(head, oldest, self.deps.clock.now()));
+            let mut view = subscription.view(head);
+            if view.lag > 0 {
+                let oldest = self.log.read(view.cursor, 1, 0).await;
+                let oldest = oldest.ok().and_then(|events| events.first().map(|e| e.recorded_at));
+                view.oldest_unacked_age_ms = oldest.map_or(0, |at| self.deps.clock.now().ms_since(at).max(0));
+            }
+            views.push(view);
         }
         views
     }
 
     /// Saves cursors that have moved, until `stopping` and once more then.
     pub async fn keep_saved(self: Arc<Self>, stopping: CancellationToken) {
-        let mut saved: BTreeMap<String, SavedSubscription> = BTreeMap::new();
         let mut last = false;
         while !last {
             tokio::select! {
@@ -163,15 +181,18 @@ impl Subscriptions {
             let head = self.log.head().borrow().get();
             for subscription in &current {
                 let lag = (head - subscription.cursor.get()) as f64;
-                metrics::gauge!("subscription_lag_events", "subscriber" => subscription.name.clone()).set(lag);
+                metrics::gauge!("subscription_lag_events", "subscriber" => subscription.name.clone())
+                    .set(lag);
             }
-            saved.retain(|name, _| current.iter().any(|s| s.name == *name));
-            let moved: Vec<_> = current.into_iter().filter(|s| saved.get(&s.name) != Some(s)).collect();
+            let moved: Vec<_> = {
+                let saved = self.saved();
+                current.into_iter().filter(|s| saved.get(&s.name) != Some(s)).collect()
+            };
             if moved.is_empty() {
                 continue;
             }
             match self.log.save(moved.clone()).await {
-                Ok(()) => saved.extend(moved.into_iter().map(|s| (s.name.clone(), s))),
+                Ok(()) => self.saved().extend(moved.into_iter().map(|s| (s.name.clone(), s))),
                 Err(error) => tracing::warn!(%error, "the subscribers' cursors could not be saved"),
             }
         }

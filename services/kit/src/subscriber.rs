@@ -72,10 +72,12 @@ impl Subscriber {
         let mut first = true;
         let mut caught_up = !self.history_first;
         let has_history = self.store.read(inbox::cursor).await.is_ok_and(|cursor| cursor > Sequence::START);
+        // A log that has lost events has not found them again because the bus is away.
+        let mut lost_tail = false;
         loop {
             let wait = match self.subscribe().await {
                 Ok((cursor, head)) => {
-                    attempts = 0;
+                    (attempts, lost_tail) = (0, false);
                     if std::mem::take(&mut first) && cursor == Sequence::START && head > Sequence::START {
                         tracing::warn!(
                             events = head.get(),
@@ -92,16 +94,18 @@ impl Subscriber {
                 }
                 Err(error) => {
                     attempts += 1;
-                    let lost = matches!(error, SubscribeError::LostTail { .. });
-                    if !caught_up && has_history && !lost {
-                        caught_up = true;
-                        self.ready.set(true, "");
-                    }
-                    if lost {
+                    if matches!(error, SubscribeError::LostTail { .. }) {
+                        lost_tail = true;
                         tracing::error!(%error, "not served until the log is restored");
                         self.ready.set(false, error.to_string());
-                    } else if attempts == 1 || attempts.is_power_of_two() {
-                        tracing::warn!(%error, attempts, "subscribing failed; trying again");
+                    } else {
+                        if attempts == 1 || attempts.is_power_of_two() {
+                            tracing::warn!(%error, attempts, "subscribing failed; trying again");
+                        }
+                        if !caught_up && has_history && !lost_tail {
+                            caught_up = true;
+                            self.ready.set(true, "");
+                        }
                     }
                     Backoff::SERVICES.delay(attempts, self.deps.ids.random())
                 }

@@ -39,7 +39,8 @@ async fn queue(State(api): State<Api>) -> Answer<Json<Vec<Held>>> {
 }
 
 async fn decide(State(api): State<Api>, Path(id): Path<String>, JsonBody(body): JsonBody) -> Answer {
-    let unknown = || Failure::new(ProblemKind::NotFound).detail("no comment with this id waits for a verdict");
+    let unknown =
+        || Failure::new(ProblemKind::NotFound).detail("no comment with this id waits for a verdict");
     let id: CommentId = id.parse().map_err(|_| unknown())?;
     let command = DecideComment::from_json(&body).map_err(Failure::invalid)?;
     let reason = Some(command.reason).filter(|reason| !reason.is_empty());
@@ -50,5 +51,9 @@ async fn decide(State(api): State<Api>, Path(id): Path<String>, JsonBody(body): 
         announce(tx, &held.comment, verdict, &held.envelope, now)?;
         Ok(true)
     });
-    if decided.await.map_err(write_failure)? { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(unknown()) }
+    if decided.await.map_err(write_failure)? {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(unknown())
+    }
 }

@@ -84,7 +84,10 @@ impl Rules {
     pub fn from_json(json: &str) -> Result<Self, BadRules> {
         let rules: Self = serde_json::from_str(json)?;
         let bad = |r: &&Rule| {
-            r.id.is_empty() || r.reason.is_empty() || r.words.is_empty() || r.words.iter().any(|w| w.trim().is_empty())
+            r.id.is_empty()
+                || r.reason.is_empty()
+                || r.words.is_empty()
+                || r.words.iter().any(|w| w.trim().is_empty())
         };
         match rules.rules.iter().find(bad) {
             Some(rule) => Err(BadRules::Empty(rule.id.clone())),
@@ -145,7 +148,9 @@ mod tests {
     #[test]
     fn rules_that_cannot_be_meant_are_refused() {
         for bad in [
-            "", "[]", r#"{"rules":[{"id":"a","words":[],"action":"hold","reason":"r"}]}"#,
+            "",
+            "[]",
+            r#"{"rules":[{"id":"a","words":[],"action":"hold","reason":"r"}]}"#,
             r#"{"rules":[{"id":"a","words":[" "],"action":"hold","reason":"r"}]}"#,
             r#"{"rules":[{"id":"","words":["x"],"action":"hold","reason":"r"}]}"#,
             r#"{"rules":[{"id":"a","words":["x"],"action":"approve","reason":"r"}]}"#,

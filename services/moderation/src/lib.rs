@@ -38,7 +38,9 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let rules = match &config.rules {
         None => Rules::default(),
         Some(path) => {
-            let bad = |why: String| StartError::Config(format!("cannot use the rules in {}: {why}", path.display()));
+            let bad = |why: String| {
+                StartError::Config(format!("cannot use the rules in {}: {why}", path.display()))
+            };
             let json = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
             Rules::from_json(&json).map_err(|e| bad(e.to_string()))?
         }

@@ -51,9 +51,10 @@ pub struct Held {
 pub fn verdict(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Verdict>> {
     c.prepare_cached("SELECT status, reason, rule FROM verdicts WHERE comment_id = ?1")?
         .query_row([id.as_str()], |row| {
-            let status: Status = row.get_ref(0)?.as_str()?.parse().map_err(|e: String| {
-                rusqlite::Error::FromSqlConversionFailure(0, Type::Text, e.into())
-            })?;
+            let status: Status =
+                row.get_ref(0)?.as_str()?.parse().map_err(|e: String| {
+                    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, e.into())
+                })?;
             Ok(Verdict { status, reason: row.get(1)?, rule: row.get(2)? })
         })
         .optional()
@@ -78,7 +79,8 @@ pub fn hold(
     envelope: &Envelope,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let json = serde_json::to_string(envelope).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let json =
+        serde_json::to_string(envelope).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     tx.prepare_cached(
         "INSERT INTO held (comment_id, rule, envelope, held_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
     )?

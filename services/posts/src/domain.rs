@@ -37,7 +37,10 @@ mod tests {
     fn a_command_becomes_the_event_that_says_the_same() {
         let command = CreatePost::new(" Title ", "**body**", "Ada").unwrap();
         let event = create(command, "p1".parse().unwrap(), Timestamp::from_unix_ms(9));
-        assert_eq!((event.title.as_str(), event.body.as_str(), event.author.as_str()), ("Title", "**body**", "Ada"));
+        assert_eq!(
+            (event.title.as_str(), event.body.as_str(), event.author.as_str()),
+            ("Title", "**body**", "Ada")
+        );
         assert_eq!(event.created_at, Some(Timestamp::from_unix_ms(9)));
         let json = serde_json::to_value(view(&event)).unwrap();
         assert_eq!(json["id"], "p1");

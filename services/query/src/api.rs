@@ -18,7 +18,9 @@ use kit::store::Store;
 use kit::web::{Answer, Failure, OperatorToken, json_bytes, operator_only, ordered_object};
 use rusqlite::Connection;
 use serde::Deserialize;
-use shared::views::{CommentView, DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_MS, PostPage, PostSummary, PostView, PostWithComments};
+use shared::views::{
+    CommentView, DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_MS, PostPage, PostSummary, PostView, PostWithComments,
+};
 use shared::{CommentId, PostId, ProblemKind, Sequence, Timestamp};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +75,8 @@ impl Page {
     fn before(&self) -> Answer<Option<(Timestamp, PostId)>> {
         let Some(text) = &self.cursor else { return Ok(None) };
         let parts = text.split_once('~');
-        let parsed = parts.and_then(|(ms, id)| Some((Timestamp::from_unix_ms(ms.parse().ok()?), id.parse().ok()?)));
+        let parsed =
+            parts.and_then(|(ms, id)| Some((Timestamp::from_unix_ms(ms.parse().ok()?), id.parse().ok()?)));
         parsed.map(Some).ok_or_else(|| bad_request("cursor is not one that was given out"))
     }
 }
@@ -89,9 +92,14 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> Answer {
     }
     let (limit, before) = (page.limit()?, page.before()?);
     let mut found = api.store.read(move |c| store::page(c, before, limit + 1)).await.map_err(read_failure)?;
-    let next = (found.len() > limit).then(|| found.truncate(limit)).and(found.last()).map(|(post, _)| cursor_after(post));
-    let items = found.into_iter().map(|(post, comment_count)| {
-        PostSummary { excerpt: excerpt(&post.body), post: without_body(&post), comment_count }
+    let next = (found.len() > limit)
+        .then(|| found.truncate(limit))
+        .and(found.last())
+        .map(|(post, _)| cursor_after(post));
+    let items = found.into_iter().map(|(post, comment_count)| PostSummary {
+        excerpt: excerpt(&post.body),
+        post: without_body(&post),
+        comment_count,
     });
     let page = PostPage { items: items.collect(), next };
     Ok(axum::Json(page).into_response())
@@ -158,7 +166,8 @@ async fn wait_until_known(
     loop {
         committed.mark_unchanged();
         let (id, key) = (id.clone(), key.map(str::to_owned));
-        let found = api.store.read(move |c| with_comments(c, &id, key.as_deref())).await.map_err(read_failure)?;
+        let found =
+            api.store.read(move |c| with_comments(c, &id, key.as_deref())).await.map_err(read_failure)?;
         let has = |c: &CommentId| found.as_ref().is_some_and(|p| p.comments.iter().any(|view| view.id == *c));
         if wait.is_zero() || (found.is_some() && comment.is_none_or(has)) {
             return Ok(found);
@@ -171,9 +180,14 @@ async fn wait_until_known(
     }
 }
 
-fn with_comments(c: &Connection, id: &PostId, key: Option<&str>) -> rusqlite::Result<Option<PostWithComments>> {
+fn with_comments(
+    c: &Connection,
+    id: &PostId,
+    key: Option<&str>,
+) -> rusqlite::Result<Option<PostWithComments>> {
     let Some(post) = store::post(c, id)? else { return Ok(None) };
-    let comments: Vec<CommentView> = store::comments_of(c, id)?.iter().map(|comment| comment.view(key)).collect();
+    let comments: Vec<CommentView> =
+        store::comments_of(c, id)?.iter().map(|comment| comment.view(key)).collect();
     Ok(Some(PostWithComments { post: post.view(), comments }))
 }
 
@@ -193,7 +207,9 @@ async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: Hea
     };
     let after: Option<Sequence> = match headers.get("last-event-id").map(HeaderValue::to_str) {
         None => None,
-        Some(Ok(text)) => Some(text.parse().map_err(|_| bad_request("Last-Event-ID is not one that was given out"))?),
+        Some(Ok(text)) => {
+            Some(text.parse().map_err(|_| bad_request("Last-Event-ID is not one that was given out"))?)
+        }
         Some(Err(_)) => return Err(bad_request("Last-Event-ID is not one that was given out")),
     };
     let changes = api.live.listen(after, post).await.map_err(read_failure)?;

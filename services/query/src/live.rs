@@ -91,7 +91,9 @@ impl Live {
 
     async fn read(&self, after: i64) -> Result<Vec<Told>, ReadError> {
         self.store
-            .read(move |c| store::changes_after(c, after, PAGE)?.into_iter().map(|change| tell(c, change)).collect())
+            .read(move |c| {
+                store::changes_after(c, after, PAGE)?.into_iter().map(|change| tell(c, change)).collect()
+            })
             .await
     }
 
@@ -186,6 +188,7 @@ fn tell(c: &Connection, change: Change) -> rusqlite::Result<Told> {
         post.body.clear();
     }
     let live = LiveChange { sequence: change.sequence, post_id: change.post_id.clone(), post, comment };
-    let json = serde_json::to_string(&live).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let json =
+        serde_json::to_string(&live).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     Ok(Told { n: change.n, post_id: change.post_id, sequence: change.sequence, json })
 }

@@ -103,14 +103,15 @@ pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
     if known.as_ref() == Some(&merged) {
         return Ok(false);
     }
-    tx.prepare_cached(&format!("INSERT OR REPLACE INTO posts ({POST}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"))?.execute((
-        merged.id.as_str(),
-        &merged.title,
-        &merged.body,
-        &merged.author,
-        merged.created_at.unix_ms(),
-        merged.version,
-    ))?;
+    tx.prepare_cached(&format!("INSERT OR REPLACE INTO posts ({POST}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"))?
+        .execute((
+            merged.id.as_str(),
+            &merged.title,
+            &merged.body,
+            &merged.author,
+            merged.created_at.unix_ms(),
+            merged.version,
+        ))?;
     Ok(true)
 }
 
@@ -206,7 +207,8 @@ pub fn change_at(c: &Connection, sequence: Sequence) -> rusqlite::Result<i64> {
 pub fn dump(c: &Connection) -> rusqlite::Result<String> {
     let mut text = String::new();
     let mut posts = c.prepare(&format!("SELECT json_array('post', {POST}) FROM posts ORDER BY id"))?;
-    let mut comments = c.prepare(&format!("SELECT json_array('comment', {COMMENT}) FROM comments ORDER BY id"))?;
+    let mut comments =
+        c.prepare(&format!("SELECT json_array('comment', {COMMENT}) FROM comments ORDER BY id"))?;
     for statement in [&mut posts, &mut comments] {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -246,7 +248,8 @@ fn read_comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
 }
 
 fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
-    let comment_id = if row.get_ref(3)? == rusqlite::types::ValueRef::Null { None } else { Some(parsed(row, 3)?) };
+    let comment_id =
+        if row.get_ref(3)? == rusqlite::types::ValueRef::Null { None } else { Some(parsed(row, 3)?) };
     Ok(Change { n: row.get(0)?, sequence: Sequence::new(row.get(1)?), post_id: parsed(row, 2)?, comment_id })
 }
 

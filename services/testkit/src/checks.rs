@@ -36,8 +36,14 @@ pub async fn json_route(world: &World, service: &Running, ask: &Ask, good: &Valu
     let reply = service.send(Ask { body: text.clone().into(), ..ask() }).await;
     reply.problem(ProblemKind::NotJson);
     let wrong_types = [
-        "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp",
-        "text/json", "application/cloudevents+json", "json", "application/json+x",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/jsonp",
+        "text/json",
+        "application/cloudevents+json",
+        "json",
+        "application/json+x",
     ];
     for content_type in wrong_types {
         service.send(ask().body(content_type, text.clone())).await.problem(ProblemKind::NotJson);
@@ -59,7 +65,8 @@ pub async fn json_route(world: &World, service: &Running, ask: &Ask, good: &Valu
     // One byte more than the limit, whether the length is announced or not.
     let over = format!("{text}{}", " ".repeat(limit + 1 - text.len()));
     service.send(ask().body("application/json", over.clone())).await.problem(ProblemKind::TooLarge);
-    let announced = ask().body("application/json", over.clone()).header("content-length", over.len().to_string());
+    let announced =
+        ask().body("application/json", over.clone()).header("content-length", over.len().to_string());
     service.send(announced).await.problem(ProblemKind::TooLarge);
 
     for method in [Method::PUT, Method::PATCH, Method::DELETE] {
@@ -116,7 +123,9 @@ pub async fn signed_deliveries_only(world: &World, service: &Running) {
     let secret = kit::config::Secret::new("a-secret-that-nobody-knows").expect("a secret");
     let mut forged = ask();
     let key = SigningKey::derive(&secret, Direction::Deliver);
-    forged.headers.extend(key.sign("msg_test", world.clock.now(), &body).map(|(n, v)| (HeaderName::from_static(n), v)));
+    forged
+        .headers
+        .extend(key.sign("msg_test", world.clock.now(), &body).map(|(n, v)| (HeaderName::from_static(n), v)));
     refused(forged, "forged").await;
     let (early, late) = (-301_000, 301_000);
     for away in [early, late] {
@@ -146,7 +155,10 @@ pub async fn no_events(world: &World, service: &Running) {
         let reply = service.send(post("/events").body(content_type, good.to_string())).await;
         reply.problem(ProblemKind::NotJson);
     }
-    service.send(Ask { body: good.to_string().into(), ..post("/events") }).await.problem(ProblemKind::NotJson);
+    service
+        .send(Ask { body: good.to_string().into(), ..post("/events") })
+        .await
+        .problem(ProblemKind::NotJson);
     for body in malformed() {
         for content_type in ["application/json", CLOUDEVENTS_JSON, CLOUDEVENTS_BATCH_JSON] {
             let reply = service.send(post("/events").body(content_type, body.clone())).await;
@@ -159,7 +171,10 @@ pub async fn no_events(world: &World, service: &Running) {
         service.post("/events", &json!([good, body])).await.problem(ProblemKind::Invalid);
     }
     service.send(post("/events").body(CLOUDEVENTS_JSON, "[]")).await.problem(ProblemKind::Invalid);
-    service.send(post("/events").body(CLOUDEVENTS_BATCH_JSON, good.to_string())).await.problem(ProblemKind::Invalid);
+    service
+        .send(post("/events").body(CLOUDEVENTS_BATCH_JSON, good.to_string()))
+        .await
+        .problem(ProblemKind::Invalid);
     let over = format!("{good}{}", " ".repeat(MAX_DELIVERY_BYTES + 1 - good.to_string().len()));
     service.send(post("/events").body("application/json", over)).await.problem(ProblemKind::TooLarge);
     service.send(get("/events")).await.problem(ProblemKind::MethodNotAllowed);
@@ -197,7 +212,14 @@ pub fn no_envelopes() -> Vec<Value> {
         with("datacontenttype", json!("text/xml")),
         with("partitionkey", json!("a\nb")),
         with("traceparent", json!("x".repeat(10_000))),
+        with("data", nested(33)),
+        with("data", nested(100)),
     ]
+}
+
+/// An array in an array, so many levels deep.
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |inner, _| json!([inner]))
 }
 
 /// Delivery of a consumer: each event once and in order, gaps named, what is poison parked with what follows it and
@@ -223,7 +245,11 @@ pub async fn delivery(world: &World, service: &Running) {
         assert_eq!(world.dump(name), after, "a duplicate changes nothing");
     }
     let reply = service.deliver(world, &[ok(2, "b"), ok(3, "c"), ok(5, "c")]).await;
-    assert_eq!(reply.json::<Value>()["cursor"], "00000000000000000003", "what stands before the gap is applied");
+    assert_eq!(
+        reply.json::<Value>()["cursor"],
+        "00000000000000000003",
+        "what stands before the gap is applied"
+    );
 
     // Names that nobody knows are passed over: somebody else's, or tomorrow's.
     let mut unknown = ok(4, "a");
@@ -237,7 +263,12 @@ pub async fn delivery(world: &World, service: &Running) {
     let batch = [poison(5, "a"), forged, ok(7, "a"), ok(8, "b"), ok(9, "a")];
     assert_eq!(service.deliver(world, &batch).await.ok(200), json!({}));
     let parked = letters(world, service).await;
-    let rows: Vec<_> = parked.as_array().expect("rows").iter().map(|r| (&r["key"], &r["sequence"], &r["attempts"])).collect();
+    let rows: Vec<_> = parked
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|r| (&r["key"], &r["sequence"], &r["attempts"]))
+        .collect();
     let seq = |n: i64| json!(format!("{n:020}"));
     assert_eq!(
         rows,
@@ -262,12 +293,20 @@ pub async fn delivery(world: &World, service: &Running) {
         }
     }
     let id = id.to_string();
-    assert_eq!(settle(&id, "redrive").await.ok(200), json!({"applied": 0, "remaining": 3}), "it is still poison");
+    assert_eq!(
+        settle(&id, "redrive").await.ok(200),
+        json!({"applied": 0, "remaining": 3}),
+        "it is still poison"
+    );
     assert_eq!(letters(world, service).await[0]["attempts"], 2);
     assert_eq!(settle(&id, "discard").await.ok(200), json!({"applied": 2, "remaining": 0}));
     settle(&id, "discard").await.problem(ProblemKind::NotFound);
     let left = letters(world, service).await;
-    assert_eq!((left.as_array().map(Vec::len), &left[0]["key"]), (Some(1), &json!("f")), "only the other key's");
+    assert_eq!(
+        (left.as_array().map(Vec::len), &left[0]["key"]),
+        (Some(1), &json!("f")),
+        "only the other key's"
+    );
     let discarded = world.rows(name, "SELECT seq FROM dead_letters WHERE discarded_at IS NOT NULL");
     assert_eq!(discarded, ["5"], "what was discarded stays on record");
     let reply = service.send(get(format!("/dead-letters/{id}/redrive")).as_operator(world)).await;

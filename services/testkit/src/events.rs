@@ -1,6 +1,5 @@
 //! Events to publish and deliver.
 
-use serde_json::Value;
 use shared::events::{CommentCreated, CommentModerated, CommentUpdated, PostCreated, Status};
 use shared::{Envelope, Event, Sequence, Timestamp};
 
@@ -79,9 +78,3 @@ pub fn logged(event: &Event, sequence: i64) -> Envelope {
 pub fn log_from(first: i64, events: &[Event]) -> Vec<Envelope> {
     (first..).zip(events).map(|(sequence, event)| logged(event, sequence)).collect()
 }
-
-/// An envelope out of JSON, where the test needs one that no type would let it write.
-pub fn raw(json: &Value) -> Envelope {
-    serde_json::from_value(json.clone()).expect("an envelope")
-}
-

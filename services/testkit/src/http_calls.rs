@@ -48,6 +48,18 @@ impl Ask {
         self
     }
 
+    /// Takes a header away.
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.remove(name);
+        self
+    }
+
+    /// Asks for another path instead.
+    pub fn at(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
     /// Takes this body of this media type.
     pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
@@ -120,7 +132,12 @@ impl Reply {
 
     /// The problem, of an answer that must be one of this kind.
     pub fn problem(&self, kind: ProblemKind) -> Problem {
-        assert_eq!((self.status, self.header("content-type")), (kind.status(), PROBLEM_JSON), "{}", self.text());
+        assert_eq!(
+            (self.status, self.header("content-type")),
+            (kind.status(), PROBLEM_JSON),
+            "{}",
+            self.text()
+        );
         let problem: Problem = self.json();
         assert_eq!((problem.kind.as_str(), problem.status), (kind.uri(), kind.status()), "{}", self.text());
         assert_eq!(problem.title, kind.title());
@@ -141,7 +158,10 @@ impl Reply {
     /// What holds for every answer of every service.
     pub(crate) fn check(&self, asked: &str) {
         assert_eq!(self.header("x-content-type-options"), "nosniff", "{asked}");
-        assert!(!self.header("x-request-id").is_empty() && !self.header("cache-control").is_empty(), "{asked}");
+        assert!(
+            !self.header("x-request-id").is_empty() && !self.header("cache-control").is_empty(),
+            "{asked}"
+        );
         assert!(!self.headers.contains_key("access-control-allow-origin"), "{asked}");
         if self.status >= 400 {
             let text = self.text();

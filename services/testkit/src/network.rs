@@ -21,6 +21,7 @@ pub struct Network {
 #[derive(Default)]
 struct Inner {
     routers: HashMap<String, Router>,
+    lost: HashMap<String, usize>,
     sent: Vec<Sent>,
 }
 
@@ -62,6 +63,17 @@ impl Network {
         self.lock().routers.remove(&name.to_string());
     }
 
+    /// Loses the next answers of `name`: what they acknowledge has happened, and whoever asked does not know.
+    pub fn lose_answers(&self, name: impl ToString, count: usize) {
+        self.lock().lost.insert(name.to_string(), count);
+    }
+
+    /// Takes everybody away: routers hold the network, and the network them.
+    pub(crate) fn clear(&self) {
+        let routers = std::mem::take(&mut self.lock().routers);
+        drop(routers);
+    }
+
     /// Everything that was sent to `name` and answered, oldest first.
     pub fn sent_to(&self, name: impl ToString) -> Vec<Sent> {
         let name = name.to_string();
@@ -79,9 +91,20 @@ impl Network {
         let request = http::Request::from_parts(head, Body::from(body.clone()));
         let Ok(answer) = router.oneshot(request).await;
         let (head, answer) = answer.into_parts();
-        let answer = to_bytes(answer, MAX_ANSWER_BYTES).await.map_err(|e| TransportError::Other(e.to_string()))?;
+        let answer =
+            to_bytes(answer, MAX_ANSWER_BYTES).await.map_err(|e| TransportError::Other(e.to_string()))?;
         let status = head.status.as_u16();
-        self.lock().sent.push(Sent { to, method, path, headers, body, status });
+        let mut inner = self.lock();
+        let lost = inner.lost.get_mut(&to).is_some_and(|left| {
+            let lost = *left > 0;
+            *left = left.saturating_sub(1);
+            lost
+        });
+        inner.sent.push(Sent { to, method, path, headers, body, status });
+        drop(inner);
+        if lost {
+            return Err(TransportError::Timeout);
+        }
         Ok(http::Response::from_parts(head, answer))
     }
 }

@@ -7,6 +7,8 @@ use crate::wait::{LIMIT, eventually, in_time};
 use crate::world::World;
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use bytes::Bytes;
+use futures_util::StreamExt;
 use http::Response;
 use kit::lifecycle::Lifecycle;
 use kit::probes;
@@ -35,7 +37,8 @@ pub struct Running {
 impl Running {
     pub(crate) fn new(service: Service, network: &Network) -> Self {
         let Service { name, router, admin, readiness, lifecycle, deps } = service;
-        let router = router.merge(probes::router(lifecycle.clone(), readiness)).merge(admin.unwrap_or_default());
+        let router =
+            router.merge(probes::router(lifecycle.clone(), readiness)).merge(admin.unwrap_or_default());
         let router = web::finish(router, Options::new(deps.ids));
         network.connect(name, router.clone());
         Self { name, lifecycle, router, network: network.clone() }
@@ -60,6 +63,12 @@ impl Running {
         assert_eq!(head.status.as_u16(), 200);
         assert_eq!(head.headers["content-type"], "text/event-stream");
         Sse::new(head.headers, body)
+    }
+
+    /// Sends a request, and gives back the body in the pieces in which it came.
+    pub async fn chunks(&self, ask: Ask) -> Vec<Bytes> {
+        let body = self.answer(ask).await.into_body().into_data_stream();
+        in_time("a whole answer", body.map(|chunk| chunk.expect("a whole answer")).collect()).await
     }
 
     async fn answer(&self, ask: Ask) -> Response<Body> {
@@ -95,6 +104,16 @@ impl Running {
     /// Waits until `/readyz` says so.
     pub async fn becomes_ready(&self) {
         eventually("it is ready", async || (self.get("/readyz").await.status == 200).then_some(())).await;
+    }
+
+    /// Takes it off the network: nobody reaches it, though it runs, and can still send.
+    pub fn cut_off(&self) {
+        self.network.disconnect(self.name);
+    }
+
+    /// Puts it back.
+    pub fn rejoin(&self) {
+        self.network.connect(self.name, self.router.clone());
     }
 
     pub(crate) async fn end(self) {

@@ -1,6 +1,6 @@
 //! A stream of server-sent events, as a browser reads it.
 
-use crate::wait::{in_time, LIMIT};
+use crate::wait::{LIMIT, in_time};
 use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt;
 use http::HeaderMap;
@@ -71,9 +71,9 @@ impl Sse {
 
     async fn read(&mut self) -> Option<SseEvent> {
         loop {
-            while let Some((block, rest)) = self.text.split_once("\n\n") {
-                let event = parse(block);
-                self.text = rest.to_owned();
+            while let Some(end) = self.text.find("\n\n") {
+                let event = parse(&self.text[..end]);
+                self.text.drain(..end + 2);
                 if event.is_some() {
                     return event;
                 }

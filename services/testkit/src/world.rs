@@ -126,7 +126,12 @@ impl World {
     }
 
     /// The headers that sign a body.
-    pub fn sign(&self, name: ServiceName, direction: Direction, body: &[u8]) -> [(&'static str, HeaderValue); 3] {
+    pub fn sign(
+        &self,
+        name: ServiceName,
+        direction: Direction,
+        body: &[u8],
+    ) -> [(&'static str, HeaderValue); 3] {
         let secret = self.secret(name).expect("a world with secrets");
         SigningKey::derive(&secret, direction).sign("msg_test", self.clock.now(), body)
     }
@@ -221,6 +226,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        self.network.clear();
         if std::thread::panicking() {
             return;
         }

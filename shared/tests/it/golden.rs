@@ -15,8 +15,8 @@ fn golden(kind: &str, event_type: EventType) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim_end().to_owned()
 }
 
-fn time(text: &str) -> Option<Timestamp> {
-    Some(text.parse().unwrap())
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
 }
 
 /// What the course's files say.
@@ -78,7 +78,7 @@ fn ours(event_type: EventType) -> (Event, &'static str, &'static str, i64, Optio
                 title: "Grüße, \"world\"".into(),
                 body: "# One\n\ntwo".into(),
                 author: "Ada".into(),
-                created_at: time("2026-11-20T09:38:56.123Z"),
+                created_at: Some(time("2026-11-20T09:38:56.123Z")),
                 version: Some(1),
             };
             (event.into(), "0197a2c4-5e01-7000-8000-000000000001", "2026-11-20T09:38:56.123Z", 41, None)
@@ -91,7 +91,7 @@ fn ours(event_type: EventType) -> (Event, &'static str, &'static str, i64, Optio
                 status: Status::Pending,
                 author: "Bob".into(),
                 author_key: Some("0123456789abcdef0123456789abcdef".into()),
-                created_at: time("2026-11-20T09:39:00.000Z"),
+                created_at: Some(time("2026-11-20T09:39:00.000Z")),
                 version: Some(1),
             };
             (event.into(), created, "2026-11-20T09:39:00.000Z", 42, None)
@@ -116,7 +116,8 @@ fn our_envelope(event_type: EventType) -> Envelope {
     envelope.sequence = Some(Sequence::new(sequence));
     envelope.traceparent = Some(TRACE.into());
     envelope.causationid = cause.map(str::to_owned);
-    let origin = if event_type == EventType::PostCreated { id } else { "0197a2c4-6f12-7000-8000-000000000002" };
+    let origin =
+        if event_type == EventType::PostCreated { id } else { "0197a2c4-6f12-7000-8000-000000000002" };
     envelope.correlationid = Some(origin.into());
     envelope
 }
@@ -163,7 +164,8 @@ fn every_event_of_ours_is_read_and_written_byte_for_byte() {
 /// Adds a member to every object of the JSON, at any depth.
 fn with_strangers(value: Value) -> Value {
     let Value::Object(object) = value else { return value };
-    let mut members: serde_json::Map<_, _> = object.into_iter().map(|(k, v)| (k, with_strangers(v))).collect();
+    let mut members: serde_json::Map<_, _> =
+        object.into_iter().map(|(k, v)| (k, with_strangers(v))).collect();
     members.insert("__proto__".into(), json!({"status": "approved"}));
     members.insert("zz-tomorrow".into(), json!([1, {"deep": null}]));
     Value::Object(members)
@@ -187,11 +189,14 @@ fn members_that_nobody_knows_are_ignored() {
 fn a_name_that_nobody_knows_is_no_error_and_wrong_data_of_a_known_one_is() {
     let unknown: Envelope = serde_json::from_str(r#"{"type":"PostArchived","data":[1]}"#).unwrap();
     assert_eq!(unknown.event().unwrap(), None);
-    for data in [json!(null), json!([]), json!("x"), json!({}), json!({"id": 5, "title": "x"}), json!({"id": "a"})] {
+    for data in
+        [json!(null), json!([]), json!("x"), json!({}), json!({"id": 5, "title": "x"}), json!({"id": "a"})]
+    {
         let text = json!({"type": "PostCreated", "data": data}).to_string();
         let envelope: Envelope = serde_json::from_str(&text).unwrap();
         assert!(envelope.event().is_err(), "{text}");
     }
-    let no_status = r#"{"type":"CommentUpdated","data":{"id":"c","content":"x","postId":"p","status":"hidden"}}"#;
+    let no_status =
+        r#"{"type":"CommentUpdated","data":{"id":"c","content":"x","postId":"p","status":"hidden"}}"#;
     assert!(serde_json::from_str::<Envelope>(no_status).unwrap().event().is_err());
 }

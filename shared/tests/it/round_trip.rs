@@ -37,7 +37,8 @@ fn event_of(event_type: EventType) -> BoxedStrategy<Event> {
         EventType::CommentCreated => {
             (id(), text(), id(), status(), text(), maybe(text()), maybe(time()), version)
                 .prop_map(|(id, content, post_id, status, author, author_key, created_at, version)| {
-                    CommentCreated { id, content, post_id, status, author, author_key, created_at, version }.into()
+                    CommentCreated { id, content, post_id, status, author, author_key, created_at, version }
+                        .into()
                 })
                 .boxed()
         }
@@ -134,8 +135,18 @@ proptest! {
 #[test]
 fn each_attribute_alone_survives() {
     let names = [
-        "specversion", "id", "source", "subject", "time", "datacontenttype", "dataschema", "sequence",
-        "partitionkey", "correlationid", "causationid", "traceparent",
+        "specversion",
+        "id",
+        "source",
+        "subject",
+        "time",
+        "datacontenttype",
+        "dataschema",
+        "sequence",
+        "partitionkey",
+        "correlationid",
+        "causationid",
+        "traceparent",
     ];
     for name in names {
         let value = match name {
@@ -148,7 +159,8 @@ fn each_attribute_alone_survives() {
         let written = serde_json::to_value(&read).unwrap();
         assert_eq!(written[name], value);
         assert_eq!(written.as_object().unwrap().len(), 3, "{written}");
-        let null: Envelope = serde_json::from_str(&format!(r#"{{"{name}":null,"type":"Any","data":{{}}}}"#)).unwrap();
+        let null: Envelope =
+            serde_json::from_str(&format!(r#"{{"{name}":null,"type":"Any","data":{{}}}}"#)).unwrap();
         assert_eq!(serde_json::to_string(&null).unwrap(), r#"{"type":"Any","data":{}}"#, "null is not there");
     }
 }
@@ -156,7 +168,15 @@ fn each_attribute_alone_survives() {
 #[test]
 fn an_attribute_has_a_length_and_no_control_characters() {
     for name in [
-        "type", "id", "source", "subject", "dataschema", "partitionkey", "correlationid", "causationid", "traceparent",
+        "type",
+        "id",
+        "source",
+        "subject",
+        "dataschema",
+        "partitionkey",
+        "correlationid",
+        "causationid",
+        "traceparent",
     ] {
         let with = |value: &str| {
             let mut json = serde_json::json!({"type": "Any", "data": {}});

@@ -58,13 +58,19 @@ async fn wrong_types_and_unfit_characters() {
         assert_eq!(reply.invalid_fields(), ["/content"], "{wrong}");
     }
     let all = json!({"content": {}, "author": 5, "status": "approved", "postId": "p2"});
-    assert_eq!(comments.post(COMMENTS, &all).await.invalid_fields(), ["/postId", "/status", "/content", "/author"]);
+    assert_eq!(
+        comments.post(COMMENTS, &all).await.invalid_fields(),
+        ["/postId", "/status", "/content", "/author"]
+    );
     for c in "\u{0}\u{7}\u{1b}\u{7f}\u{85}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
         let text = format!("a{c}b");
         let reply = comments.post(COMMENTS, &json!({"content": text, "author": text})).await;
         assert_eq!(reply.invalid_fields(), ["/content", "/author"], "{c:?}");
     }
-    assert_eq!(comments.post(COMMENTS, &json!({"content": "a\nb", "author": "a\nb"})).await.invalid_fields(), ["/author"]);
+    assert_eq!(
+        comments.post(COMMENTS, &json!({"content": "a\nb", "author": "a\nb"})).await.invalid_fields(),
+        ["/author"]
+    );
     assert_eq!(world.dump(ServiceName::Comments), before);
     let fine = "line\n\ttabbed שלום\u{200f} </script><b>";
     assert_eq!(last(&comments.send(say(fine)).await)["content"], fine);

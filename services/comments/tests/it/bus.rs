@@ -11,7 +11,12 @@ use testkit::{Reply, Running, World, eventually, get, post};
 /// Publishes as another service does.
 async fn publish(world: &World, bus: &Running, service: ServiceName, envelope: &Envelope) -> Reply {
     let ask = post("/events").json(envelope);
-    bus.send(if world.secret(service).is_some() { ask.signed(world, service, Direction::Publish) } else { ask }).await
+    bus.send(if world.secret(service).is_some() {
+        ask.signed(world, service, Direction::Publish)
+    } else {
+        ask
+    })
+    .await
 }
 
 async fn log(world: &World, bus: &Running) -> Vec<Value> {
@@ -37,7 +42,9 @@ async fn a_comments_whole_way() {
     for world in [World::new(), World::secure()] {
         let bus = world.start_bus().await;
         let comments = start(&world).await;
-        publish(&world, &bus, ServiceName::Posts, &published(&post_created("p1", "T", 0), "post")).await.ok(200);
+        publish(&world, &bus, ServiceName::Posts, &published(&post_created("p1", "T", 0), "post"))
+            .await
+            .ok(200);
         let reply = comments.send(say("hi")).await;
         let id = crate::last(&reply)["id"].as_str().unwrap().to_owned();
         log_has(&world, &bus, 2).await;
@@ -88,7 +95,8 @@ async fn a_wiped_store_refills_from_the_log_and_publishes_nothing_new() {
         // A third is approved, a third rejected, a third still waits.
         if n % 3 < 2 {
             let status = if n % 3 == 0 { Status::Approved } else { Status::Rejected };
-            let verdict = published(&comment_moderated(&id, "p1", &format!("comment {n}"), status), &format!("v{n}"));
+            let verdict =
+                published(&comment_moderated(&id, "p1", &format!("comment {n}"), status), &format!("v{n}"));
             publish(&world, &bus, ServiceName::Moderation, &verdict).await.ok(200);
             published_by_now += 2;
             log_has(&world, &bus, published_by_now).await;

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use shared::events::Status;
 use shared::{Envelope, Event, ServiceName};
-use testkit::events::{comment_created, comment_moderated, comment_updated, log_from, logged, post_created, published};
+use testkit::events::{
+    comment_created, comment_moderated, comment_updated, log_from, logged, post_created, published,
+};
 use testkit::{World, checks, get};
 
 #[tokio::test]
@@ -78,13 +80,16 @@ async fn a_verdict_is_taken_once_and_told_once() {
 async fn a_verdict_that_decides_nothing_is_parked() {
     let world = World::new();
     let comments = start(&world).await;
-    let log = log_from(1, &[
-        post_created("p1", "T", 1),
-        comment_created("c1", "p1", "x", 2),
-        comment_moderated("c1", "p1", "x", Status::Pending),
-        comment_moderated("c1", "p1", "x", Status::Approved),
-        post_created("p2", "T", 3),
-    ]);
+    let log = log_from(
+        1,
+        &[
+            post_created("p1", "T", 1),
+            comment_created("c1", "p1", "x", 2),
+            comment_moderated("c1", "p1", "x", Status::Pending),
+            comment_moderated("c1", "p1", "x", Status::Approved),
+            post_created("p2", "T", 3),
+        ],
+    );
     comments.deliver(&world, &log).await.ok(200);
     let letters = comments.send(get("/dead-letters")).await.ok(200);
     assert_eq!(letters[0]["error"], "a verdict must be approved or rejected");
@@ -105,7 +110,11 @@ async fn a_client_cannot_approve_its_own_comment_by_an_event_of_another_name() {
     add_post(&comments, "p1").await;
     let created = json!({"type": "CommentCreated", "data": {"id": "c1", "postId": "p1", "content": "x", "status": "approved"}});
     comments.post("/events", &created).await.ok(200);
-    assert_eq!(seen_by(&comments, None).await[0]["status"], "pending", "a new comment is pending, whatever it says");
+    assert_eq!(
+        seen_by(&comments, None).await[0]["status"],
+        "pending",
+        "a new comment is pending, whatever it says"
+    );
 }
 
 /// What the service knows of the comments in the end.
@@ -150,11 +159,14 @@ proptest! {
 async fn what_it_reads_of_itself_is_not_told_again() {
     let world = World::new();
     let comments = start(&world).await;
-    let log = log_from(1, &[
-        post_created("p1", "T", 0),
-        comment_created("c1", "p1", "one", 1),
-        comment_updated("c1", "p1", "one", Status::Approved),
-    ]);
+    let log = log_from(
+        1,
+        &[
+            post_created("p1", "T", 0),
+            comment_created("c1", "p1", "one", 1),
+            comment_updated("c1", "p1", "one", Status::Approved),
+        ],
+    );
     comments.deliver(&world, &log).await.ok(200);
     assert_eq!(seen_by(&comments, None).await[0]["content"], "one");
     assert!(outbox(&world).is_empty());

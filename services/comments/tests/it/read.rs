@@ -32,7 +32,8 @@ async fn pending_text_is_its_writers_alone_and_rejected_text_is_nobodys() {
     let (text, blank) = (json!("the text"), json!(""));
     let pending: Value = "pending".into();
     assert_eq!(shown(Some(&ada)).await, (text.clone(), pending.clone(), true));
-    for other in [None, Some(bob.as_str()), Some("author="), Some("author=00000000000000000000000000000000")] {
+    for other in [None, Some(bob.as_str()), Some("author="), Some("author=00000000000000000000000000000000")]
+    {
         assert_eq!(shown(other).await, (blank.clone(), pending.clone(), false), "{other:?}");
     }
 
@@ -55,7 +56,8 @@ async fn a_reason_is_shown_with_a_rejection_alone() {
     add_post(&comments, "p1").await;
     for status in ["approved", "rejected"] {
         let id = last(&comments.send(say("x")).await)["id"].clone();
-        let data = json!({"id": id, "postId": "p1", "content": "x", "status": status, "reason": "said a person"});
+        let data =
+            json!({"id": id, "postId": "p1", "content": "x", "status": status, "reason": "said a person"});
         comments.post("/events", &json!({"type": "CommentModerated", "data": data})).await.ok(200);
     }
     let all = seen_by(&comments, None).await;

@@ -130,11 +130,16 @@ fn log(
 ) {
     let (status, ms) = (status.as_u16(), took.as_micros() as f64 / 1000.0);
     let trace_id = format_args!("{:032x}", trace.trace_id);
-    match route {
-        "/livez" | "/readyz" | "/metrics" => {
-            tracing::debug!(%method, route, status, ms, request_id = %id, %trace_id, "request");
-        }
-        _ => tracing::info!(%method, route, status, ms, request_id = %id, %trace_id, "request"),
+    // What comes by itself every few seconds would bury what somebody asked for.
+    let routine = match route {
+        "/livez" | "/readyz" | "/metrics" => true,
+        "/subscriptions" => method == Method::POST && status == 200,
+        _ => false,
+    };
+    if routine {
+        tracing::debug!(%method, route, status, ms, request_id = %id, %trace_id, "request");
+    } else {
+        tracing::info!(%method, route, status, ms, request_id = %id, %trace_id, "request");
     }
 }
 

@@ -39,7 +39,9 @@ async fn a_person_decides_and_it_is_told_like_any_verdict() {
     comment(&world, &moderation, 1, LINK).await;
     comment(&world, &moderation, 2, LINK).await;
     world.clock.advance_ms(3_600_000);
-    let reply = decide(&world, &moderation, "c2", &json!({"status": "rejected", "reason": "  no links, please "})).await;
+    let reply =
+        decide(&world, &moderation, "c2", &json!({"status": "rejected", "reason": "  no links, please "}))
+            .await;
     assert_eq!((reply.status, reply.text()), (204, ""));
     let reply = decide(&world, &moderation, "c1", &json!({"status": "approved"})).await;
     assert_eq!((reply.status, reply.text()), (204, ""));
@@ -68,10 +70,8 @@ async fn there_is_no_second_verdict() {
     comment(&world, &moderation, 2, "buy now").await;
     let approve = json!({"status": "approved"});
     let reject = json!({"status": "rejected"});
-    let (one, other) = tokio::join!(
-        decide(&world, &moderation, "c1", &approve),
-        decide(&world, &moderation, "c1", &reject)
-    );
+    let (one, other) =
+        tokio::join!(decide(&world, &moderation, "c1", &approve), decide(&world, &moderation, "c1", &reject));
     let mut statuses = [one.status, other.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [204, 404], "of two at the same time one stands");

@@ -39,7 +39,10 @@ async fn a_verdict_says_what_it_is_about_and_what_caused_it() {
             }
         })
     );
-    assert_eq!(approved["data"], json!({"id": "c2", "content": "a cat", "postId": "p1", "status": "approved"}));
+    assert_eq!(
+        approved["data"],
+        json!({"id": "c2", "content": "a cat", "postId": "p1", "status": "approved"})
+    );
 }
 
 #[tokio::test]
@@ -65,7 +68,9 @@ async fn without_the_rules_it_was_told_to_use_it_does_not_start() {
     let mut folder = config_with(&world, RULES);
     folder.rules = Some(std::env::temp_dir());
     let mut configs = vec![missing, folder];
-    for (n, bad) in ["", "{}", "[]", r#"{"rules":[{"id":"a"}]}"#, r#"{"rules":[],"else":1}"#].into_iter().enumerate() {
+    for (n, bad) in
+        ["", "{}", "[]", r#"{"rules":[{"id":"a"}]}"#, r#"{"rules":[],"else":1}"#].into_iter().enumerate()
+    {
         let mut config = config_with(&world, RULES);
         let path = world.data_dir(ServiceName::EventBus).with_extension(format!("{n}.json"));
         std::fs::write(&path, bad).unwrap();

@@ -58,7 +58,8 @@ async fn wrong_types_are_named_all_at_once() {
         }
     }
     assert_eq!(posts.post(CREATE, &json!({"title": null})).await.invalid_fields(), ["/title"]);
-    let all = json!({"title": {"toString": "x"}, "body": 5, "author": [], "status": "approved", "id": "mine"});
+    let all =
+        json!({"title": {"toString": "x"}, "body": 5, "author": [], "status": "approved", "id": "mine"});
     let fields = posts.post(CREATE, &all).await.invalid_fields();
     assert_eq!(fields, ["/id", "/status", "/title", "/body", "/author"]);
     // A hundred kilobytes fit the request; they do not fit a field.

@@ -25,7 +25,10 @@ async fn the_course_client_gets_what_it_expects() {
     assert_eq!(reply.header("location"), format!("/query/posts/{id}"));
     assert!(!reply.headers.contains_key("set-cookie"), "who writes a post is not tracked");
     let listed = posts.get("/posts").await.ok(200);
-    assert_eq!(listed, json!({ id: {"id": id, "title": "Hello", "createdAt": "2027-01-15T08:00:00.123Z", "version": 1} }));
+    assert_eq!(
+        listed,
+        json!({ id: {"id": id, "title": "Hello", "createdAt": "2027-01-15T08:00:00.123Z", "version": 1} })
+    );
 }
 
 #[tokio::test]
@@ -64,7 +67,8 @@ async fn a_post_is_on_disk_with_its_event_before_it_is_answered() {
     let world = World::new();
     let posts = start(&world).await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let ask = post(CREATE).json(&json!({"title": "T", "body": "B", "author": "A"})).header("traceparent", trace);
+    let ask =
+        post(CREATE).json(&json!({"title": "T", "body": "B", "author": "A"})).header("traceparent", trace);
     let created = posts.send(ask).await.ok(201);
     let id = &created["id"];
 
@@ -95,7 +99,11 @@ async fn the_same_key_gives_the_first_answer_byte_for_byte() {
     let first = posts.send(ask(body.clone())).await;
     first.ok(201);
     world.clock.advance_ms(60_000);
-    for same in [body.clone(), json!({"author": " Ada", "title": "T "}), json!({"title": "T", "author": "Ada", "body": ""})] {
+    for same in [
+        body.clone(),
+        json!({"author": " Ada", "title": "T "}),
+        json!({"title": "T", "author": "Ada", "body": ""}),
+    ] {
         let again = posts.send(ask(same)).await;
         assert_eq!((again.status, &again.body), (201, &first.body));
         assert_eq!(again.header("location"), first.header("location"));

@@ -4,6 +4,7 @@ use crate::{read_model, start};
 use kit::signature::Direction;
 use shared::events::Status;
 use shared::{Envelope, Event, ProblemKind, ServiceName};
+use std::time::Duration;
 use testkit::events::{comment_created, comment_updated, post_created, published};
 use testkit::{Running, World, eventually, post};
 
@@ -126,14 +127,17 @@ async fn a_log_that_has_lost_its_tail_is_said_loudly_and_nothing_is_skipped() {
     publish(&world, &bus, &others).await;
     // It keeps asking; that the log has grown past it in the meantime gives it none of its tail back.
     let asked = world.network.sent_to(ServiceName::EventBus).len();
-    eventually("it asks again", async || (world.network.sent_to(ServiceName::EventBus).len() > asked + 20).then_some(()))
-        .await;
+    eventually("it asks again", async || {
+        (world.network.sent_to(ServiceName::EventBus).len() > asked + 20).then_some(())
+    })
+    .await;
     assert_eq!(query.get("/readyz").await.status, 503);
     assert_eq!(cursor(), ["6"]);
     assert_eq!(read_model(&world, &query).await, model, "and reads what it has");
 
-    // With its log restored everything goes on.
+    // With its log restored everything goes on, and not before: that the bus is away is no better.
     world.stop(bus).await;
+    assert!(tokio::time::timeout(Duration::from_millis(50), query.becomes_ready()).await.is_err());
     std::fs::remove_dir_all(&data).unwrap();
     std::fs::rename(&backup, &data).unwrap();
     let bus = world.start_bus().await;

@@ -59,7 +59,10 @@ async fn it_says_hello_and_then_each_change_as_everybody_may_see_it() {
     deliver(&world, &query, 5, &[comment_updated("c1", "p3", "a secret orange", Status::Rejected)]).await;
     let rejected = live.expect().await.json();
     assert_eq!(rejected["comment"]["content"], "");
-    assert_eq!((&rejected["comment"]["status"], &rejected["comment"]["reason"]), (&json!("rejected"), &json!("a reason")));
+    assert_eq!(
+        (&rejected["comment"]["status"], &rejected["comment"]["reason"]),
+        (&json!("rejected"), &json!("a reason"))
+    );
     deliver(&world, &query, 6, &judged("c2", "p3", "fine", 6, Status::Approved)).await;
     let approved = live.take(2).await.pop().unwrap().json();
     assert_eq!(approved["comment"]["content"], "fine");
@@ -86,7 +89,10 @@ async fn whoever_comes_back_misses_nothing_and_hears_nothing_twice() {
     heard.extend(ids(&mut live, 21).await);
     assert_eq!(heard, (1..=25).map(seq).collect::<Vec<_>>());
     assert_eq!(ids(&mut other, 10).await, (16..=25).map(seq).collect::<Vec<_>>());
-    assert!(live.is_silent_for(Duration::from_millis(30)).await && other.is_silent_for(Duration::from_millis(30)).await);
+    assert!(
+        live.is_silent_for(Duration::from_millis(30)).await
+            && other.is_silent_for(Duration::from_millis(30)).await
+    );
 
     // From the beginning, from the end, and from beyond it.
     let mut all = resume(&query, "/live", &seq(0)).await;

@@ -39,7 +39,8 @@ async fn a_post_with_its_body_and_its_comments() {
 async fn pending_text_is_its_writers_alone_and_rejected_text_is_nobodys() {
     let world = World::new();
     let query = start(&world).await;
-    deliver(&world, &query, 1, &[post_created("p1", "T", 1), comment_by(ADA, "c1", "p1", "her text", 2)]).await;
+    deliver(&world, &query, 1, &[post_created("p1", "T", 1), comment_by(ADA, "c1", "p1", "her text", 2)])
+        .await;
     let shown = async |cookie: Option<&str>| {
         let ask = get("/query/posts/p1");
         let reply = query.send(cookie.map_or(ask.clone(), |c| ask.cookie(c))).await;
@@ -70,11 +71,14 @@ async fn it_waits_for_a_post_that_is_on_its_way() {
     tokio::pin!(waiting);
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut waiting).await.is_err());
     deliver(&world, &query, 1, &[post_created("other", "T", 1)]).await;
-    assert!(tokio::time::timeout(Duration::from_millis(20), &mut waiting).await.is_err(), "another is not this one");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), &mut waiting).await.is_err(),
+        "another is not this one"
+    );
     let begun = Instant::now();
     deliver(&world, &query, 2, &[post_created("p1", "T", 1)]).await;
     assert_eq!(waiting.await.ok(200)["id"], "p1");
-    assert!(begun.elapsed() < Duration::from_secs(2), "it is woken by the commit: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "it is woken by the commit: {:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -96,7 +100,7 @@ async fn it_waits_for_a_comment_too() {
         assert_eq!(query.get(at_once).await.status, 200);
     }
     assert_eq!(query.get("/query/posts/p2?wait=0").await.status, 404);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     let begun = Instant::now();
     let late = query.get("/query/posts/p1?wait=150&comment=c2").await;
     assert_eq!(all(&late.ok(200)["comments"], "id"), ["c1"]);
@@ -112,7 +116,16 @@ async fn a_wait_has_its_limits() {
     for fine in ["wait=0", "wait=5000", "wait=007", "comment=c1", "x=y"] {
         assert_eq!(query.get(&format!("/query/posts/p1?{fine}")).await.status, 200, "{fine}");
     }
-    for bad in ["wait=5001", "wait=-1", "wait=", "wait=x", "wait=1.5", "wait=1e3", "wait=99999999999999999999", "wait=1&wait=2"] {
+    for bad in [
+        "wait=5001",
+        "wait=-1",
+        "wait=",
+        "wait=x",
+        "wait=1.5",
+        "wait=1e3",
+        "wait=99999999999999999999",
+        "wait=1&wait=2",
+    ] {
         query.get(&format!("/query/posts/p1?{bad}")).await.problem(ProblemKind::BadRequest);
     }
     for bad in ["a.b", "", "%00", "a/b", &"x".repeat(65)] {
@@ -130,7 +143,7 @@ async fn the_stop_ends_a_wait() {
     let begun = Instant::now();
     query.lifecycle.stop();
     in_time("the wait", waiting).await.problem(ProblemKind::NotFound);
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]
@@ -143,7 +156,10 @@ async fn a_comment_before_its_post_waits_for_it_and_an_update_before_its_creatio
     deliver(&world, &query, 2, &[comment_created("c2", "p1", "x", 5), post_created("p1", "T", 1)]).await;
     let post = query.get("/query/posts/p1").await.ok(200);
     assert_eq!(all(&post["comments"], "id"), ["c1", "c2"]);
-    assert_eq!(post["comments"][0], json!({"id": "c1", "content": "early", "status": "approved", "version": 2}));
+    assert_eq!(
+        post["comments"][0],
+        json!({"id": "c1", "content": "early", "status": "approved", "version": 2})
+    );
     deliver(&world, &query, 4, &[comment_created("c1", "p1", "early", 9)]).await;
     let comments = query.get("/query/posts/p1").await.ok(200)["comments"].clone();
     assert_eq!(all(&comments, "id"), ["c2", "c1"], "now it has its place in time");

@@ -68,7 +68,8 @@ async fn the_object_is_written_oldest_first_whatever_arrives_when() {
     }
     deliver(&world, &query, 1, &events).await;
     let reply = query.get("/posts").await;
-    let places: Vec<_> = order.iter().map(|(id, _)| reply.text().find(&format!("\"{id}\":{{")).unwrap()).collect();
+    let places: Vec<_> =
+        order.iter().map(|(id, _)| reply.text().find(&format!("\"{id}\":{{")).unwrap()).collect();
     assert!(places.is_sorted(), "{}", reply.text());
     assert_eq!(all(&reply.ok(200)["a"]["comments"], "id"), ["c9", "c1", "c5", "c0"]);
 }
@@ -112,7 +113,8 @@ async fn pages_hold_every_post_once_newest_first() {
     assert_eq!(query.get("/posts?limit=5").await.ok(200), json!({"items": [], "next": null}));
     // Seven of each moment, so that pages end among posts of the same one.
     let ids: Vec<String> = (0..45).map(|n| format!("p{n:02}")).collect();
-    let events: Vec<Event> = ids.iter().enumerate().map(|(n, id)| post_created(id, "T", n as i64 / 7)).collect();
+    let events: Vec<Event> =
+        ids.iter().enumerate().map(|(n, id)| post_created(id, "T", n as i64 / 7)).collect();
     deliver(&world, &query, 1, &events).await;
     let newest_first: Vec<Value> = ids.iter().rev().map(|id| json!(id)).collect();
     for limit in [1, 2, 3, 7, 9, 15, 44, 45, 46, 100] {
@@ -164,7 +166,9 @@ async fn limits_and_cursors_that_are_none() {
     for limit in ["0", "101", "-1", "x", "", "1.5", "1e2", "18446744073709551616", "%00", "1&limit=2"] {
         query.get(&format!("/posts?limit={limit}")).await.problem(ProblemKind::BadRequest);
     }
-    for cursor in ["", "x", "~", "5", "5~", "~p1", "x~p1", "5~a.b", "5~%27;--", "99999999999999999999~p1", "5~p1~p2"] {
+    for cursor in
+        ["", "x", "~", "5", "5~", "~p1", "x~p1", "5~a.b", "5~%27;--", "99999999999999999999~p1", "5~p1~p2"]
+    {
         query.get(&format!("/posts?cursor={cursor}")).await.problem(ProblemKind::BadRequest);
     }
     for fine in ["limit=1", "limit=100", "cursor=0~p1", "cursor=9223372036854775807~p1", "limit=5&x=y"] {

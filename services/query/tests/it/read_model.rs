@@ -39,7 +39,8 @@ fn outcome(events: &[Envelope], sizes: &[usize]) -> (String, String) {
 
 /// Posts and comments as they really come about, one of each fate.
 fn history() -> Vec<Event> {
-    let mut events = vec![post_created("p1", "one", 1), post_created("p2", "two", 1), post_created("p3", "ä\"", 0)];
+    let mut events =
+        vec![post_created("p1", "one", 1), post_created("p2", "two", 1), post_created("p3", "ä\"", 0)];
     for (n, status) in [Status::Approved, Status::Rejected, Status::Approved].into_iter().enumerate() {
         let (id, post) = (format!("c{n}"), format!("p{}", n % 2 + 1));
         events.push(comment_created(&id, &post, &format!("text {n}"), 2));
@@ -55,7 +56,11 @@ fn history() -> Vec<Event> {
 /// Each with an id of its own, as from our bus, or bare, as from the course's.
 fn enveloped(events: &[Event], bare: bool) -> Vec<Envelope> {
     let with_id = |(n, e)| published(e, &format!("event-{n}"));
-    if bare { events.iter().map(|e| Envelope::bare(e).unwrap()).collect() } else { events.iter().enumerate().map(with_id).collect() }
+    if bare {
+        events.iter().map(|e| Envelope::bare(e).unwrap()).collect()
+    } else {
+        events.iter().enumerate().map(with_id).collect()
+    }
 }
 
 /// Any events about few things, so that they contradict each other.
@@ -72,12 +77,12 @@ fn any_event() -> impl Strategy<Value = Event> {
                 PostCreated { id, title, body, author, created_at, version }.into()
             }
         ),
-        (comment_id(), "[ab]", post_id.clone(), prop::option::of("[kl]"), "[xy]?", time, version.clone()).prop_map(
-            |(id, content, post_id, author_key, author, created_at, version)| {
+        (comment_id(), "[ab]", post_id.clone(), prop::option::of("[kl]"), "[xy]?", time, version.clone())
+            .prop_map(|(id, content, post_id, author_key, author, created_at, version)| {
                 let status = Status::Pending;
-                CommentCreated { id, content, post_id, status, author, author_key, created_at, version }.into()
-            }
-        ),
+                CommentCreated { id, content, post_id, status, author, author_key, created_at, version }
+                    .into()
+            }),
         (comment_id(), "[ab]", post_id, status, reason, version).prop_map(
             |(id, content, post_id, status, reason, version)| {
                 CommentUpdated { id, content, post_id, status, reason, version }.into()
