@@ -178,6 +178,11 @@ impl Stack {
         self.front_door = place(&file.address);
     }
 
+    /// The program that runs, and the folder in which its `./data` is.
+    pub fn program_and_folder(&self) -> (&Path, &Path) {
+        (&self.program, self.data.parent().unwrap_or(&self.data))
+    }
+
     /// A second `up` on the same data folder, as far as it gets.
     pub async fn second_up(&self) -> Output {
         let mut command = self.up_command();

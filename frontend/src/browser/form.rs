@@ -1,5 +1,6 @@
 //! Plain forms, taken over by an island. What a reader typed is never touched before it has arrived.
 
+use super::Listener;
 use crate::islands::Form;
 use leptos::prelude::*;
 use leptos::web_sys::HtmlElement;
@@ -9,6 +10,7 @@ use web_sys::{FormData, HtmlFormElement, HtmlTextAreaElement, SubmitEvent};
 
 /// The texts of a form at the moment it was sent.
 pub(crate) struct Fields {
+    form: HtmlFormElement,
     texts: FormData,
     sent_before: u32,
 }
@@ -17,6 +19,21 @@ impl Fields {
     /// The text of one field.
     pub(crate) fn text(&self, name: &str) -> String {
         self.texts.get(name).as_string().unwrap_or_default()
+    }
+
+    /// The form has arrived, and its reader goes to what came of it. Until then it cannot be sent again; but the
+    /// browser may keep the page as it is, and show it again when the reader comes back.
+    pub(crate) fn leave_for(self, page: &str, state: RwSignal<Form>) {
+        let back = Listener::new(move |_| {
+            self.form.reset();
+            done(state, true, None);
+        });
+        // Refused by no browser; if one did, a page that was kept would have to be reloaded.
+        let _ = window().add_event_listener_with_callback("pageshow", back.as_ref().unchecked_ref());
+        // Lives as long as the page.
+        back.forget();
+        // Only a page that is being torn down refuses to be left.
+        let _ = location().set_href(page);
     }
 
     /// The idempotency key: the page's own for the first sending, then `key.1`, `key.2`, …
@@ -42,7 +59,7 @@ pub(crate) fn take_over(event: &SubmitEvent, state: RwSignal<Form>) -> Option<Fi
     let texts = FormData::new_with_form(&form).ok()?;
     event.prevent_default();
     state.write().sending = true;
-    Some(Fields { texts, sent_before: sent })
+    Some(Fields { form, texts, sent_before: sent })
 }
 
 /// A field of ours, which is of the kind that it was made as.
@@ -78,12 +95,6 @@ pub(crate) fn arrived(form: &str, state: RwSignal<Form>, name: &str, sent: &str)
 
 fn done(state: RwSignal<Form>, next: bool, problem: Option<Problem>) {
     state.update(|form| *form = Form { problem, sending: false, sent: form.sent + u32::from(next) });
-}
-
-/// Leaves for another page.
-pub(crate) fn go_to(page: &str) {
-    // Only a page that is being torn down refuses.
-    let _ = location().set_href(page);
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! a stream that was refused is tried again, slower each time; and a page that nobody looks at gives its
 //! connection back, because browsers grant only six of them per site.
 
+use super::Listener;
 use leptos::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
-use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{EventSource, MessageEvent, js_sys};
 
@@ -18,9 +18,6 @@ const EVENT: &str = "change";
 const LONGEST_PAUSE: u32 = 30_000;
 /// How long a page may be out of sight before it gives its connection back.
 const OUT_OF_SIGHT: Duration = Duration::from_secs(20);
-
-/// What the browser calls. One kind for every event, since each kind brings its own glue.
-type Listener = Closure<dyn Fn(JsValue)>;
 
 /// An open stream with what listens to it. Dropping it closes the stream.
 struct Stream {

@@ -6,6 +6,11 @@ pub(crate) mod live;
 pub(crate) mod request;
 
 use std::pin::Pin;
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::Closure;
+
+/// What the browser calls. One kind for every event, since each kind brings its own glue.
+type Listener = Closure<dyn Fn(JsValue)>;
 
 /// Whether this is the browser. Islands run on the server as well, where they must start nothing.
 pub(crate) const HERE: bool = cfg!(feature = "hydrate");

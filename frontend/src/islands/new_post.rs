@@ -27,14 +27,13 @@ pub(crate) struct PostDraft {
     pub author: String,
 }
 
-/// Sends the post and goes to its page.
-async fn publish(key: &str, command: &CreatePost) -> Result<(), Problem> {
+/// Sends the post. Gives its page.
+async fn publish(key: &str, command: &CreatePost) -> Result<String, Problem> {
     let answer = request::post(routes::CREATE_POST, key, command).await?;
     let Post { id, .. } = request::parse(&answer)?;
     // The reading side may be a moment behind; the page is worth the wait.
     let known = request::get(&awaited_post(&id)).await.is_ok();
-    form::go_to(&if known { routes::post_page(&id) } else { new_post_page(&id) });
-    Ok(())
+    Ok(if known { routes::post_page(&id) } else { new_post_page(&id) })
 }
 
 /// The form for a new post.
@@ -54,9 +53,9 @@ pub(crate) fn NewPost(
                 Ok(command) => publish(&fields.key(), &command).await,
                 Err(errors) => Err(Problem::invalid(errors)),
             };
-            // On success the button stays as it is: the browser is on its way to the new page.
-            if let Err(refused) = sent {
-                form::refused(FORM, state, refused);
+            match sent {
+                Ok(page) => fields.leave_for(&page, state),
+                Err(refused) => form::refused(FORM, state, refused),
             }
         });
     };

@@ -1,10 +1,9 @@
 //! The frame of every page: head, header, footer, and the script that wakes the islands.
 
-use super::Page;
-use crate::server::{Assets, Nonce};
-use hydration_context::SsrSharedContext;
+use super::{Content, Page};
+use crate::server::Assets;
+use leptos::nonce::use_nonce;
 use leptos::prelude::*;
-use std::sync::Arc;
 
 /// The name of the site.
 const SITE: &str = "mini-blog";
@@ -34,8 +33,6 @@ const HEAD: &str = "\
 pub(crate) struct Frame {
     /// The files it loads.
     pub assets: Assets,
-    /// What marks its scripts as ours.
-    pub nonce: Nonce,
     /// Where it listens for reloads, while the site is being worked on.
     pub reload_port: Option<u16>,
 }
@@ -55,28 +52,36 @@ fn escape(text: &str) -> String {
 
 /// The whole document. The head is plain text, since Leptos marks the places of dynamic children with comments,
 /// and a `<title>` would show them.
-pub(crate) fn document(page: Page, frame: &Frame) -> String {
-    let owner = Owner::new_root(Some(Arc::new(SsrSharedContext::new_islands())));
-    let body = owner.with(|| body(page.content).to_html());
-    owner.unset_with_forced_cleanup();
-    let title = if page.title.is_empty() { SITE.to_owned() } else { format!("{} · {SITE}", page.title) };
+pub(crate) fn document(page: Page, frame: &Frame) -> impl IntoView + use<> {
+    // The page itself is not hydrated, only its islands are: each counts its places anew, here as in the browser.
+    if let Some(shared) = Owner::current_shared_context() {
+        shared.set_is_hydrating(false);
+    }
+    view! {
+        <!DOCTYPE html>
+        <html lang="en">
+            <head inner_html=head(&page.title, frame)></head>
+            {body(page.content)}
+        </html>
+    }
+}
+
+fn head(title: &str, frame: &Frame) -> String {
+    let title = if title.is_empty() { SITE.to_owned() } else { format!("{title} · {SITE}") };
     let css =
         frame.assets.css.iter().map(|css| format!("<link rel=\"stylesheet\" href=\"{}\">\n", escape(css)));
     let wake = frame.assets.script.iter().map(|(js, wasm)| call(WAKE, &[js, wasm]));
     let reload = frame.reload_port.iter().map(|port| call(RELOAD, &[&port.to_string()]));
-    let nonce = frame.nonce.as_str();
+    // The word that marks scripts as ours: leptos_axum gives each answer a new one.
+    let nonce = use_nonce().map(|nonce| nonce.to_string()).unwrap_or_default();
     let scripts = wake
         .chain(reload)
         .map(|script| format!("<script type=\"module\" nonce=\"{nonce}\">{script}</script>\n"));
     let files: String = css.chain(scripts).collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{}</title>\n\
-         {HEAD}{files}</head>\n{body}\n</html>\n",
-        escape(&title)
-    )
+    format!("\n<meta charset=\"utf-8\">\n<title>{}</title>\n{HEAD}{files}", escape(&title))
 }
 
-fn body(content: Box<dyn FnOnce() -> AnyView>) -> impl IntoView {
+fn body(content: Content) -> impl IntoView {
     view! {
         <body>
             <a class="skip" href="#main">

@@ -70,12 +70,24 @@ impl SiteFiles {
         let find = |ending: &str| {
             let hashed = hashes.iter().filter_map(|text| hash_of(text, ending));
             // `cargo leptos watch` hashes only its first build: a name without a hash is the newer one.
-            let names = [format!("{NAME}.{ending}")]
+            let mut names = [format!("{NAME}.{ending}")]
                 .into_iter()
                 .chain(hashed.map(|h| format!("{NAME}.{h}.{ending}")));
-            names.into_iter().find(|name| self.pkg.join(name).is_file()).map(|name| format!("/{PKG}/{name}"))
+            let name = names.find(|name| self.pkg.join(name).is_file()).or_else(|| self.newest(ending));
+            name.map(|name| format!("/{PKG}/{name}"))
         };
         Assets { css: find("css"), script: find("js").zip(find("wasm")) }
+    }
+
+    /// The newest hashed file, for a site that was built apart from this program.
+    fn newest(&self, ending: &str) -> Option<String> {
+        let names = std::fs::read_dir(&self.pkg).ok()?.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            let hash = name.strip_prefix(NAME)?.strip_prefix('.')?.strip_suffix(ending)?.strip_suffix('.')?;
+            is_hash(hash).then_some((entry.metadata().ok()?.modified().ok()?, name))
+        });
+        names.max().map(|(_, name)| name)
     }
 }
 
@@ -84,7 +96,11 @@ fn hash_of<'a>(text: &'a str, ending: &str) -> Option<&'a str> {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     let mut hashes = lines.filter(|(name, _)| name.trim() == ending).map(|(_, hash)| hash.trim());
     // It becomes part of a path and of a script.
-    hashes.next().filter(|hash| hash.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'))
+    hashes.next().filter(|hash| is_hash(hash))
+}
+
+fn is_hash(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// Serves the files of the site; what is not among them is left to `otherwise`.
@@ -146,6 +162,16 @@ mod tests {
         assert_eq!(site(&plain, None).css.as_deref(), Some("/pkg/mini-blog.css"));
         let both = ["mini-blog.js", "mini-blog.wasm", "mini-blog.css", "mini-blog.C.css"];
         assert_eq!(site(&both, Some("css: C")).css.as_deref(), Some("/pkg/mini-blog.css"));
+    }
+
+    #[test]
+    fn a_site_without_its_hash_file_is_found_as_well() {
+        let files =
+            ["mini-blog.J.js", "mini-blog.d.J.ts", "mini-blog.W.wasm", "mini-blog.W.wasm.br", "other.C.css"];
+        for hashes in [None, Some("js: OLD\nwasm: OLD\ncss: OLD")] {
+            let script = ("/pkg/mini-blog.J.js".to_owned(), "/pkg/mini-blog.W.wasm".to_owned());
+            assert_eq!(site(&files, hashes), Assets { css: None, script: Some(script) });
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// How deep quotes and lists may stand in one another; deeper ones are left flat.
 const MAX_DEPTH: u32 = 16;
+/// How many cells the tables of a text may have: rows are filled up to the width of the table's head, so a short
+/// text can ask for very many. Beyond that its tables are left as they were written.
+const MAX_CELLS: usize = 5_000;
 /// How many bytes of HTML are kept.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -56,14 +59,33 @@ static ALLOWED: LazyLock<Builder<'static>> = LazyLock::new(|| {
     allowed
 });
 
-/// The page's title is its only heading of the first level.
-fn lower(level: HeadingLevel) -> HeadingLevel {
-    match level {
-        HeadingLevel::H1 => HeadingLevel::H2,
-        HeadingLevel::H2 => HeadingLevel::H3,
-        HeadingLevel::H3 => HeadingLevel::H4,
-        HeadingLevel::H4 => HeadingLevel::H5,
-        HeadingLevel::H5 | HeadingLevel::H6 => HeadingLevel::H6,
+/// What has to be known of a whole text before any of it is written.
+#[derive(Default)]
+struct Survey {
+    /// Which levels of headings it uses.
+    headings: [bool; 6],
+    /// How many cells its tables have.
+    cells: usize,
+}
+
+impl Survey {
+    fn of<'a>(events: impl Iterator<Item = Event<'a>>) -> Self {
+        let mut survey = Self::default();
+        for event in events {
+            match event {
+                Event::Start(Tag::Heading { level, .. }) => survey.headings[level as usize - 1] = true,
+                Event::Start(Tag::TableCell) => survey.cells += 1,
+                _ => {}
+            }
+        }
+        survey
+    }
+
+    /// The page's title is its only heading of the first level, so the text's highest becomes one of the second,
+    /// and none is left out on the way down, whatever its writer began with.
+    fn level(&self, level: HeadingLevel) -> HeadingLevel {
+        let above = self.headings.iter().take(level as usize - 1).filter(|used| **used).count();
+        HeadingLevel::try_from(above + 2).unwrap_or(HeadingLevel::H6)
     }
 }
 
@@ -72,7 +94,7 @@ fn nests(tag: TagEnd) -> bool {
 }
 
 /// Drops what must not become HTML, and what would nest without end.
-fn tame<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
+fn tame<'a>(events: impl Iterator<Item = Event<'a>>, survey: &Survey) -> impl Iterator<Item = Event<'a>> {
     let mut depth = 0_u32;
     events.filter_map(move |event| match event {
         Event::Html(_)
@@ -80,12 +102,12 @@ fn tame<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Eve
         | Event::Start(Tag::HtmlBlock | Tag::Image { .. })
         | Event::End(TagEnd::HtmlBlock | TagEnd::Image) => None,
         Event::Start(Tag::Heading { level, .. }) => Some(Event::Start(Tag::Heading {
-            level: lower(level),
+            level: survey.level(level),
             id: None,
             classes: Vec::new(),
             attrs: Vec::new(),
         })),
-        Event::End(TagEnd::Heading(level)) => Some(Event::End(TagEnd::Heading(lower(level)))),
+        Event::End(TagEnd::Heading(level)) => Some(Event::End(TagEnd::Heading(survey.level(level)))),
         Event::Start(tag) if nests(tag.to_end()) => {
             depth += 1;
             (depth <= MAX_DEPTH).then_some(Event::Start(tag))
@@ -100,9 +122,13 @@ fn tame<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Eve
 
 /// The HTML of a text in Markdown.
 pub(crate) fn to_html(markdown: &str) -> String {
-    let extensions = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+    let mut extensions = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+    let survey = Survey::of(Parser::new_ext(markdown, extensions));
+    if survey.cells > MAX_CELLS {
+        extensions.remove(Options::ENABLE_TABLES);
+    }
     let mut raw = String::with_capacity(markdown.len() * 3 / 2);
-    html::push_html(&mut raw, tame(Parser::new_ext(markdown, extensions)));
+    html::push_html(&mut raw, tame(Parser::new_ext(markdown, extensions), &survey));
     ALLOWED.clean(&raw).to_string()
 }
 
@@ -165,7 +191,9 @@ mod tests {
     #[test]
     fn markdown_becomes_html() {
         assert_eq!(to_html("a **b** *c* `d`"), "<p>a <strong>b</strong> <em>c</em> <code>d</code></p>\n");
-        assert_eq!(to_html("# Title\n###### Deep"), "<h2>Title</h2>\n<h6>Deep</h6>\n");
+        assert_eq!(to_html("# Title\n###### Deep"), "<h2>Title</h2>\n<h3>Deep</h3>\n");
+        assert_eq!(to_html("### a\n# b\n## c"), "<h4>a</h4>\n<h2>b</h2>\n<h3>c</h3>\n");
+        assert!(to_html("# 1\n## 2\n### 3\n#### 4\n##### 5\n###### 6").ends_with("<h6>5</h6>\n<h6>6</h6>\n"));
         assert_eq!(
             to_html("[a](https://example.com \"t\")"),
             "<p><a href=\"https://example.com\" title=\"t\" rel=\"nofollow ugc noopener\">a</a></p>\n"

@@ -8,12 +8,12 @@ mod front_door;
 mod headers;
 mod markdown;
 mod reader;
+mod render;
 mod services;
 
 pub use config::{Config, arguments};
 
 pub(crate) use assets::Assets;
-pub(crate) use headers::Nonce;
 pub(crate) use services::escape;
 
 use assets::SiteFiles;
@@ -47,6 +47,8 @@ struct Site {
 
 /// Builds the frontend.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
+    // Leptos runs its tasks on tokio. Where several are built in one process, the first has said so already.
+    let _ = any_spawner::Executor::init_tokio();
     let router = router(&config, deps.clone(), &lifecycle)?;
     let name = ServiceName::Frontend;
     Ok(Service { name, router, admin: None, readiness: Readiness::new(), lifecycle, deps })

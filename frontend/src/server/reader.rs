@@ -2,12 +2,12 @@
 
 use super::Site;
 use super::caller::Caller;
-use super::headers::{Nonce, content_security_policy};
+use super::render::render;
 use super::services::Awaited;
 use crate::islands::{CommentDraft, PostDraft};
 use crate::pages::{self, Frame, Page};
 use axum::extract::{Path, Query, State};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kit::web::Failure;
 use serde::Deserialize;
@@ -33,11 +33,11 @@ pub(super) async fn home(State(site): State<Site>, Query(list): Query<List>, cal
     match site.services.posts(list.cursor.as_deref(), &caller).await {
         Ok(posts) => {
             let draft = PostDraft { key: site.new_key(), ..PostDraft::default() };
-            site.show(StatusCode::OK, pages::home(Some(posts), list.cursor.as_deref(), draft, None))
+            site.show(StatusCode::OK, pages::home(Some(posts), list.cursor.as_deref(), draft, None)).await
         }
         // A cursor that was never given out leads nowhere.
-        Err(problem) if problem.status == ProblemKind::BadRequest.status() => site.nothing_here(),
-        Err(problem) => site.trouble(&problem),
+        Err(problem) if problem.status == ProblemKind::BadRequest.status() => site.nothing_here().await,
+        Err(problem) => site.trouble(&problem).await,
     }
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn post(
     Query(wait): Query<Wait>,
     caller: Caller,
 ) -> Response {
-    let Ok(id) = id.parse::<PostId>() else { return site.nothing_here() };
+    let Ok(id) = id.parse::<PostId>() else { return site.nothing_here().await };
     let comment: Option<CommentId> = wait.comment.and_then(|text| text.parse().ok());
     let awaited = match &comment {
         Some(comment) => Awaited::Comment(comment),
@@ -66,13 +66,13 @@ pub(super) async fn post(
         Ok(post) => {
             let draft = CommentDraft { key: site.new_key(), ..CommentDraft::default() };
             let missing = comment.filter(|id| post.comments.iter().all(|c| c.id != *id));
-            site.show_post(StatusCode::OK, post, missing, draft, None)
+            site.show_post(StatusCode::OK, post, missing, draft, None).await
         }
         Err(problem) if problem.status == ProblemKind::NotFound.status() => match awaited {
-            Awaited::Post => site.show(StatusCode::SERVICE_UNAVAILABLE, pages::on_its_way(&id)),
-            _ => site.nothing_here(),
+            Awaited::Post => site.show(StatusCode::SERVICE_UNAVAILABLE, pages::on_its_way(&id)).await,
+            _ => site.nothing_here().await,
         },
-        Err(problem) => site.trouble(&problem),
+        Err(problem) => site.trouble(&problem).await,
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn post(
 pub(super) async fn nothing_here(State(site): State<Site>, headers: HeaderMap) -> Response {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if accepted.into_iter().any(|value| value.contains("text/html")) {
-        site.nothing_here()
+        site.nothing_here().await
     } else {
         Failure::new(ProblemKind::NotFound).into_response()
     }
@@ -93,7 +93,7 @@ impl Site {
     }
 
     /// The page of a post.
-    pub(super) fn show_post(
+    pub(super) async fn show_post(
         &self,
         status: StatusCode,
         post: PostWithComments,
@@ -103,7 +103,7 @@ impl Site {
     ) -> Response {
         let own = post.comments.iter().any(|comment| comment.mine) || problem.is_some();
         let body = self.rendered.body(&post.post);
-        let mut response = self.show(status, pages::post(post, body, missing, draft, problem));
+        let mut response = self.show(status, pages::post(post, body, missing, draft, problem)).await;
         if own {
             response.headers_mut().insert(header::CACHE_CONTROL, NOT_KEPT);
         }
@@ -111,27 +111,22 @@ impl Site {
     }
 
     /// There is no such page.
-    pub(super) fn nothing_here(&self) -> Response {
-        self.show(StatusCode::NOT_FOUND, pages::not_found())
+    pub(super) async fn nothing_here(&self) -> Response {
+        self.show(StatusCode::NOT_FOUND, pages::not_found()).await
     }
 
     /// A service that the page needs is down.
-    pub(super) fn trouble(&self, problem: &Problem) -> Response {
+    pub(super) async fn trouble(&self, problem: &Problem) -> Response {
         tracing::debug!(status = problem.status, "a page cannot be shown");
-        self.show(StatusCode::SERVICE_UNAVAILABLE, pages::unavailable())
+        self.show(StatusCode::SERVICE_UNAVAILABLE, pages::unavailable()).await
     }
 
     /// Sends a page.
-    pub(super) fn show(&self, status: StatusCode, page: Page) -> Response {
-        let nonce = Nonce::new(self.deps.ids.as_ref());
-        let policy = content_security_policy(&nonce, self.reload_port);
-        let frame = Frame { assets: self.files.assets(), nonce, reload_port: self.reload_port };
-        let mut response = (status, Html(pages::document(page, &frame))).into_response();
+    pub(super) async fn show(&self, status: StatusCode, page: Page) -> Response {
+        let frame = Frame { assets: self.files.assets(), reload_port: self.reload_port };
+        let mut response = render(status, page, frame).await;
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, PRIVATE);
-        if let Ok(policy) = HeaderValue::from_str(&policy) {
-            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-        }
         if matches!(status.as_u16(), 429 | 503) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
         }

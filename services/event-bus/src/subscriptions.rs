@@ -184,16 +184,20 @@ impl Subscriptions {
                 metrics::gauge!("subscription_lag_events", "subscriber" => subscription.name.clone())
                     .set(lag);
             }
+            // Noted before they are saved, so that one who leaves meanwhile is not noted again afterwards.
             let moved: Vec<_> = {
-                let saved = self.saved();
-                current.into_iter().filter(|s| saved.get(&s.name) != Some(s)).collect()
+                let mut saved = self.saved();
+                let moved: Vec<_> = current.into_iter().filter(|s| saved.get(&s.name) != Some(s)).collect();
+                saved.extend(moved.iter().map(|s| (s.name.clone(), s.clone())));
+                moved
             };
             if moved.is_empty() {
                 continue;
             }
-            match self.log.save(moved.clone()).await {
-                Ok(()) => self.saved().extend(moved.into_iter().map(|s| (s.name.clone(), s))),
-                Err(error) => tracing::warn!(%error, "the subscribers' cursors could not be saved"),
+            let names: Vec<_> = moved.iter().map(|s| s.name.clone()).collect();
+            if let Err(error) = self.log.save(moved).await {
+                tracing::warn!(%error, "the subscribers' cursors could not be saved");
+                self.saved().retain(|name, _| !names.contains(name));
             }
         }
     }

@@ -201,6 +201,12 @@ fn command<C: clap::Args>(name: ServiceName) -> clap::Command {
         // Only those that publish or consume share a secret with the bus.
         "secret" if ServiceName::PEERS.contains(&name) => unset_if_empty(arg.env(secret_env(name))),
         "secret" => arg.env(None::<&str>).hide(true),
+        // The frontend keeps nothing and takes no part in the events.
+        "data_dir" | "event_bus_url" | "advertise_url" | "operator_token" | "insecure"
+            if name == ServiceName::Frontend =>
+        {
+            unset_if_empty(arg.hide(true))
+        }
         _ => unset_if_empty(arg),
     })
 }

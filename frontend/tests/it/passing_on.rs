@@ -1,0 +1,153 @@
+//! What the front door changes in a request and an answer, and what it leaves alone.
+
+use crate::world::{Behind, LIMIT};
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, post};
+use http::{HeaderMap, StatusCode, header};
+
+/// A service that answers with the headers it was sent.
+fn echo() -> Router {
+    Router::new().fallback(any(async |headers: HeaderMap| {
+        let lines =
+            headers.iter().map(|(name, value)| [name.as_str(), ": ", value.to_str().unwrap(), "\n"].concat());
+        lines.collect::<String>()
+    }))
+}
+
+fn lines<'a>(body: &'a str, name: &str) -> Vec<&'a str> {
+    body.lines()
+        .filter_map(|line| line.split_once(": "))
+        .filter(|(n, _)| *n == name)
+        .map(|(_, v)| v)
+        .collect()
+}
+
+#[tokio::test]
+async fn headers_travel_on_but_for_those_of_the_connection() {
+    let frontend = Behind::all(echo()).start().await;
+    let sent = [
+        ("host", "posts.com"),
+        ("origin", "http://posts.com"),
+        ("sec-fetch-site", "same-origin"),
+        ("cookie", "author=abc; theme=dark"),
+        ("authorization", "Bearer token"),
+        ("webhook-id", "msg_1"),
+        ("webhook-signature", "v1,abc="),
+        ("idempotency-key", "k"),
+        ("last-event-id", "00000000000000000007"),
+        ("accept-encoding", "gzip, br"),
+        ("x-forwarded-for", "203.0.113.7"),
+        ("connection", "x-secret, keep-alive"),
+        ("x-secret", "1"),
+        ("te", "trailers"),
+        ("upgrade", "h2c"),
+        ("proxy-authorization", "Basic x"),
+    ];
+    let reply = frontend.send("POST", "/posts/1/comments", &sent, "{}").await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    for (name, value) in &sent[..10] {
+        assert_eq!(lines(&reply.body, name), [*value], "{}", reply.body);
+    }
+    assert_eq!(lines(&reply.body, "x-forwarded-for"), ["203.0.113.7, 127.0.0.1"]);
+    for gone in
+        ["x-secret", "te", "upgrade", "proxy-authorization", "connection", "keep-alive", "transfer-encoding"]
+    {
+        assert_eq!(lines(&reply.body, gone), [""; 0], "{}", reply.body);
+    }
+    assert_eq!(lines(&reply.body, "content-length"), ["2"]);
+}
+
+#[tokio::test]
+async fn the_trace_and_the_request_id_travel_on() {
+    let frontend = Behind::all(echo()).start().await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let reply =
+        frontend.send("GET", "/posts", &[("traceparent", &parent), ("x-request-id", "abc-1")], "").await;
+    let passed = lines(&reply.body, "traceparent");
+    assert!(passed.len() == 1 && passed[0].contains(trace) && passed[0] != parent, "{passed:?}");
+    assert_eq!(lines(&reply.body, "x-request-id"), ["abc-1"]);
+    assert_eq!(reply.header("x-request-id"), "abc-1");
+    let fresh = frontend.send("GET", "/posts", &[], "").await;
+    assert_eq!(lines(&fresh.body, "x-request-id"), [fresh.header("x-request-id")]);
+}
+
+#[tokio::test]
+async fn an_answer_is_not_changed() {
+    let answer = async || -> Response {
+        let headers = [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CONTENT_ENCODING, "gzip"),
+            (header::LOCATION, "http://elsewhere.example/posts"),
+            (header::SET_COOKIE, "author=abc; HttpOnly"),
+            (header::CACHE_CONTROL, "max-age=5"),
+            (header::CONNECTION, "x-inner"),
+            (header::HeaderName::from_static("x-inner"), "1"),
+        ];
+        (StatusCode::FOUND, headers, "not gzip at all").into_response()
+    };
+    let frontend = Behind::all(Router::new().fallback(any(answer))).start().await;
+    let reply = frontend.send("GET", "/posts", &[], "").await;
+    assert_eq!((reply.status, reply.body.as_str()), (302, "not gzip at all"), "neither followed nor decoded");
+    assert_eq!(reply.header("location"), "http://elsewhere.example/posts");
+    assert_eq!(reply.header("set-cookie"), "author=abc; HttpOnly");
+    assert_eq!(reply.header("cache-control"), "max-age=5");
+    assert_eq!(reply.header("content-encoding"), "gzip");
+    assert_eq!(reply.header("x-inner"), "");
+    assert_eq!(reply.all("access-control-allow-origin"), [""; 0]);
+}
+
+#[tokio::test]
+async fn methods_without_a_body_in_the_answer_work() {
+    let frontend = Behind::all(echo()).start().await;
+    let head = frontend.send("HEAD", "/posts", &[], "").await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_ne!(head.header("content-length"), "");
+    let nothing = Behind::all(Router::new().fallback(any(async || StatusCode::NO_CONTENT))).start().await;
+    assert_eq!(nothing.send("DELETE", "/posts/1", &[], "").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_is_said_to_be() {
+    let frontend = Behind::default().start().await;
+    for (method, path) in
+        [("POST", "/posts/create"), ("GET", "/posts"), ("GET", "/live"), ("GET", "/moderation/x")]
+    {
+        let reply = frontend.send(method, path, &[], "").await;
+        reply.is_problem(503);
+        assert_eq!(reply.header("retry-after"), "1", "{path}");
+        assert!(!reply.body.contains("127.0.0.1"), "{}", reply.body);
+    }
+}
+
+#[tokio::test]
+async fn a_body_too_large_for_the_service_gets_the_services_answer() {
+    let refuse = async |request: Request| {
+        let size = axum::body::to_bytes(request.into_body(), 64 * 1024).await.map(|bytes| bytes.len());
+        size.map_or(StatusCode::PAYLOAD_TOO_LARGE.into_response(), |size| size.to_string().into_response())
+    };
+    let router = Router::new().route("/posts/{id}/comments", post(refuse));
+    let frontend = Behind::all(router).start().await;
+    let fits = frontend.post_json("/posts/1/comments", &"x".repeat(64 * 1024)).await;
+    assert_eq!((fits.status, fits.body.as_str()), (200, "65536"));
+    let over = frontend.post_json("/posts/1/comments", &"x".repeat(100 * 1024)).await;
+    assert_eq!(over.status, 413, "{over:?}");
+}
+
+#[tokio::test]
+async fn many_requests_share_the_door() {
+    let frontend = Behind::all(echo()).start().await;
+    let address = frontend.public;
+    let requests = (0..200).map(|n| {
+        tokio::spawn(async move {
+            let request = format!("GET /posts?n={n} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            crate::world::exchange(address, &request).await.status
+        })
+    });
+    let all: Vec<_> = requests.collect();
+    for request in all {
+        assert_eq!(tokio::time::timeout(LIMIT, request).await.unwrap().unwrap(), 200);
+    }
+}

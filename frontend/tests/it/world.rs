@@ -1,0 +1,219 @@
+//! A frontend on free ports, services that the test writes, and requests byte by byte.
+
+use axum::Router;
+use frontend::server::{Config, build};
+use kit::config::CommonConfig;
+use kit::deps::Deps;
+use kit::lifecycle::Lifecycle;
+use kit::service::ServeError;
+use shared::ServiceName;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Longer than anything here takes on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// A frontend that runs.
+pub struct Frontend {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    pub lifecycle: Lifecycle,
+    served: JoinHandle<Result<(), ServeError>>,
+    _site: tempfile::TempDir,
+}
+
+/// Services behind the frontend; nobody listens where none is given.
+#[derive(Default)]
+pub struct Behind {
+    pub posts: Option<Router>,
+    pub comments: Option<Router>,
+    pub query: Option<Router>,
+    pub moderation: Option<Router>,
+}
+
+impl Behind {
+    /// The same router as every service.
+    pub fn all(router: Router) -> Self {
+        let some = || Some(router.clone());
+        Self { posts: some(), comments: some(), query: some(), moderation: some() }
+    }
+
+    /// Starts the services and the frontend, with these files in its site.
+    pub async fn start_with(self, files: &[(&str, &str)]) -> Frontend {
+        let site = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let file = site.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        let mut config = config(site.path());
+        config.posts_url = serve(self.posts).await;
+        config.comments_url = serve(self.comments).await;
+        config.query_url = serve(self.query).await;
+        config.moderation_url = serve(self.moderation).await;
+        let lifecycle = Lifecycle::new();
+        let service = build(config, Deps::system().unwrap(), lifecycle.clone()).await.unwrap();
+        let (public, admin) = (listener().await, listener().await);
+        let (public_addr, admin_addr) = (public.local_addr().unwrap(), admin.local_addr().unwrap());
+        let served = tokio::spawn(service.serve(public, Some(admin)));
+        Frontend { public: public_addr, admin: admin_addr, lifecycle, served, _site: site }
+    }
+
+    /// Starts the services and the frontend, without a built site.
+    pub async fn start(self) -> Frontend {
+        self.start_with(&[]).await
+    }
+}
+
+fn config(site_root: &Path) -> Config {
+    let nowhere = String::new();
+    Config {
+        common: CommonConfig::insecure(ServiceName::Frontend, site_root),
+        admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        posts_url: nowhere.clone(),
+        comments_url: nowhere.clone(),
+        query_url: nowhere.clone(),
+        moderation_url: nowhere,
+        site_root: site_root.to_owned(),
+        hash_file: Some(site_root.join("hash.txt")),
+        reload_port: 0,
+        watch: false,
+    }
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// Serves a router; without one, an address where nobody listens.
+async fn serve(router: Option<Router>) -> String {
+    let listener = listener().await;
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    if let Some(router) = router {
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
+    url
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Reply {
+    /// A header; empty where there is none, and the first where there are several.
+    pub fn header(&self, name: &str) -> &str {
+        self.all(name).into_iter().next().unwrap_or_default()
+    }
+
+    /// Every header of this name.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+    }
+
+    /// Asserts that this is a problem of this status.
+    pub fn is_problem(&self, status: u16) {
+        assert_eq!(
+            (self.status, self.header("content-type")),
+            (status, "application/problem+json"),
+            "{self:?}"
+        );
+        let problem: shared::Problem = serde_json::from_str(&self.body).unwrap();
+        assert_eq!(problem.status, status);
+    }
+}
+
+impl Frontend {
+    /// Sends a request as it is written here, with a host and the end of the connection added.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            text += "host: blog.example\r\n";
+        }
+        for (name, value) in headers {
+            text += &[name, ": ", value, "\r\n"].concat();
+        }
+        if !body.is_empty() {
+            text += &["content-length: ", &body.len().to_string(), "\r\n"].concat();
+        }
+        text += "\r\n";
+        exchange(self.public, &(text + body)).await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[("accept", "text/html,*/*")], "").await
+    }
+
+    pub async fn post_json(&self, path: &str, body: &str) -> Reply {
+        self.send("POST", path, &[("content-type", "application/json")], body).await
+    }
+
+    /// Sends a form as a browser without script does.
+    pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
+        let plain = |b: u8| b.is_ascii_alphanumeric();
+        let escape = |text: &str| -> String {
+            text.bytes()
+                .map(|b| if plain(b) { char::from(b).to_string() } else { ["%", &hex(b)].concat() })
+                .collect()
+        };
+        let pairs: Vec<String> =
+            fields.iter().map(|(name, text)| [name, "=", &escape(text)].concat()).collect();
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("origin", "http://blog.example"),
+            ("sec-fetch-site", "same-origin"),
+            ("cookie", "author=0123456789abcdef0123456789abcdef"),
+        ];
+        self.send("POST", path, &headers, &pairs.join("&")).await
+    }
+
+    /// A connection of one's own.
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.public).await.unwrap()
+    }
+
+    /// Stops, and waits for the end.
+    pub async fn stop(self) -> Result<(), ServeError> {
+        self.lifecycle.stop();
+        tokio::time::timeout(LIMIT, self.served).await.expect("it ends in time").unwrap()
+    }
+}
+
+fn hex(b: u8) -> String {
+    format!("{b:02X}")
+}
+
+/// Sends these bytes and reads until the end of the connection.
+pub async fn exchange(address: SocketAddr, request: &str) -> Reply {
+    let all = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = tokio::time::timeout(LIMIT, all).await.expect("an answer in time");
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    Reply { status, head: head.to_owned(), body: if chunked { unchunk(body) } else { body.to_owned() } }
+}
+
+fn unchunk(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        body += &after[..size];
+        rest = after[size..].trim_start_matches("\r\n");
+    }
+    body
+}
