@@ -101,7 +101,8 @@ fn build(shell: &Shell) -> Result<()> {
 
 fn test(shell: &Shell, filter: Option<&str>, packages: &[String], flags: &[OsString]) -> Result<()> {
     let mut tests = shell.cargo();
-    tests.arg("test");
+    // All failures of a run, not the first program's alone.
+    tests.args(["test", "--no-fail-fast"]);
     if packages.is_empty() {
         tests.arg("--workspace");
     }

@@ -245,7 +245,7 @@ fn a_service_alone_takes_its_own_flags_and_refuses_to_run_without_secrets() {
     for service in ServiceName::ALL {
         let help = Command::new(PROGRAM).args([service.as_str(), "--help"]).output().unwrap();
         assert!(help.status.success());
-        assert!(said(&help).contains("--listen") && said(&help).contains("DATA_DIR"), "{}", said(&help));
+        assert!(said(&help).contains("--listen") && said(&help).contains("LOG_FORMAT"), "{}", said(&help));
     }
     let dir = folder();
     let posts = mini_blog(dir.path(), &["posts"]);
