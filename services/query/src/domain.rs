@@ -160,7 +160,8 @@ const EXCERPT_CHARS: usize = 240;
 pub fn excerpt(body: &str) -> String {
     let mut text = String::new();
     for word in body.split_whitespace() {
-        let word = word.trim_matches(|c: char| "#*_`>~".contains(c));
+        let word: String = word.chars().filter(|c| !"*`~".contains(*c)).collect();
+        let word = word.trim_matches(|c: char| "#_>".contains(c));
         if word.is_empty() || word.chars().all(|c| "-=|+".contains(c)) {
             continue;
         }

@@ -109,6 +109,7 @@ fn text_that_is_not_approved_is_blank_for_others() {
 #[test]
 fn an_excerpt_is_plain_text() {
     assert_eq!(excerpt("# Hello\n\n**bold** and `code`\n\n---\n> quote"), "Hello bold and code quote");
+    assert_eq!(excerpt("It **catches up**. See *this*, `that`: a_b"), "It catches up. See this, that: a_b");
     assert_eq!(excerpt(""), "");
     assert!(excerpt(&"word ".repeat(100)).ends_with("word…"));
 }
