@@ -43,7 +43,7 @@ impl Event {
 #[derive(Debug)]
 pub struct Stream {
     response: reqwest::Response,
-    text: String,
+    unread: Vec<u8>,
     seen: Vec<Event>,
 }
 
@@ -54,38 +54,44 @@ impl Stream {
         assert_eq!(response.status().as_u16(), 200);
         let media = response.headers().get("content-type").and_then(|v| v.to_str().ok());
         assert_eq!(media, Some("text/event-stream"));
-        Self { response, text: String::new(), seen: Vec::new() }
+        Self { response, unread: Vec::new(), seen: Vec::new() }
     }
 
-    /// The next event; nothing where the stream has ended.
+    /// The next event; nothing where the stream has ended. Heartbeats are none.
     pub async fn next(&mut self) -> Option<Event> {
+        let event = timeout(LIMIT, self.read()).await;
+        event.unwrap_or_else(|_| panic!("no event within {LIMIT:?}; before: {:?}", self.seen))
+    }
+
+    async fn read(&mut self) -> Option<Event> {
         loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let (event, rest) = (Event::parse(block), rest.to_owned());
-                self.text = rest;
-                if let Some(event) = event {
+            if let Some(at) = self.unread.windows(2).position(|pair| pair == b"\n\n") {
+                let block: Vec<u8> = self.unread.drain(..at + 2).collect();
+                if let Some(event) = Event::parse(&String::from_utf8_lossy(&block)) {
                     self.seen.push(event.clone());
                     return Some(event);
                 }
                 continue;
             }
-            let chunk = timeout(LIMIT, self.response.chunk()).await;
-            let chunk = chunk.unwrap_or_else(|_| panic!("nothing for {LIMIT:?}; before: {:?}", self.seen));
             // A stream that breaks has ended, too.
-            self.text.push_str(&String::from_utf8_lossy(&chunk.ok()??));
+            let chunk = self.response.chunk().await.ok()??;
+            self.unread.extend_from_slice(&chunk);
         }
     }
 
     /// Reads on to the first event of which the condition holds.
     pub async fn until(&mut self, what: &str, condition: impl Fn(&Event) -> bool) -> Event {
-        loop {
-            let event = self.next().await;
-            let event =
-                event.unwrap_or_else(|| panic!("the stream ended before {what}; before: {:?}", self.seen));
-            if condition(&event) {
-                return event;
+        let look = async {
+            loop {
+                let event = self.read().await?;
+                if condition(&event) {
+                    return Some(event);
+                }
             }
-        }
+        };
+        let found = timeout(LIMIT, look).await;
+        let found = found.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}; before: {:?}", self.seen));
+        found.unwrap_or_else(|| panic!("the stream ended before {what}; before: {:?}", self.seen))
     }
 
     /// Every event so far.

@@ -3,6 +3,8 @@
 
 mod breaking;
 
+pub use breaking::Backup;
+
 use crate::blog::Blog;
 use crate::eventually::eventually;
 use crate::http::{Place, client};

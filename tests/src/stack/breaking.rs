@@ -6,7 +6,12 @@ use crate::processes::{self, Paused, runs};
 use rustix::process::Signal;
 use shared::ServiceName;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
+
+/// A copy of a store.
+#[derive(Debug)]
+pub struct Backup(Vec<(PathBuf, Vec<u8>)>);
 
 impl Stack {
     async fn order(&self, verb: &str, service: ServiceName, runs: bool) {
@@ -50,19 +55,36 @@ impl Stack {
         .await;
     }
 
-    /// Deletes the store of a service, which must be down.
-    pub fn wipe(&self, service: ServiceName) {
+    /// The files of a service's store, which must be down.
+    fn store_files(&self, service: ServiceName) -> Vec<PathBuf> {
         assert!(!self.pid(service).is_some_and(runs), "{service} runs");
         let prefix = format!("{service}.db");
-        let mut wiped = 0;
-        for entry in fs::read_dir(&self.data).expect("the data folder") {
-            let path = entry.expect("an entry").path();
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)) {
-                fs::remove_file(path).expect("a file to delete");
-                wiped += 1;
-            }
+        let entries = fs::read_dir(&self.data).expect("the data folder").filter_map(Result::ok);
+        let files = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+        files.map(|entry| entry.path()).collect()
+    }
+
+    /// Deletes the store of a service, which must be down.
+    pub fn wipe(&self, service: ServiceName) {
+        let files = self.store_files(service);
+        assert!(!files.is_empty(), "{service} has no store");
+        for file in files {
+            fs::remove_file(file).expect("a file to delete");
         }
-        assert!(wiped > 0, "{service} has no store");
+    }
+
+    /// Keeps a copy of the store of a service, which must be down.
+    pub fn back_up(&self, service: ServiceName) -> Backup {
+        let read = |path: PathBuf| (path.clone(), fs::read(path).expect("a file to read"));
+        Backup(self.store_files(service).into_iter().map(read).collect())
+    }
+
+    /// Puts the copy back in place of the store of a service, which must be down.
+    pub fn restore(&self, service: ServiceName, backup: &Backup) {
+        self.wipe(service);
+        for (path, content) in &backup.0 {
+            fs::write(path, content).expect("a file to write");
+        }
     }
 
     /// SIGKILL for every process, the supervisor first, so that none of them can say goodbye.

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use shared::ServiceName::{Posts, Query};
 use system_tests::Stack;
-use system_tests::bus::post_created;
+use system_tests::bus::{post_created, signed};
+use system_tests::signature::Direction;
 
 #[tokio::test]
 async fn every_event_tells_what_began_it_and_what_caused_it() {
@@ -41,6 +42,34 @@ async fn every_event_tells_what_began_it_and_what_caused_it() {
     }
     assert_eq!(moderated["causationid"], commented["id"]);
     assert_eq!(updated["causationid"], moderated["id"]);
+}
+
+#[tokio::test]
+async fn an_event_too_early_is_sent_back_and_one_too_late_changes_nothing() {
+    let stack = Stack::services().await;
+    let blog = stack.blog();
+    let post = blog.post("In order").await;
+    blog.comment(&post, "as well").await;
+    blog.until_settled(&post, 1).await;
+    stack.until_caught_up(Query).await;
+    let before = stack.operator_get(Query, "/read-model").await.expect(200).text();
+    let log = stack.log().await;
+    let head = log.last().expect("events")["sequence"].clone();
+    let secret = stack.secret("QUERY_SECRET");
+    let deliver =
+        async |event: &Value| signed(stack.at(Query), &secret, Direction::Deliver, 0, event).send().await;
+    let mut early = post_created("from-the-future", "Too early");
+    early["sequence"] = json!(format!("{:020}", log.len() + 2));
+    assert_eq!(deliver(&early).await.expect_problem(409)["cursor"], head, "go on from there");
+    for event in &log {
+        assert_eq!(deliver(event).await.expect(200).json(), json!({}));
+    }
+    // Neither is the place of an event that was applied taken by another one.
+    early["sequence"] = head;
+    assert_eq!(deliver(&early).await.expect(200).json(), json!({}));
+    assert_eq!(stack.operator_get(Query, "/read-model").await.expect(200).text(), before);
+    let later = blog.post("The next one").await;
+    blog.until_known(&later).await;
 }
 
 #[tokio::test]

@@ -102,6 +102,43 @@ async fn query_refills_a_lost_store_to_the_byte() {
 }
 
 #[tokio::test]
+async fn a_store_restored_from_an_old_backup_asks_for_what_it_lacks() {
+    let stack = Stack::services().await;
+    let blog = stack.blog();
+    let post = blog.post("Before the backup").await;
+    blog.comment(&post, "saved").await;
+    blog.until_settled(&post, 1).await;
+    let services = [Posts, Comments, Moderation, Query];
+    let mut backups = Vec::new();
+    for service in services {
+        stack.kill(service).await;
+        backups.push(stack.back_up(service));
+        stack.start_service(service).await;
+    }
+    let mut posts = some_history(&blog).await;
+    posts.push(post.clone());
+    blog.comment(&post, "not saved").await;
+    blog.until_settled(&post, 2).await;
+    for service in services {
+        stack.until_caught_up(service).await;
+    }
+    let before = Picture::take(&stack, &posts).await;
+    for (service, backup) in services.into_iter().zip(&backups) {
+        stack.kill(service).await;
+        stack.restore(service, backup);
+        stack.start_service(service).await;
+        eventually(LIMIT, &format!("{service} is as it was"), async || {
+            holds(Picture::take(&stack, &posts).await, |now| *now == before)
+        })
+        .await;
+    }
+    blog.comment(&post, "after it all").await;
+    blog.until_settled(&post, 3).await;
+    let old: Vec<Value> = serde_json::from_str(&before.log).expect("events");
+    assert_eq!(stack.log().await.len(), old.len() + 3, "one comment, and nothing twice");
+}
+
+#[tokio::test]
 async fn a_comment_that_a_rule_holds_waits_for_a_person() {
     let rules = tempfile::NamedTempFile::new().expect("a file");
     let text = r#"{"rules":[{"id":"links","words":["http://"],"action":"hold","reason":"has a link"}]}"#;
