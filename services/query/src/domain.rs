@@ -38,9 +38,19 @@ impl Post {
     }
 
     /// What is known when both are: two different creations of one post should not be, and if they are, the same
-    /// one wins whichever came first.
+    /// one wins whichever came first. One that says when beats one that does not: a plain service of the course
+    /// may repeat ours with less in it.
     pub fn merge(self, other: Self) -> Self {
-        let rank = |p: &Self| (p.created_at, p.title.clone(), p.body.clone(), p.author.clone(), p.version);
+        let rank = |p: &Self| {
+            (
+                when(p.created_at),
+                p.body.is_empty(),
+                p.title.clone(),
+                p.body.clone(),
+                p.author.clone(),
+                p.version,
+            )
+        };
         if rank(&other) < rank(&self) { other } else { self }
     }
 
@@ -57,8 +67,13 @@ impl Post {
     }
 }
 
+/// The order of two times of which one may not be known: the earlier first, the unknown last.
+fn when(time: Timestamp) -> (bool, Timestamp) {
+    (time == Timestamp::from_unix_ms(0), time)
+}
+
 /// What only a comment's creation says.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// When it was written.
     pub created_at: Timestamp,
@@ -122,7 +137,12 @@ impl Comment {
     /// What is known when both are.
     pub fn merge(self, other: Self) -> Self {
         let origin = match (self.origin.clone(), other.origin.clone()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
+            (Some(a), Some(b)) => {
+                let rank = |o: &Origin| {
+                    (when(o.created_at), o.author_key.is_none(), o.author.clone(), o.author_key.clone())
+                };
+                Some(if rank(&b) < rank(&a) { b } else { a })
+            }
             (a, b) => a.or(b),
         };
         let rank = |c: &Self| (c.version, c.status, c.content.clone(), c.reason.clone(), c.post_id.clone());

@@ -107,6 +107,22 @@ fn text_that_is_not_approved_is_blank_for_others() {
 }
 
 #[test]
+fn a_creation_that_says_less_takes_nothing_away() {
+    let ours = PostCreated {
+        id: "p".parse().unwrap(),
+        title: "T".into(),
+        body: "text".into(),
+        author: "Ada".into(),
+        created_at: Some(Timestamp::from_unix_ms(9)),
+        version: Some(1),
+    };
+    let bare = PostCreated { body: String::new(), author: String::new(), created_at: None, ..ours.clone() };
+    let (ours, bare) = (Post::created(&ours), Post::created(&bare));
+    assert_eq!(ours.clone().merge(bare.clone()), ours);
+    assert_eq!(bare.merge(ours.clone()), ours);
+}
+
+#[test]
 fn an_excerpt_is_plain_text() {
     assert_eq!(excerpt("# Hello\n\n**bold** and `code`\n\n---\n> quote"), "Hello bold and code quote");
     assert_eq!(excerpt("It **catches up**. See *this*, `that`: a_b"), "It catches up. See this, that: a_b");
