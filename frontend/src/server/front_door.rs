@@ -20,14 +20,23 @@ use shared::{ProblemKind, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How long connecting to a service may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an exchange may take on a route that is no stream.
+/// How long a service may take to begin its answer. (How long a slow reader takes for it is the reader's own
+/// affair, within the server's limit for one who stops reading.)
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The most streams at once: half of the connections, so that pages always find one.
+const MAX_STREAMS: usize = 2_048;
 /// Shorter than the services keep an idle connection, so that none is used that is just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(3);
+
+/// The places for streams.
+pub(super) fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MAX_STREAMS))
+}
 
 /// The client for every request to a service.
 pub(super) fn client() -> reqwest::Result<Client> {
@@ -50,6 +59,8 @@ pub(super) struct FrontDoor {
     pub services: Arc<BTreeMap<ServiceName, String>>,
     /// Ends the streams.
     pub stopping: CancellationToken,
+    /// The places for streams.
+    pub streams: Arc<Semaphore>,
 }
 
 /// The forwarded routes. (Axum's own patterns give the metrics their labels; the table decides.)
@@ -82,23 +93,32 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> Answer {
     let base = door.services.get(&route.service).ok_or(ProblemKind::NotFound)?;
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
 
+    let place = if route.stream {
+        let place = Arc::clone(&door.streams).try_acquire_owned();
+        Some(place.map_err(|_| Failure::new(ProblemKind::Unavailable).retry_after(30))?)
+    } else {
+        None
+    };
     strip_hop_by_hop(&mut head.headers);
     // Answered by this server already.
     head.headers.remove(header::EXPECT);
     introduce(&mut head.headers, &head.extensions);
     let mut request = door.client.request(head.method, format!("{base}{path}")).headers(head.headers);
-    if !route.stream {
-        request = request.timeout(EXCHANGE_TIMEOUT);
-    }
     if !body.is_end_stream() {
         request = request.body(reqwest::Body::wrap_stream(body.into_data_stream()));
     }
-    let answer = request.send().await.map_err(|error| unreachable_service(route.service, &error))?;
+    let answer = tokio::time::timeout(EXCHANGE_TIMEOUT, request.send()).await;
+    let answer = answer.map_err(|_| late(route.service))?;
+    let answer = answer.map_err(|error| unreachable_service(route.service, &error))?;
     let (mut head, body) = http::Response::from(answer).into_parts();
     strip_hop_by_hop(&mut head.headers);
     let body = if route.stream && is_event_stream(&head.headers) {
         let stopping = door.stopping.cancelled_owned();
-        Body::from_stream(Body::new(body).into_data_stream().take_until(stopping))
+        let stream = Body::new(body).into_data_stream().take_until(stopping);
+        // The place is held for as long as the stream is.
+        Body::from_stream(stream.inspect(move |_| {
+            let _held = &place;
+        }))
     } else {
         Body::new(body)
     };
@@ -111,12 +131,14 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 
 fn unreachable_service(service: ServiceName, error: &reqwest::Error) -> Failure {
     tracing::warn!(%service, error = %innermost(error), "a request cannot be forwarded");
-    let detail = if error.is_timeout() && !error.is_connect() {
-        format!("the {service} service does not answer in time")
-    } else {
-        format!("the {service} service cannot be reached")
-    };
-    Failure::new(ProblemKind::Unavailable).detail(detail)
+    if error.is_timeout() && !error.is_connect() {
+        return late(service);
+    }
+    Failure::new(ProblemKind::Unavailable).detail(format!("the {service} service cannot be reached"))
+}
+
+fn late(service: ServiceName) -> Failure {
+    Failure::new(ProblemKind::Unavailable).detail(format!("the {service} service does not answer in time"))
 }
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         client: client.clone(),
         services: Arc::new(bases.into()),
         stopping: lifecycle.stopping(),
+        streams: front_door::places(),
     };
     let site = Site {
         services: Services { client, posts, comments, query },

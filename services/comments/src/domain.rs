@@ -117,7 +117,7 @@ impl Comment {
             id: self.id.clone(),
             content: if readable { self.content.clone() } else { String::new() },
             status: self.status,
-            author: self.author.clone(),
+            author: if readable { self.author.clone() } else { String::new() },
             reason: self.reason.clone().filter(|_| self.status == Status::Rejected),
             created_at: self.created_at,
             version: Some(self.version),

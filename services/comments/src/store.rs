@@ -1,8 +1,7 @@
 //! The comments in SQLite, and the posts that they may belong to.
 
 use crate::domain::Comment;
-use kit::store::Migration;
-use rusqlite::types::Type;
+use kit::store::{Migration, parsed};
 use rusqlite::{Connection, OptionalExtension, Row};
 use shared::{CommentId, PostId, Timestamp};
 
@@ -89,12 +88,5 @@ fn comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
         status: parsed(row, 6)?,
         reason: row.get(7)?,
         version: row.get(8)?,
-    })
-}
-
-fn parsed<T: std::str::FromStr<Err: ToString>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    let text = row.get_ref(column)?.as_str()?;
-    text.parse().map_err(|e: T::Err| {
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.to_string().into())
     })
 }

@@ -92,8 +92,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 pub fn outcome(manners: Manners, answer: &Result<http::Response<bytes::Bytes>, TransportError>) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
-        // It did answer.
-        Err(TransportError::TooLarge) if manners == Manners::Course => return Outcome::Done,
+        Err(error @ TransportError::Connect(_)) => return Outcome::Retry(error.to_string()),
+        // It may have arrived: a plain service knows no event again, and one that ends by an event would for ever.
+        Err(_) if manners == Manners::Course => return Outcome::Done,
         Err(error) => return Outcome::Retry(error.to_string()),
     };
     let status = answer.status();
@@ -229,7 +230,11 @@ mod tests {
         for status in [200, 404, 500] {
             assert_eq!(outcome(Manners::Course, &said(status)), Outcome::Done);
         }
-        assert_eq!(outcome(Manners::Course, &Err(TransportError::TooLarge)), Outcome::Done);
+        for arrived in
+            [TransportError::TooLarge, TransportError::Timeout, TransportError::Other("reset".into())]
+        {
+            assert_eq!(outcome(Manners::Course, &Err(arrived)), Outcome::Done);
+        }
         assert!(matches!(outcome(Manners::Ours, &Err(TransportError::TooLarge)), Outcome::Retry(_)));
         let unreachable = Err(TransportError::Connect("refused".into()));
         assert!(matches!(outcome(Manners::Course, &unreachable), Outcome::Retry(_)));

@@ -101,14 +101,17 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     lifecycle.spawn("store", kit::peer::watch(log.store().clone(), lifecycle.stopping()));
 
     let subscriptions = Subscriptions::new(log.clone(), deps.clone(), lifecycle.clone(), deliver);
-    let head = *log::EventLog::head(&log).borrow();
     for mut subscription in saved {
         let plain = config.subscribe.iter().find(|(name, _)| *name == subscription.name);
         if let Some((_, url)) = plain {
             subscription.url.clone_from(url);
         }
-        // A saved cursor beyond the log is the lost tail's; the consumer's own registration will say so.
-        subscription.cursor = subscription.cursor.min(head);
+        let is_peer = ServiceName::PEERS.iter().any(|peer| peer.as_str() == subscription.name);
+        if plain.is_none() && !is_peer && !config.common.insecure {
+            tracing::warn!(subscriber = subscription.name, "is no longer configured: unsubscribed");
+            log.forget(subscription.name).await.map_err(|e| store_error(Box::new(e)))?;
+            continue;
+        }
         subscriptions.start(subscription, if plain.is_some() { Manners::Course } else { Manners::Ours });
     }
     let known = subscriptions.views().await;

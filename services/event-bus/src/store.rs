@@ -174,18 +174,23 @@ impl EventLog for SqliteLog {
                 })
                 .collect();
             let rows = rows.map_err(|e| LogError::Unavailable(e.to_string()))?;
-            let appended = self.store.write(move |tx| append(tx, &rows, now)).await;
-            let sequences =
-                appended.map_err(|e: WriteError<rusqlite::Error>| LogError::Unavailable(e.to_string()))?;
-            // On disk now, and not before: readers and deliveries see the log only up to here.
-            if let Some(last) = sequences.iter().max() {
-                self.head.send_if_modified(|head| {
-                    let grows = last > head;
-                    *head = (*head).max(*last);
-                    grows
-                });
-            }
-            Ok(sequences)
+            let (store, head) = (self.store.clone(), Arc::clone(&self.head));
+            // A task of its own: whoever asked may leave before the answer, and what is on disk must be seen.
+            let appended = tokio::spawn(async move {
+                let sequences = store.write(move |tx| append(tx, &rows, now)).await;
+                let sequences = sequences
+                    .map_err(|e: WriteError<rusqlite::Error>| LogError::Unavailable(e.to_string()))?;
+                // On disk now, and not before: readers and deliveries see the log only up to here.
+                if let Some(last) = sequences.iter().max() {
+                    head.send_if_modified(|head| {
+                        let grows = last > head;
+                        *head = (*head).max(*last);
+                        grows
+                    });
+                }
+                Ok(sequences)
+            });
+            appended.await.map_err(|e| LogError::Unavailable(e.to_string()))?
         })
     }
 

@@ -87,7 +87,13 @@ impl Subscriptions {
     pub fn start(self: &Arc<Self>, saved: SavedSubscription, manners: Manners) {
         let name = saved.name.clone();
         let key = name.parse().ok().and_then(|service: ServiceName| self.keys.get(&service).cloned());
-        let subscription = Arc::new(Subscription::new(saved, manners, key));
+        let head = *self.log.head().borrow();
+        let (cursor, subscription) = (saved.cursor, Arc::new(Subscription::new(saved, manners, key)));
+        if cursor > head {
+            let why = format!("has applied {cursor}, and the log ends at {head}: the log has lost its tail");
+            tracing::error!(subscriber = name, error = why, "delivering nothing until the log is restored");
+            subscription.hold(why);
+        }
         let end = self.lifecycle.stopping().child_token();
         let running = Running { subscription: Arc::clone(&subscription), end: end.clone() };
         if let Some(before) = self.lock().insert(name.clone(), running) {
@@ -198,6 +204,13 @@ impl Subscriptions {
             if let Err(error) = self.log.save(moved).await {
                 tracing::warn!(%error, "the subscribers' cursors could not be saved");
                 self.saved().retain(|name, _| !names.contains(name));
+            }
+            // Whoever was unsubscribed meanwhile must not be remembered.
+            let gone: Vec<_> = names.into_iter().filter(|name| !self.lock().contains_key(name)).collect();
+            for name in gone {
+                if let Err(error) = self.log.forget(name).await {
+                    tracing::error!(%error, "a subscription could not be forgotten");
+                }
             }
         }
     }

@@ -100,7 +100,7 @@ struct Inner {
     committed: watch::Receiver<u64>,
     failed: watch::Receiver<Option<String>>,
     readers: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     /// Held for as long as the file is open, so that no second process writes to it.
     _lock: File,
 }
@@ -143,7 +143,7 @@ impl Store {
             .spawn(move || writer.run())
             .map_err(io(&path))?;
         let readers = Mutex::new(Vec::new());
-        let permits = Semaphore::new(READERS);
+        let permits = Arc::new(Semaphore::new(READERS));
         Ok(Self { inner: Arc::new(Inner { path, jobs, committed, failed, readers, permits, _lock: lock }) })
     }
 
@@ -173,9 +173,13 @@ impl Store {
         T: Send + 'static,
     {
         let inner = Arc::clone(&self.inner);
-        let _permit = inner.permits.acquire().await.map_err(|_| ReadError::Stopped)?;
-        let worker = Arc::clone(&inner);
-        let read = tokio::task::spawn_blocking(move || worker.read(f));
+        let permit = Arc::clone(&inner.permits).acquire_owned().await.map_err(|_| ReadError::Stopped)?;
+        // The read keeps its place also when whoever asked has left.
+        let read = tokio::task::spawn_blocking(move || {
+            let result = inner.read(f);
+            drop(permit);
+            result
+        });
         read.await.map_err(|_| ReadError::Stopped)?.map_err(ReadError::from)
     }
 
@@ -256,6 +260,17 @@ fn migrate(connection: &mut Connection, migrations: &[Migration]) -> rusqlite::R
         step.commit()?;
     }
     Ok(found.max(migrations.len()))
+}
+
+/// Reads a column that holds a value as text: an id, a status.
+pub fn parsed<T: std::str::FromStr<Err: ToString>>(
+    row: &rusqlite::Row<'_>,
+    column: usize,
+) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|e: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, e.to_string().into())
+    })
 }
 
 /// Whether an error says something about the data at hand (it will come again), and not about the disk or the

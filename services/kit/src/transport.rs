@@ -54,6 +54,8 @@ impl HttpTransport {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(EXCHANGE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
+            // What the services say to each other is nobody else's, whatever the environment names as a proxy.
+            .no_proxy()
             .pool_max_idle_per_host(4)
             .tcp_nodelay(true)
             .build()

@@ -24,7 +24,7 @@ impl Handler for ModerationEvents {
                 if let Some(verdict) = store::verdict(tx, &comment.id)? {
                     return Ok(announce(tx, comment, verdict, received.envelope, received.now)?);
                 }
-                match self.rules.judge(&comment.content) {
+                match self.rules.judge(&format!("{}\n{}", comment.author, comment.content)) {
                     Decision::Verdict(verdict) => {
                         announce(tx, comment, verdict, received.envelope, received.now)?;
                     }

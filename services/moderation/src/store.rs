@@ -1,11 +1,11 @@
 //! Verdicts, and comments that wait for one, in SQLite.
 
 use crate::domain::Verdict;
-use kit::store::Migration;
+use kit::store::{Migration, parsed};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
-use shared::events::{CommentCreated, Status};
+use shared::events::CommentCreated;
 use shared::{CommentId, Envelope, Timestamp};
 
 /// The schema. A verdict is final; what is held keeps the event that asked for it, which the verdict will name as
@@ -51,11 +51,7 @@ pub struct Held {
 pub fn verdict(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Verdict>> {
     c.prepare_cached("SELECT status, reason, rule FROM verdicts WHERE comment_id = ?1")?
         .query_row([id.as_str()], |row| {
-            let status: Status =
-                row.get_ref(0)?.as_str()?.parse().map_err(|e: String| {
-                    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, e.into())
-                })?;
-            Ok(Verdict { status, reason: row.get(1)?, rule: row.get(2)? })
+            Ok(Verdict { status: parsed(row, 0)?, reason: row.get(1)?, rule: row.get(2)? })
         })
         .optional()
 }

@@ -1,10 +1,10 @@
 //! The posts in SQLite.
 
-use kit::store::Migration;
+use kit::store::{Migration, parsed};
 use rusqlite::{Connection, Row};
+use shared::Timestamp;
 use shared::events::PostCreated;
 use shared::views::PostView;
-use shared::{PostId, Timestamp};
 
 /// The schema.
 pub const MIGRATIONS: &[Migration] = &[
@@ -47,10 +47,8 @@ pub fn all(c: &Connection) -> rusqlite::Result<Vec<PostView>> {
 }
 
 fn view(row: &Row<'_>) -> rusqlite::Result<PostView> {
-    let id: String = row.get(0)?;
-    let bad = |e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e));
     Ok(PostView {
-        id: PostId::try_from(id).map_err(bad)?,
+        id: parsed(row, 0)?,
         title: row.get(1)?,
         body: String::new(),
         author: row.get(2)?,

@@ -9,24 +9,23 @@ use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use axum::response::sse::{KeepAlive, Sse};
 use axum::routing::get;
-use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use kit::author::AuthorToken;
 use kit::consumer::read_failure;
 use kit::store::Store;
-use kit::web::{Answer, Failure, OperatorToken, json_bytes, operator_only, ordered_object};
+use kit::web::{Answer, Failure, OperatorToken, json_bytes, operator_only};
 use rusqlite::Connection;
 use serde::Deserialize;
 use shared::views::{
-    CommentView, DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_MS, PostPage, PostSummary, PostView, PostWithComments,
+    CommentView, DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_MS, PostPage, PostSummary, PostWithComments,
 };
 use shared::{CommentId, PostId, ProblemKind, Sequence, Timestamp};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The most who may listen at once.
-const MAX_LISTENERS: usize = 4_096;
+/// The most who may listen at once: half of the connections, so that deliveries and probes always find one.
+const MAX_LISTENERS: usize = 2_048;
 /// How often a stream with nothing to say shows that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -98,25 +97,11 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> Answer {
         .map(|(post, _)| cursor_after(post));
     let items = found.into_iter().map(|(post, comment_count)| PostSummary {
         excerpt: excerpt(&post.body),
-        post: without_body(&post),
+        post: post.headline(),
         comment_count,
     });
     let page = PostPage { items: items.collect(), next };
     Ok(axum::Json(page).into_response())
-}
-
-fn without_body(post: &Post) -> PostView {
-    PostView { body: String::new(), ..post.view() }
-}
-
-/// The course's `GET /posts`, written from the store.
-pub(crate) fn all_posts(c: &Connection) -> rusqlite::Result<Answer<Bytes>> {
-    let mut entries = Vec::new();
-    for post in store::all_posts(c)? {
-        let comments = store::comments_of(c, &post.id)?.iter().map(|comment| comment.view(None)).collect();
-        entries.push((post.id.clone(), PostWithComments { post: without_body(&post), comments }));
-    }
-    Ok(ordered_object(entries))
 }
 
 /// `wait` and `comment` of `GET /query/posts/{id}`.

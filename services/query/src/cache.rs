@@ -1,9 +1,12 @@
 //! The answer that most readers ask for, kept as bytes.
 
+use crate::store;
 use bytes::Bytes;
 use kit::consumer::read_failure;
 use kit::store::Store;
-use kit::web::Answer;
+use kit::web::{Answer, ordered_object};
+use rusqlite::Connection;
+use shared::views::PostWithComments;
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 
@@ -34,8 +37,18 @@ impl Cache {
         if let Some((_, bytes)) = bytes.as_ref().filter(|(at, _)| *at == commit) {
             return Ok(bytes.clone());
         }
-        let fresh = store.read(crate::api::all_posts).await.map_err(read_failure)??;
+        let fresh = store.read(all_posts).await.map_err(read_failure)??;
         *bytes = Some((commit, fresh.clone()));
         Ok(fresh)
     }
+}
+
+/// Every post with its comments, as everybody may see them, oldest first.
+fn all_posts(c: &Connection) -> rusqlite::Result<Answer<Bytes>> {
+    let mut entries = Vec::new();
+    for post in store::all_posts(c)? {
+        let comments = store::comments_of(c, &post.id)?.iter().map(|comment| comment.view(None)).collect();
+        entries.push((post.id.clone(), PostWithComments { post: post.headline(), comments }));
+    }
+    Ok(ordered_object(entries))
 }

@@ -54,6 +54,11 @@ impl Post {
         if rank(&other) < rank(&self) { other } else { self }
     }
 
+    /// The post as lists show it: without its body.
+    pub fn headline(&self) -> PostView {
+        PostView { body: String::new(), ..self.view() }
+    }
+
     /// The post as everybody may see it.
     pub fn view(&self) -> PostView {
         PostView {
@@ -164,7 +169,7 @@ impl Comment {
             id: self.id.clone(),
             content: if readable { self.content.clone() } else { String::new() },
             status: self.status,
-            author: self.origin.as_ref().map(|o| o.author.clone()).unwrap_or_default(),
+            author: self.origin.as_ref().filter(|_| readable).map(|o| o.author.clone()).unwrap_or_default(),
             reason: self.reason.clone().filter(|_| self.status == Status::Rejected),
             created_at: self.origin.as_ref().map(|o| o.created_at),
             version: Some(self.version),

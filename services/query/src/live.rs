@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How many changes a listener may fall behind before it reads from the store.
 const BACKLOG: usize = 1_024;
+/// When to look again after the store could not be read.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 /// How many changes are read at once.
 const PAGE: i64 = 256;
 
@@ -56,7 +58,13 @@ impl Live {
             committed.mark_unchanged();
             match self.tell_new(last).await {
                 Ok(n) => last = Some(n),
-                Err(error) => tracing::warn!(%error, "changes cannot be read; trying again with the next"),
+                Err(error) => {
+                    tracing::warn!(%error, "changes cannot be read; trying again");
+                    tokio::select! {
+                        () = stopping.cancelled() => return,
+                        () = tokio::time::sleep(RETRY) => continue,
+                    }
+                }
             }
             tokio::select! {
                 () = stopping.cancelled() => return,

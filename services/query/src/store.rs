@@ -1,8 +1,7 @@
 //! The read model in SQLite.
 
 use crate::domain::{Comment, Origin, Post};
-use kit::store::Migration;
-use rusqlite::types::Type;
+use kit::store::{Migration, parsed};
 use rusqlite::{Connection, OptionalExtension, Row};
 use shared::{CommentId, PostId, Sequence, Timestamp};
 use std::fmt::Write;
@@ -251,11 +250,4 @@ fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
     let comment_id =
         if row.get_ref(3)? == rusqlite::types::ValueRef::Null { None } else { Some(parsed(row, 3)?) };
     Ok(Change { n: row.get(0)?, sequence: Sequence::new(row.get(1)?), post_id: parsed(row, 2)?, comment_id })
-}
-
-fn parsed<T: std::str::FromStr<Err: ToString>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    let text = row.get_ref(column)?.as_str()?;
-    text.parse().map_err(|e: T::Err| {
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.to_string().into())
-    })
 }

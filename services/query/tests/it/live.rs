@@ -248,7 +248,7 @@ async fn there_is_a_most_of_listeners_and_who_leaves_makes_room() {
     let world = World::new();
     let query = start(&world).await;
     let mut streams = Vec::new();
-    for _ in 0..4_096 {
+    for _ in 0..2_048 {
         streams.push(query.open(get("/live")).await);
     }
     let full = query.get("/live").await;
@@ -258,5 +258,5 @@ async fn there_is_a_most_of_listeners_and_who_leaves_makes_room() {
     drop(streams.pop());
     streams.push(listen(&query, "/live").await);
     query.deliver(&world, &[logged(&post_created("p1", "T", 1), 1)]).await.ok(200);
-    assert_eq!(streams[4_095].expect().await.id, seq(1));
+    assert_eq!(streams[2_047].expect().await.id, seq(1));
 }
