@@ -159,11 +159,12 @@ mod tests {
         }
     }
 
-    /// A terminal that is held for ever.
-    struct Held;
+    /// A terminal that is held for ever; says when the first line has come to it.
+    struct Held(SyncSender<()>);
 
     impl Write for Held {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(());
             loop {
                 std::thread::park();
             }
@@ -195,11 +196,14 @@ mod tests {
 
     #[test]
     fn a_held_terminal_holds_nobody() {
-        let (output, writer) = Output::to(Held, false);
+        let (holding, held) = sync_channel(1);
+        let (output, writer) = Output::to(Held(holding), false);
+        output.say("the line that is held");
+        held.recv().unwrap();
         for _ in 0..WAITING * 2 {
             output.say("line");
         }
-        assert!(output.dropped.load(Ordering::Relaxed) > 0);
+        assert_eq!(output.dropped.load(Ordering::Relaxed), WAITING as u64);
         output.finish(&writer);
     }
 }
