@@ -117,7 +117,7 @@ impl Comment {
             id: self.id.clone(),
             content: if readable { self.content.clone() } else { String::new() },
             status: self.status,
-            author: if readable { self.author.clone() } else { String::new() },
+            author: if self.status == Status::Rejected { String::new() } else { self.author.clone() },
             reason: self.reason.clone().filter(|_| self.status == Status::Rejected),
             created_at: self.created_at,
             version: Some(self.version),

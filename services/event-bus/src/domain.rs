@@ -92,9 +92,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 pub fn outcome(manners: Manners, answer: &Result<http::Response<bytes::Bytes>, TransportError>) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error @ TransportError::Connect(_)) => return Outcome::Retry(error.to_string()),
-        // It may have arrived: a plain service knows no event again, and one that ends by an event would for ever.
-        Err(_) if manners == Manners::Course => return Outcome::Done,
+        // It arrived, and ended the exchange: a plain service that dies of an event would die of it for ever.
+        Err(TransportError::TooLarge | TransportError::Other(_)) if manners == Manners::Course => {
+            return Outcome::Done;
+        }
         Err(error) => return Outcome::Retry(error.to_string()),
     };
     let status = answer.status();
@@ -230,13 +231,12 @@ mod tests {
         for status in [200, 404, 500] {
             assert_eq!(outcome(Manners::Course, &said(status)), Outcome::Done);
         }
-        for arrived in
-            [TransportError::TooLarge, TransportError::Timeout, TransportError::Other("reset".into())]
-        {
+        for arrived in [TransportError::TooLarge, TransportError::Other("reset".into())] {
             assert_eq!(outcome(Manners::Course, &Err(arrived)), Outcome::Done);
         }
         assert!(matches!(outcome(Manners::Ours, &Err(TransportError::TooLarge)), Outcome::Retry(_)));
-        let unreachable = Err(TransportError::Connect("refused".into()));
-        assert!(matches!(outcome(Manners::Course, &unreachable), Outcome::Retry(_)));
+        for away in [TransportError::Connect("refused".into()), TransportError::Timeout] {
+            assert!(matches!(outcome(Manners::Course, &Err(away)), Outcome::Retry(_)));
+        }
     }
 }

@@ -169,7 +169,12 @@ impl Comment {
             id: self.id.clone(),
             content: if readable { self.content.clone() } else { String::new() },
             status: self.status,
-            author: self.origin.as_ref().filter(|_| readable).map(|o| o.author.clone()).unwrap_or_default(),
+            author: self
+                .origin
+                .as_ref()
+                .filter(|_| self.status != Status::Rejected)
+                .map(|o| o.author.clone())
+                .unwrap_or_default(),
             reason: self.reason.clone().filter(|_| self.status == Status::Rejected),
             created_at: self.origin.as_ref().map(|o| o.created_at),
             version: Some(self.version),

@@ -40,7 +40,7 @@ async fn the_course_client_gets_an_object_with_the_comments_in_it() {
             "p1": {
                 "id": "p1", "title": "A title", "author": "Ada", "createdAt": stamp(1), "version": 1,
                 "comments": [
-                    {"id": "c1", "content": "", "status": "pending", "createdAt": stamp(3), "version": 1},
+                    {"id": "c1", "content": "", "status": "pending", "author": "Ada", "createdAt": stamp(3), "version": 1},
                     {"id": "c2", "content": "is fine", "status": "approved", "createdAt": stamp(4), "version": 2},
                     {
                         "id": "c3", "content": "", "status": "rejected", "reason": "a reason",
