@@ -94,7 +94,7 @@ pub struct Place {
 
 /// A client for one test: its connections belong to the test's own runtime.
 pub fn client() -> reqwest::Client {
-    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
     builder.build().expect("an HTTP client")
 }
 

@@ -33,11 +33,6 @@ const MAX_STREAMS: usize = 2_048;
 /// Shorter than the services keep an idle connection, so that none is used that is just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(3);
 
-/// The places for streams.
-pub(super) fn places() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(MAX_STREAMS))
-}
-
 /// The client for every request to a service.
 pub(super) fn client() -> reqwest::Result<Client> {
     Client::builder()
@@ -53,14 +48,27 @@ pub(super) fn client() -> reqwest::Result<Client> {
 /// Forwards requests.
 #[derive(Debug, Clone)]
 pub(super) struct FrontDoor {
-    /// Sends them.
-    pub client: Client,
+    client: Client,
     /// Where each service is.
-    pub services: Arc<BTreeMap<ServiceName, String>>,
+    services: Arc<BTreeMap<ServiceName, String>>,
     /// Ends the streams.
-    pub stopping: CancellationToken,
+    stopping: CancellationToken,
     /// The places for streams.
-    pub streams: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    /// How long a service may take to begin its answer.
+    patience: Duration,
+}
+
+impl FrontDoor {
+    /// Forwards to the services at these base addresses; streams end with `stopping`.
+    pub(super) fn new(
+        client: Client,
+        services: BTreeMap<ServiceName, String>,
+        stopping: CancellationToken,
+    ) -> Self {
+        let streams = Arc::new(Semaphore::new(MAX_STREAMS));
+        Self { client, services: Arc::new(services), stopping, streams, patience: EXCHANGE_TIMEOUT }
+    }
 }
 
 /// The forwarded routes. (Axum's own patterns give the metrics their labels; the table decides.)
@@ -107,7 +115,7 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> Answer {
     if !body.is_end_stream() {
         request = request.body(reqwest::Body::wrap_stream(body.into_data_stream()));
     }
-    let answer = tokio::time::timeout(EXCHANGE_TIMEOUT, request.send()).await;
+    let answer = tokio::time::timeout(door.patience, request.send()).await;
     let answer = answer.map_err(|_| late(route.service))?;
     let answer = answer.map_err(|error| unreachable_service(route.service, &error))?;
     let (mut head, body) = http::Response::from(answer).into_parts();
@@ -144,6 +152,76 @@ fn late(service: ServiceName) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::routing::get;
+    use http::StatusCode;
+    use std::convert::Infallible;
+    use tokio::net::TcpListener;
+    use tokio::sync::Notify;
+    use tower::ServiceExt;
+
+    /// A door before a service that stands in for all of them.
+    async fn door(service: Router) -> FrontDoor {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        let bases = ServiceName::PEERS.map(|name| (name, base.clone()));
+        FrontDoor::new(client().unwrap(), bases.into(), CancellationToken::new())
+    }
+
+    async fn ask(door: &FrontDoor, path: &str) -> Response {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        router(door.clone()).oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn streams_have_a_limit_of_their_own_and_each_gives_its_place_back() {
+        let stream = async || {
+            let events = futures_util::stream::pending::<Result<&str, Infallible>>();
+            ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events))
+        };
+        let service = Router::new().route("/live", get(stream)).route("/posts", get(async || "{}"));
+        let mut door = door(service).await;
+        assert_eq!(door.streams.available_permits(), MAX_STREAMS);
+        door.streams = Arc::new(Semaphore::new(1));
+        let first = ask(&door, "/live").await;
+        assert_eq!(first.status(), StatusCode::OK);
+        let refused = ask(&door, "/live").await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()["retry-after"], "30");
+        assert_eq!(ask(&door, "/posts").await.status(), StatusCode::OK, "pages find their way");
+        drop(first);
+        assert_eq!(ask(&door, "/live").await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_service_may_be_long_over_its_answer_but_not_over_its_beginning() {
+        let go_on = Arc::new(Notify::new());
+        let slow = {
+            let go_on = Arc::clone(&go_on);
+            move || async move {
+                Body::from_stream(futures_util::stream::once(async move {
+                    go_on.notified().await;
+                    Ok::<_, Infallible>("done")
+                }))
+            }
+        };
+        let service = Router::new()
+            .route("/posts", get(slow))
+            .route("/live", get(std::future::pending::<()>))
+            .route("/posts/{id}/comments", get(std::future::pending::<()>));
+        let mut door = door(service).await;
+        door.patience = Duration::from_millis(500);
+        let answer = ask(&door, "/posts").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        for silent in ["/live", "/posts/1/comments"] {
+            let late = ask(&door, silent).await;
+            assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE, "{silent}");
+        }
+        // By now the body is later than any head may be.
+        go_on.notify_one();
+        let body = axum::body::to_bytes(answer.into_body(), 100).await.unwrap();
+        assert_eq!(body, "done");
+    }
 
     #[test]
     fn every_forwarded_route_of_the_table_has_a_pattern() {

@@ -71,12 +71,7 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         (ServiceName::Query, query.clone()),
         (ServiceName::Moderation, moderation),
     ];
-    let door = FrontDoor {
-        client: client.clone(),
-        services: Arc::new(bases.into()),
-        stopping: lifecycle.stopping(),
-        streams: front_door::places(),
-    };
+    let door = FrontDoor::new(client.clone(), bases.into(), lifecycle.stopping());
     let site = Site {
         services: Services { client, posts, comments, query },
         files: Arc::new(SiteFiles::new(config)),

@@ -248,6 +248,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_on_disk_is_seen_although_the_publisher_has_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = SqliteLog::open(dir.path()).await.unwrap();
+        let mut append = log.append(vec![event("a")], Timestamp::default());
+        assert!(futures_util::poll!(&mut append).is_pending(), "begun");
+        drop(append);
+        let mut head = log.head();
+        let seen = head.wait_for(|head| *head == Sequence::new(1));
+        tokio::time::timeout(std::time::Duration::from_secs(10), seen)
+            .await
+            .expect("the log ends there")
+            .unwrap();
+    }
+
+    #[tokio::test]
     async fn what_is_read_is_what_was_appended_with_its_sequence() {
         let dir = tempfile::tempdir().unwrap();
         let log = SqliteLog::open(dir.path()).await.unwrap();

@@ -54,7 +54,9 @@ pub struct Subscriptions {
     lifecycle: Lifecycle,
     keys: HashMap<ServiceName, SigningKey>,
     running: Mutex<BTreeMap<String, Running>>,
-    saved: Mutex<BTreeMap<String, SavedSubscription>>,
+    /// What the file holds of each. Locked while the file is changed, so that whoever unsubscribes during a save is
+    /// forgotten after it.
+    saved: tokio::sync::Mutex<BTreeMap<String, SavedSubscription>>,
 }
 
 impl std::fmt::Debug for Subscriptions {
@@ -71,16 +73,18 @@ impl Subscriptions {
         lifecycle: Lifecycle,
         keys: HashMap<ServiceName, SigningKey>,
     ) -> Arc<Self> {
-        Arc::new(Self { log, deps, lifecycle, keys, running: Mutex::default(), saved: Mutex::default() })
+        Arc::new(Self {
+            log,
+            deps,
+            lifecycle,
+            keys,
+            running: Mutex::default(),
+            saved: tokio::sync::Mutex::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the file holds of each.
-    fn saved(&self) -> MutexGuard<'_, BTreeMap<String, SavedSubscription>> {
-        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts delivering to a subscriber that goes on from where it was saved.
@@ -150,7 +154,8 @@ impl Subscriptions {
         let removed = self.lock().remove(name);
         if let Some(running) = &removed {
             running.end.cancel();
-            self.saved().remove(name);
+            let mut saved = self.saved.lock().await;
+            saved.remove(name);
             if let Err(error) = self.log.forget(name.to_owned()).await {
                 tracing::error!(%error, subscriber = name, "a subscription could not be forgotten");
             }
@@ -183,6 +188,7 @@ impl Subscriptions {
                 () = stopping.cancelled() => last = true,
                 () = tokio::time::sleep(SAVE_EVERY) => {}
             }
+            let mut saved = self.saved.lock().await;
             let current: Vec<_> = self.lock().values().map(|r| r.subscription.to_save()).collect();
             let head = self.log.head().borrow().get();
             for subscription in &current {
@@ -190,27 +196,13 @@ impl Subscriptions {
                 metrics::gauge!("subscription_lag_events", "subscriber" => subscription.name.clone())
                     .set(lag);
             }
-            // Noted before they are saved, so that one who leaves meanwhile is not noted again afterwards.
-            let moved: Vec<_> = {
-                let mut saved = self.saved();
-                let moved: Vec<_> = current.into_iter().filter(|s| saved.get(&s.name) != Some(s)).collect();
-                saved.extend(moved.iter().map(|s| (s.name.clone(), s.clone())));
-                moved
-            };
+            let moved: Vec<_> = current.into_iter().filter(|s| saved.get(&s.name) != Some(s)).collect();
             if moved.is_empty() {
                 continue;
             }
-            let names: Vec<_> = moved.iter().map(|s| s.name.clone()).collect();
-            if let Err(error) = self.log.save(moved).await {
-                tracing::warn!(%error, "the subscribers' cursors could not be saved");
-                self.saved().retain(|name, _| !names.contains(name));
-            }
-            // Whoever was unsubscribed meanwhile must not be remembered.
-            let gone: Vec<_> = names.into_iter().filter(|name| !self.lock().contains_key(name)).collect();
-            for name in gone {
-                if let Err(error) = self.log.forget(name).await {
-                    tracing::error!(%error, "a subscription could not be forgotten");
-                }
+            match self.log.save(moved.clone()).await {
+                Ok(()) => saved.extend(moved.into_iter().map(|s| (s.name.clone(), s))),
+                Err(error) => tracing::warn!(%error, "the subscribers' cursors could not be saved"),
             }
         }
     }

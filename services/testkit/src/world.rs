@@ -219,6 +219,13 @@ impl World {
         rows(&c, sql).expect("a query")
     }
 
+    /// Changes a service's store behind its back.
+    pub fn execute(&self, name: ServiceName, sql: &str) {
+        let path = self.data_dir(name).join(format!("{name}.db"));
+        let c = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("a store");
+        c.execute_batch(sql).expect("statements");
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(ServiceName, Lifecycle)>> {
         self.lifecycles.lock().unwrap_or_else(PoisonError::into_inner)
     }

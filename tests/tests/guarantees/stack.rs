@@ -2,9 +2,9 @@
 
 use shared::ServiceName::{EventBus, Query};
 use std::time::Duration;
-use system_tests::Stack;
 use system_tests::sse::Stream;
 use system_tests::stack::said;
+use system_tests::{Setup, Stack};
 
 #[tokio::test]
 async fn everything_stops_in_order_within_seconds_though_readers_still_listen() {
@@ -35,6 +35,24 @@ async fn everything_stops_in_order_within_seconds_though_readers_still_listen() 
     stack.up().await;
     assert_eq!(stack.public_blog().read_post(&post).await["title"], "Watched");
     assert_eq!(stack.interrupt().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_proxy_that_the_environment_names_is_told_nothing() {
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", proxy.local_addr().expect("its address"));
+    let names = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+    let setup = names.iter().fold(Setup::new(), |setup, name| setup.with_env(name, &url));
+    let stack = setup.start().await;
+    let blog = stack.public_blog();
+    let post = blog.post("Between ourselves").await;
+    blog.until_known(&post).await;
+    blog.comment(&post, "and nobody else").await;
+    blog.until_statuses(&post, &["approved"]).await;
+    assert_eq!(stack.front_door().get(&format!("/p/{post}")).send().await.status, 200);
+    proxy.set_nonblocking(true).expect("a port that can be asked");
+    let asked = proxy.accept().map(|(_, from)| from);
+    assert!(asked.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock), "{asked:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A plain service of the course, subscribed by configuration.
 
 use crate::subscriber::{Answer, Subscriber};
-use crate::{acknowledges, bare, publish_posts, row};
+use crate::{acknowledges, bare, publish_posts, restart, row, signed};
 use event_bus::Config;
 use kit::signature::Direction;
 use serde_json::json;
@@ -95,4 +95,23 @@ fn subscribers_are_written_as_name_and_url() {
     for bad in ["a", "=http://x", "a=x", "a=https://x/e", "a=http://x/e,b"] {
         assert!(parse(bad).unwrap_err().to_string().contains("name=http://host:port/events"), "{bad}");
     }
+}
+
+#[tokio::test]
+async fn one_that_is_no_longer_configured_is_forgotten() {
+    let world = World::secure();
+    let legacy = Subscriber::at(&world, "legacy");
+    let bus = world.start(config(&world), event_bus::build).await;
+    bus.send(signed(&world, ServiceName::Posts, &bare(1))).await.ok(200);
+    acknowledges(&world, &bus, "legacy", 1).await;
+    let bus = restart(&world, bus).await;
+    assert_eq!(row(&world, &bus, "legacy").await, None);
+    assert_eq!(world.rows(ServiceName::EventBus, "SELECT name FROM subscriptions"), [""; 0]);
+    bus.send(signed(&world, ServiceName::Posts, &bare(2))).await.ok(200);
+    world.stop(bus).await;
+
+    // Configured again, it is a new one: from the beginning.
+    let bus = world.start(config(&world), event_bus::build).await;
+    acknowledges(&world, &bus, "legacy", 2).await;
+    assert_eq!(legacy.sequences(), [[1], [1], [2]]);
 }

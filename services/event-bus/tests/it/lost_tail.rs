@@ -3,7 +3,7 @@
 use crate::subscriber::{Answer, Subscriber};
 use crate::{acknowledges, insecure, log, publish_posts, row, seq, subscribe};
 use serde_json::{Value, json};
-use shared::ProblemKind;
+use shared::{ProblemKind, ServiceName};
 use std::time::Duration;
 use testkit::eventually;
 
@@ -79,4 +79,25 @@ async fn a_log_that_has_grown_again_is_known_by_the_event_at_the_consumers_place
     // Without events there is none to name, and nothing to doubt.
     bus.post("/subscriptions", &register(0, &json!(null))).await.ok(200);
     acknowledges(&world, &bus, "one", 6).await;
+}
+
+#[tokio::test]
+async fn a_log_that_comes_back_shorter_is_held_from_the_start_for_whoever_was_saved() {
+    let (world, bus) = insecure().await;
+    let one = Subscriber::at(&world, "one");
+    publish_posts(&bus, 1, 3).await;
+    subscribe(&bus, "one", 0, true).await.ok(200);
+    acknowledges(&world, &bus, "one", 3).await;
+    world.stop(bus).await;
+    world.execute(ServiceName::EventBus, "DELETE FROM events WHERE seq > 1");
+
+    let bus = world.start_bus().await;
+    let held = row(&world, &bus, "one").await.unwrap();
+    assert_eq!((&held["lostTail"], &held["cursor"], &held["lag"]), (&json!(true), &json!(seq(3)), &json!(0)));
+    assert!(held["lastError"].as_str().unwrap().contains("lost its tail"), "{held}");
+    publish_posts(&bus, 2, 6).await;
+    assert!(tokio::time::timeout(Duration::from_millis(50), one.was_sent(2)).await.is_err(), "it is held");
+    subscribe(&bus, "one", 1, true).await.ok(200);
+    acknowledges(&world, &bus, "one", 6).await;
+    assert_eq!(one.sequences(), [vec![1, 2, 3], vec![2, 3, 4, 5, 6]]);
 }

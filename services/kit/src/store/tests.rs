@@ -108,6 +108,33 @@ async fn a_write_that_ends_the_transaction_fails_its_batch_and_not_the_store() {
 }
 
 #[tokio::test]
+async fn a_read_keeps_its_place_until_it_ends_although_whoever_asked_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = oneshot::channel();
+    let asked = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let wait = move |_: &Connection| {
+                let _ = begin.send(());
+                ended.recv().map_err(|_| rusqlite::Error::InvalidQuery)
+            };
+            store.read(wait).await
+        }
+    });
+    begun.await.unwrap();
+    asked.abort();
+    assert!(asked.await.unwrap_err().is_cancelled());
+    assert_eq!(store.inner.permits.available_permits(), READERS - 1);
+    end.send(()).unwrap();
+    let all_places = store.inner.permits.acquire_many(READERS as u32);
+    drop(
+        tokio::time::timeout(std::time::Duration::from_secs(10), all_places).await.expect("it is free again"),
+    );
+}
+
+#[tokio::test]
 async fn a_full_queue_says_busy_and_loses_nothing_it_took() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();

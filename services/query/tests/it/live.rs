@@ -3,7 +3,7 @@
 use crate::{deliver, judged, start};
 use serde_json::{Value, json};
 use shared::events::Status;
-use shared::{Event, ProblemKind, Sequence};
+use shared::{Event, ProblemKind, Sequence, ServiceName};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use testkit::events::{at, comment_created, comment_updated, log_from, logged, post_created};
@@ -103,6 +103,22 @@ async fn whoever_comes_back_misses_nothing_and_hears_nothing_twice() {
     for live in [&mut all, &mut none, &mut beyond] {
         assert_eq!(live.expect().await.id, seq(26));
     }
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_told_as_soon_as_it_can_be() {
+    let world = World::new();
+    let query = start(&world).await;
+    let mut live = listen(&query, "/live").await;
+    deliver(&world, &query, 1, &posts(1, 1)).await;
+    assert_eq!(ids(&mut live, 1).await, [seq(1)]);
+    assert!(live.is_silent_for(Duration::from_millis(30)).await, "it has read all, and listens");
+    world.execute(ServiceName::Query, "INSERT INTO changes (seq, post_id) VALUES (1, 'no id at all')");
+    deliver(&world, &query, 2, &posts(2, 2)).await;
+    assert!(live.is_silent_for(Duration::from_millis(30)).await);
+    // Mended without a commit that would wake anybody.
+    world.execute(ServiceName::Query, "DELETE FROM changes WHERE post_id = 'no id at all'");
+    assert_eq!(ids(&mut live, 1).await, [seq(2)]);
 }
 
 #[tokio::test]
