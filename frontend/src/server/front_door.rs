@@ -170,7 +170,8 @@ mod tests {
 
     async fn ask(door: &FrontDoor, path: &str) -> Response {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        router(door.clone()).oneshot(request).await.unwrap()
+        let answer = router(door.clone()).oneshot(request);
+        tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an answer in time").unwrap()
     }
 
     #[tokio::test]
