@@ -221,6 +221,11 @@ impl EventType {
     pub fn schema(self) -> String {
         format!("/schemas/{self}/1")
     }
+
+    /// Whether a service reads it: to act on it, or, as its publisher, to refill a lost store.
+    pub fn concerns(self, service: ServiceName) -> bool {
+        self.publisher() == service || self.consumers().contains(&service)
+    }
 }
 
 impl fmt::Display for EventType {

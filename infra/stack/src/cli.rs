@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::control::{self, Answer, Request};
+use crate::dead_letters::{Desk, DeskError, Order};
 use crate::labels::Output;
 use crate::parent;
 use crate::plan::Ports;
@@ -34,6 +35,8 @@ enum Command {
     Start(Target),
     /// Stop a service as on SIGTERM, and start it again
     Restart(Target),
+    /// Show the events that could not be applied; redrive them once the cause is mended, or discard one
+    DeadLetters(DeadLetters),
     /// Run the event bus alone, in this process
     #[command(disable_help_flag = true)]
     EventBus(Passed),
@@ -91,6 +94,43 @@ struct Target {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct DeadLetters {
+    #[command(subcommand)]
+    order: Option<Settle>,
+    /// Only those of this service: posts, comments, moderation or query
+    #[arg(long, value_name = "SERVICE", value_parser = consumer)]
+    service: Option<ServiceName>,
+    #[command(flatten)]
+    place: Where,
+}
+
+#[derive(Debug, Subcommand)]
+enum Settle {
+    /// Apply an event and all that wait behind it, in their order, up to the first that still fails
+    Redrive(Letter),
+    /// Give one event up for good (it stays on record), and redrive those that waited behind it
+    Discard(Letter),
+}
+
+#[derive(Debug, Args)]
+struct Letter {
+    /// Whose: posts, comments, moderation or query
+    #[arg(value_parser = consumer)]
+    service: ServiceName,
+    /// Its number, as the list shows it
+    id: i64,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// A service that consumes events, and so may have dead letters.
+fn consumer(text: &str) -> Result<ServiceName, String> {
+    let known = text.parse().ok().filter(|name| ServiceName::PEERS.contains(name));
+    known.ok_or_else(|| "this is none of posts, comments, moderation and query".to_owned())
+}
+
+#[derive(Debug, Args)]
 struct Passed {
     /// The service's own flags; see its --help
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
@@ -105,6 +145,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Kill(Target { service, place }) => ask(&place, Request::Kill { service }),
         Command::Start(Target { service, place }) => ask(&place, Request::Start { service }),
         Command::Restart(Target { service, place }) => ask(&place, Request::Restart { service }),
+        Command::DeadLetters(letters) => dead_letters(letters),
         Command::EventBus(passed) => service(ServiceName::EventBus, passed, event_bus::build),
         Command::Posts(passed) => service(ServiceName::Posts, passed, posts::build),
         Command::Comments(passed) => service(ServiceName::Comments, passed, comments::build),
@@ -156,6 +197,24 @@ fn ask(place: &Where, request: Request) -> ExitCode {
             Err(e) => failed(&e),
         }
     })
+}
+
+fn dead_letters(DeadLetters { order, service, place }: DeadLetters) -> ExitCode {
+    on_runtime(async {
+        let told = match order {
+            None => match Desk::open(&place.data_dir) {
+                Ok(desk) => desk.list(service).await,
+                Err(e) => Err(e),
+            },
+            Some(Settle::Redrive(letter)) => settle(&letter, Order::Redrive).await,
+            Some(Settle::Discard(letter)) => settle(&letter, Order::Discard).await,
+        };
+        told.map_or_else(|e| failed(&e), |text| print(&text))
+    })
+}
+
+async fn settle(Letter { service, id, place }: &Letter, order: Order) -> Result<String, DeskError> {
+    Desk::open(&place.data_dir)?.settle(*service, *id, order).await
 }
 
 fn print(text: &str) -> ExitCode {
@@ -214,6 +273,33 @@ mod tests {
         }
         let error = parse("mini-blog kill bus").unwrap_err().to_string();
         assert!(error.contains("event-bus, posts, comments, moderation, query and frontend"), "{error}");
+    }
+
+    #[test]
+    fn dead_letters_are_listed_redriven_and_discarded() {
+        let parsed = |line| match parse(line) {
+            Ok(Command::DeadLetters(letters)) => letters,
+            other => panic!("{line}: {other:?}"),
+        };
+        let list = parsed("mini-blog dead-letters --service query --data-dir d");
+        assert_eq!((list.service, list.place.data_dir.to_str()), (Some(ServiceName::Query), Some("d")));
+        let redrive = parsed("mini-blog dead-letters redrive query 7 --data-dir d").order;
+        let Some(Settle::Redrive(Letter { service: ServiceName::Query, id: 7, place })) = redrive else {
+            panic!("{redrive:?}")
+        };
+        assert_eq!(place.data_dir.to_str(), Some("d"));
+        for wrong in [
+            "--service event-bus",
+            "--service nobody",
+            "redrive query",
+            "redrive query x",
+            "redrive frontend 7",
+            "discard",
+            "resend query 7",
+        ] {
+            let error = parse(&format!("mini-blog dead-letters {wrong}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong}");
+        }
     }
 
     #[test]

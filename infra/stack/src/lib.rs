@@ -7,10 +7,12 @@
 //! - [`keeper`]: keeps one service running ([`backoff`] decides when it is tried again).
 //! - [`plan`] and [`launch`]: who listens where, and what each process is told; [`secrets`]: what only it may know.
 //! - [`control`]: how `status`, `kill`, `start` and `restart` reach the running `up`; [`status`] is what they hear.
+//! - [`dead_letters`]: asks the services themselves, as an operator.
 
 pub mod backoff;
 pub mod cli;
 pub mod control;
+pub mod dead_letters;
 pub mod files;
 pub mod keeper;
 pub mod labels;

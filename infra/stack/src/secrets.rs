@@ -60,6 +60,14 @@ pub fn names() -> Vec<String> {
     ServiceName::PEERS.into_iter().map(secret_env).chain([OPERATOR_TOKEN.to_owned()]).collect()
 }
 
+/// Reads the file in this folder, and changes nothing.
+pub fn read(data_dir: &Path) -> Result<Secrets, SecretsError> {
+    let path = data_dir.join(FILE_NAME);
+    let text = std::fs::read_to_string(&path);
+    let text = text.map_err(|source| SecretsError::Io { path: path.clone(), source })?;
+    parse(&path, &text).map(Secrets)
+}
+
 impl Secrets {
     /// Reads the file in this folder, makes what is missing, and keeps it from the eyes of others.
     pub fn open(data_dir: &Path, ids: &dyn Ids) -> Result<(Self, Opened), SecretsError> {

@@ -107,7 +107,8 @@ pub fn table(status: &StackStatus) -> String {
     text
 }
 
-fn columns<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
+/// Rows under each other, each column as wide as its widest cell.
+pub fn columns<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<_> = rows.collect();
     let mut widths = [0; N];
     for row in &rows {

@@ -3,19 +3,20 @@
 //! A delivery is applied in one transaction: what the events change, what they cause (outbox), and the cursor.
 
 use crate::config::Secret;
-use crate::dead_letters;
+use crate::dead_letters::{self, MAX_LIST};
 use crate::deps::Deps;
 use crate::events_body::read_events;
 use crate::signature::{Direction, SigningKey};
 use crate::store::{ReadError, Store, WriteError};
 use crate::web::{Answer, Failure, OperatorToken, RawBody, operator_only};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::HeaderMap;
 use rusqlite::Connection;
+use serde::Deserialize;
 use shared::views::{DeadLetterView, Redriven};
-use shared::{Envelope, Event, ProblemKind, Sequence, Timestamp};
+use shared::{Envelope, Event, ProblemKind, Sequence, ServiceName, Timestamp};
 use std::sync::Arc;
 
 mod apply;
@@ -67,6 +68,7 @@ impl From<rusqlite::Error> for ApplyError {
 /// Takes deliveries for one service.
 #[derive(Clone)]
 pub struct Consumer {
+    me: ServiceName,
     store: Store,
     handler: Arc<dyn Handler>,
     deps: Deps,
@@ -81,8 +83,10 @@ impl std::fmt::Debug for Consumer {
 }
 
 impl Consumer {
-    /// A consumer that accepts what the holder of `secret` signed; without a secret it accepts everything.
+    /// The consumer of the service `me`, which accepts what the holder of `secret` signed; without a secret it
+    /// accepts everything. Events that do not concern the service never come to its handler.
     pub fn new(
+        me: ServiceName,
         store: Store,
         handler: impl Handler,
         deps: Deps,
@@ -90,7 +94,7 @@ impl Consumer {
         operator_token: OperatorToken,
     ) -> Self {
         let key = secret.map(|s| SigningKey::derive(s, Direction::Deliver));
-        Self { store, handler: Arc::new(handler), deps, key, operator_token }
+        Self { me, store, handler: Arc::new(handler), deps, key, operator_token }
     }
 
     /// `POST /events`, `GET /dead-letters`, `POST /dead-letters/{id}/redrive` and `/discard`.
@@ -141,7 +145,8 @@ async fn deliver(
     }
     let (events, _) = read_events(&body)?;
     let handler = Arc::clone(&consumer.handler);
-    let applied = consumer.store.write(move |tx| apply(tx, handler.as_ref(), &events, now)).await;
+    let applied =
+        consumer.store.write(move |tx| apply(tx, consumer.me, handler.as_ref(), &events, now)).await;
     match applied.map_err(write_failure)? {
         Applied::All { .. } => Ok(Json(serde_json::json!({}))),
         Applied::Gap { cursor } => Err(gap(cursor)),
@@ -154,8 +159,27 @@ fn gap(cursor: Sequence) -> Failure {
         .member("cursor", cursor.to_string().into())
 }
 
-async fn list(State(consumer): State<Consumer>) -> Answer<Json<Vec<DeadLetterView>>> {
-    consumer.store.read(dead_letters::list).await.map(Json).map_err(read_failure)
+/// Which dead letters are asked for: those after an id, and how many of them.
+#[derive(Debug, Deserialize)]
+struct Page {
+    #[serde(default)]
+    after: i64,
+    #[serde(default = "Page::limit")]
+    limit: usize,
+}
+
+impl Page {
+    const fn limit() -> usize {
+        MAX_LIST
+    }
+}
+
+async fn list(
+    State(consumer): State<Consumer>,
+    Query(page): Query<Page>,
+) -> Answer<Json<Vec<DeadLetterView>>> {
+    let letters = consumer.store.read(move |c| dead_letters::list(c, page.after, page.limit)).await;
+    letters.map(Json).map_err(read_failure)
 }
 
 async fn redrive(State(consumer): State<Consumer>, Path(id): Path<String>) -> Answer<Json<Redriven>> {

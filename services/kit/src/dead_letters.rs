@@ -28,7 +28,9 @@ pub const SCHEMA: &str = "
 pub const WAITS: &str = "waits behind an earlier event of the same key";
 
 /// The most dead letters in one list.
-const LIST: i64 = 1_000;
+pub const MAX_LIST: usize = 1_000;
+/// The most bytes of events in one list, unless one event alone is larger.
+const LIST_BYTES: usize = 1024 * 1024;
 
 /// A parked event.
 #[derive(Debug)]
@@ -69,14 +71,23 @@ pub(crate) fn park(
     Ok(())
 }
 
-/// The events that wait, oldest first (at most 1,000).
-pub fn list(c: &Connection) -> rusqlite::Result<Vec<DeadLetterView>> {
-    c.prepare_cached(
+/// The events that wait, oldest first, after a dead letter's id: at most `limit`, and no more once they come to a
+/// mebibyte.
+pub fn list(c: &Connection, after: i64, limit: usize) -> rusqlite::Result<Vec<DeadLetterView>> {
+    let mut statement = c.prepare_cached(
         "SELECT id, key, seq, envelope, error, attempts, parked_at FROM dead_letters
-         WHERE discarded_at IS NULL ORDER BY id LIMIT ?1",
-    )?
-    .query_map([LIST], view)?
-    .collect()
+         WHERE id > ?1 AND discarded_at IS NULL ORDER BY id LIMIT ?2",
+    )?;
+    let mut rows = statement.query((after, limit.min(MAX_LIST) as i64))?;
+    let (mut letters, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        bytes += row.get_ref(3)?.as_str()?.len();
+        if bytes > LIST_BYTES && !letters.is_empty() {
+            break;
+        }
+        letters.push(view(row)?);
+    }
+    Ok(letters)
 }
 
 fn view(row: &Row<'_>) -> rusqlite::Result<DeadLetterView> {

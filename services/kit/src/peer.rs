@@ -66,7 +66,7 @@ impl Peer {
             history_first,
         };
         lifecycle.spawn("subscriber", subscriber.run(lifecycle.stopping()));
-        let consumer = Consumer::new(store, handler, deps.clone(), secret, config.operator_token);
+        let consumer = Consumer::new(name, store, handler, deps.clone(), secret, config.operator_token);
         Service { name, router: api.merge(consumer.router()), admin: None, readiness, lifecycle, deps }
     }
 }

@@ -24,7 +24,7 @@ pub enum TransportError {
     #[error("no answer in time")]
     Timeout,
     /// The answer is larger than any answer expected.
-    #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
+    #[error("the answer is larger than any that is expected")]
     TooLarge,
     /// Anything else that went wrong on the way.
     #[error("the exchange failed: {0}")]
@@ -45,6 +45,7 @@ pub trait Transport: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: reqwest::Client,
+    max_answer_bytes: usize,
 }
 
 impl HttpTransport {
@@ -59,8 +60,13 @@ impl HttpTransport {
             .pool_max_idle_per_host(4)
             .tcp_nodelay(true)
             .build()
-            .map(|client| Self { client })
+            .map(|client| Self { client, max_answer_bytes: MAX_ANSWER_BYTES })
             .map_err(|e| TransportError::Other(describe(&e)))
+    }
+
+    /// The same, for larger answers: as large as this many bytes.
+    pub fn with_answers_up_to(self, max_answer_bytes: usize) -> Self {
+        Self { max_answer_bytes, ..self }
     }
 
     async fn exchange(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, TransportError> {
@@ -68,7 +74,7 @@ impl HttpTransport {
         let mut response = self.client.execute(request).await.map_err(|e| classify(&e))?;
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| classify(&e))? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            if body.len() + chunk.len() > self.max_answer_bytes {
                 return Err(TransportError::TooLarge);
             }
             body.extend_from_slice(&chunk);

@@ -1,6 +1,6 @@
 //! What every service owes the contract in the same way, checked in the same way.
 
-use crate::events::{logged, post_created};
+use crate::events::{comment_created, logged, post_created};
 use crate::http_calls::{Ask, get, post, request};
 use crate::running::Running;
 use crate::world::World;
@@ -9,7 +9,7 @@ use kit::deps::Clock;
 use kit::signature::{Direction, SigningKey};
 use serde_json::{Value, json};
 use shared::envelope::{CLOUDEVENTS_BATCH_JSON, CLOUDEVENTS_JSON};
-use shared::{Envelope, ProblemKind, ServiceName};
+use shared::{Envelope, EventType, ProblemKind, ServiceName};
 
 /// The largest delivery that a consumer takes.
 const MAX_DELIVERY_BYTES: usize = 8 * 1024 * 1024;
@@ -226,13 +226,20 @@ fn nested(levels: usize) -> Value {
 /// nothing else, and what the operator may do about it.
 pub async fn delivery(world: &World, service: &Running) {
     let name = service.name;
+    // An event that the service reads: what is not for it, it passes over.
+    let kind =
+        [EventType::PostCreated, EventType::CommentCreated].into_iter().find(|kind| kind.concerns(name));
+    let kind = kind.expect("it reads one of these");
+    let ok = |sequence: i64, post: &str| match kind {
+        EventType::PostCreated => logged(&post_created(post, "T", sequence), sequence),
+        _ => logged(&comment_created(&format!("c{sequence}"), post, "T", sequence), sequence),
+    };
     let poison = |sequence: i64, post: &str| -> Envelope {
-        let mut envelope = logged(&post_created(post, "T", sequence), sequence);
+        let mut envelope = ok(sequence, post);
         envelope.data = serde_json::value::RawValue::from_string("{\"id\":{\"$ne\":1},\"title\":[]}".into())
             .expect("JSON");
         envelope
     };
-    let ok = |sequence: i64, post: &str| logged(&post_created(post, "T", sequence), sequence);
 
     // Out of order: nothing of it, and where to go on from.
     let reply = service.deliver(world, &[ok(3, "a")]).await;
@@ -280,7 +287,11 @@ pub async fn delivery(world: &World, service: &Running) {
         ]
     );
     assert_eq!(parked[0]["event"]["data"], json!({"id": {"$ne": 1}, "title": []}), "as it came");
-    assert!(parked[1]["error"].as_str().is_some_and(|e| e.contains("is published by posts alone")));
+    assert!(
+        parked[1]["error"]
+            .as_str()
+            .is_some_and(|e| e.contains(&format!("is published by {} alone", kind.publisher())))
+    );
     assert!(parked[0]["parkedAt"].is_string() && parked[0]["id"].is_i64());
 
     let id = parked[0]["id"].as_i64().expect("an id");

@@ -48,7 +48,7 @@ async fn a_proxy_that_the_environment_names_is_told_nothing() {
     let post = blog.post("Between ourselves").await;
     blog.until_known(&post).await;
     blog.comment(&post, "and nobody else").await;
-    blog.until_statuses(&post, &["approved"]).await;
+    blog.until_settled(&post, 1).await;
     assert_eq!(stack.front_door().get(&format!("/p/{post}")).send().await.status, 200);
     proxy.set_nonblocking(true).expect("a port that can be asked");
     let asked = proxy.accept().map(|(_, from)| from);

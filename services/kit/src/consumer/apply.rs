@@ -5,7 +5,7 @@ use crate::inbox::Decision;
 use crate::{dead_letters, inbox};
 use rusqlite::Connection;
 use shared::views::Redriven;
-use shared::{Envelope, Sequence, Timestamp};
+use shared::{Envelope, EventType, Sequence, ServiceName, Timestamp};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What became of a delivery.
@@ -23,9 +23,10 @@ pub enum Applied {
     },
 }
 
-/// Applies a delivery: each event once, in order, parking what cannot be applied.
+/// Applies a delivery to the store of the service `me`: each event once, in order, parking what cannot be applied.
 pub fn apply(
     tx: &Connection,
+    me: ServiceName,
     handler: &dyn Handler,
     events: &[Envelope],
     now: Timestamp,
@@ -47,6 +48,10 @@ pub fn apply(
             },
             (None, Some(source), Some(id)) if !inbox::first_time(tx, source, id)? => continue,
             (None, _, _) => {}
+        }
+        // Somebody else's event, or tomorrow's: nothing to do here, also where its data is broken.
+        if !envelope.kind.parse::<EventType>().is_ok_and(|kind| kind.concerns(me)) {
+            continue;
         }
         let key = envelope.key();
         if any_parked && dead_letters::waits(tx, &key)? {
@@ -73,8 +78,8 @@ fn apply_one(
 ) -> rusqlite::Result<Result<(), String>> {
     let event = match envelope.event() {
         Ok(Some(event)) => event,
-        // Somebody else's event, or tomorrow's: nothing to do here.
-        Ok(None) => return Ok(Ok(())),
+        // It was known when it was parked; an older program cannot read it.
+        Ok(None) => return Ok(Err(format!("{} is not known here", envelope.kind))),
         Err(bad) => return Ok(Err(bad.to_string())),
     };
     let publisher = event.event_type().publisher();

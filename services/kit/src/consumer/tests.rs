@@ -44,7 +44,7 @@ fn event(sequence: i64, key: &str, title: &str) -> Envelope {
 }
 
 fn deliver(c: &Connection, events: &[Envelope]) -> Applied {
-    apply(c, &Scribe, events, Timestamp::default()).unwrap()
+    apply(c, ServiceName::Query, &Scribe, events, Timestamp::default()).unwrap()
 }
 
 fn seen(c: &Connection) -> Vec<i64> {
@@ -53,7 +53,7 @@ fn seen(c: &Connection) -> Vec<i64> {
 }
 
 fn letters(c: &Connection) -> Vec<i64> {
-    dead_letters::list(c).unwrap().iter().filter_map(|l| l.sequence.map(Sequence::get)).collect()
+    dead_letters::list(c, 0, MAX_LIST).unwrap().iter().filter_map(|l| l.sequence.map(Sequence::get)).collect()
 }
 
 #[test]
@@ -90,14 +90,14 @@ fn a_poison_event_stops_only_its_own_key() {
     assert_eq!(deliver(&c, &delivery), Applied::All { cursor: Sequence::new(7) });
     assert_eq!(seen(&c), [2, 4], "what a failed handler wrote is taken back");
     assert_eq!(letters(&c), [1, 3, 5, 6, 7]);
-    let list = dead_letters::list(&c).unwrap();
+    let list = dead_letters::list(&c, 0, MAX_LIST).unwrap();
     assert_eq!((list[0].attempts, list[1].attempts), (1, 0));
     assert_eq!(list[1].error, dead_letters::WAITS);
 
     // A redrive that still fails keeps everything, and counts.
     let redriven = apply::settle(&c, &Scribe, list[0].id, false, Timestamp::default()).unwrap();
     assert_eq!(redriven, Some(Redriven { applied: 0, remaining: 4 }));
-    assert_eq!(dead_letters::list(&c).unwrap()[0].attempts, 2);
+    assert_eq!(dead_letters::list(&c, 0, MAX_LIST).unwrap()[0].attempts, 2);
 
     c.execute("INSERT INTO mended VALUES (1)", []).unwrap();
     // Whichever letter of the key is named, the key is redriven from its beginning.
@@ -111,7 +111,7 @@ fn a_poison_event_stops_only_its_own_key() {
 fn a_discard_lets_the_others_of_its_key_go_on_and_stays_on_record() {
     let c = database();
     deliver(&c, &[event(1, "a", "bad"), event(2, "a", "ok"), event(3, "a", "bad"), event(4, "a", "ok")]);
-    let first = dead_letters::list(&c).unwrap()[0].id;
+    let first = dead_letters::list(&c, 0, MAX_LIST).unwrap()[0].id;
     let redriven = apply::settle(&c, &Scribe, first, true, Timestamp::default()).unwrap();
     assert_eq!(redriven, Some(Redriven { applied: 1, remaining: 2 }));
     assert_eq!((seen(&c), letters(&c)), (vec![2], vec![3, 4]));
@@ -171,7 +171,7 @@ proptest! {
             deliver(&c, &log[cursor..]);
         }
         c.execute("INSERT INTO mended VALUES (1)", []).unwrap();
-        while let Some(letter) = dead_letters::list(&c).unwrap().first() {
+        while let Some(letter) = dead_letters::list(&c, 0, MAX_LIST).unwrap().first() {
             apply::settle(&c, &Scribe, letter.id, false, Timestamp::default()).unwrap();
         }
         let mut all = seen(&c);
@@ -183,4 +183,42 @@ proptest! {
         all.sort_unstable();
         prop_assert_eq!(all, (1..=log.len() as i64).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn the_list_goes_on_after_an_id_and_a_page_is_bounded_in_events_and_bytes() {
+    let c = database();
+    deliver(&c, &(1..=4).map(|n| event(n, "a", "bad")).collect::<Vec<_>>());
+    let ids = |after, limit| {
+        let page = dead_letters::list(&c, after, limit).unwrap();
+        page.iter().map(|letter| letter.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(0, 2), [1, 2]);
+    assert_eq!(ids(2, 1_000_000), [3, 4]);
+    assert_eq!(ids(4, 2), [0; 0]);
+    assert_eq!(ids(0, 0), [0; 0]);
+    let large = "bad ".to_owned() + &"x".repeat(600 * 1024);
+    deliver(&c, &(5..=6).map(|n| event(n, "b", &large)).collect::<Vec<_>>());
+    assert_eq!(ids(0, MAX_LIST), [1, 2, 3, 4, 5], "two large ones are too much");
+    assert_eq!(ids(5, MAX_LIST), [6]);
+}
+
+#[test]
+fn a_broken_event_that_is_not_for_this_service_stops_nothing_here() {
+    let c = database();
+    let mut broken = event(1, "a", "ok");
+    broken.data = serde_json::value::RawValue::from_string(r#"{"id":"a","title":{}}"#.into()).unwrap();
+    let (mut verdict, fine) = (broken.clone(), event(3, "a", "ok"));
+    verdict.kind = "CommentModerated".into();
+    verdict.sequence = Some(Sequence::new(2));
+    // Verdicts are for comments alone; posts are read by query, and not by moderation.
+    assert_eq!(deliver(&c, &[broken.clone(), verdict.clone()]), Applied::All { cursor: Sequence::new(2) });
+    assert_eq!(letters(&c), [1]);
+    let c = database();
+    let apply =
+        |events: &[Envelope]| apply(&c, ServiceName::Moderation, &Scribe, events, Timestamp::default());
+    assert_eq!(apply(&[broken]).unwrap(), Applied::All { cursor: Sequence::new(1) });
+    assert_eq!(apply(&[verdict]).unwrap(), Applied::All { cursor: Sequence::new(2) });
+    assert_eq!(apply(&[fine]).unwrap(), Applied::All { cursor: Sequence::new(3) });
+    assert_eq!((letters(&c), seen(&c)), (vec![2], vec![]), "its own verdict is broken, and waits");
 }

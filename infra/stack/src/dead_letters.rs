@@ -1,0 +1,250 @@
+//! `mini-blog dead-letters`: what could not be applied, and what becomes of it.
+
+use crate::secrets::{OPERATOR_TOKEN, SecretsError, read};
+use crate::state_file::{self, StackFile};
+use crate::status::columns;
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
+use kit::transport::{HttpTransport, Transport, TransportError};
+use shared::views::{DeadLetterView, Redriven};
+use shared::{Problem, ServiceName};
+use std::path::{Path, PathBuf};
+
+/// How many are asked for at once.
+const PAGE: usize = 200;
+/// The largest page: a mebibyte of events, or one that is larger, and what each is noted with.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// How many characters of an error the list shows.
+const SHOWN: usize = 100;
+
+/// What is ordered for a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Apply it and those behind it.
+    Redrive,
+    /// Give it up, and apply those behind it.
+    Discard,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// No stack runs in this folder.
+    #[error("no stack runs on {}: start one with `mini-blog up`", .0.display())]
+    NotRunning(PathBuf),
+    /// The operator's token cannot be read.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// There is no client.
+    #[error("cannot speak to the services: {0}")]
+    Client(TransportError),
+    /// The service is not part of this stack.
+    #[error("{0} is not part of this stack")]
+    Absent(ServiceName),
+    /// The service gave no answer.
+    #[error("{service}: {source}")]
+    Exchange {
+        /// Whom.
+        service: ServiceName,
+        /// Why not.
+        source: TransportError,
+    },
+    /// The service said no.
+    #[error("{service}: {why}")]
+    Refused {
+        /// Who.
+        service: ServiceName,
+        /// Its reason.
+        why: String,
+    },
+}
+
+/// Where an operator works: the services of a running stack, and the token they ask for.
+pub struct Desk {
+    transport: Box<dyn Transport>,
+    stack: StackFile,
+    token: String,
+}
+
+impl Desk {
+    /// The services of the stack that runs on this data folder.
+    pub fn open(data_dir: &Path) -> Result<Self, DeskError> {
+        let stack = state_file::read(data_dir).ok_or_else(|| DeskError::NotRunning(data_dir.to_owned()))?;
+        let token = read(data_dir)?.get(OPERATOR_TOKEN).to_owned();
+        let transport = HttpTransport::new().map_err(DeskError::Client)?.with_answers_up_to(PAGE_BYTES);
+        Ok(Self { transport: Box::new(transport), stack, token })
+    }
+
+    /// The dead letters of one service, or of all, as a table.
+    pub async fn list(&self, only: Option<ServiceName>) -> Result<String, DeskError> {
+        let asked = ServiceName::PEERS.into_iter().filter(|name| only.is_none_or(|only| only == *name));
+        let present = asked.filter(|name| only.is_some() || self.stack.services.contains_key(name));
+        let mut rows = Vec::new();
+        for service in present {
+            let mut after = 0;
+            loop {
+                let path = format!("/dead-letters?after={after}&limit={PAGE}");
+                let page: Vec<DeadLetterView> = self.ask(service, Method::GET, &path).await?;
+                let Some(last) = page.last() else { break };
+                after = last.id;
+                rows.extend(page.iter().map(|letter| row(service, letter)));
+            }
+        }
+        if rows.is_empty() {
+            return Ok("No event waits.\n".to_owned());
+        }
+        let head =
+            ["SERVICE", "ID", "POST", "EVENT", "SEQUENCE", "TRIED", "PARKED", "WHY"].map(str::to_owned);
+        Ok(columns(std::iter::once(head).chain(rows)))
+    }
+
+    /// Redrives or discards one; says in one sentence what that came to.
+    pub async fn settle(&self, service: ServiceName, id: i64, order: Order) -> Result<String, DeskError> {
+        let verb = match order {
+            Order::Redrive => "redrive",
+            Order::Discard => "discard",
+        };
+        let path = format!("/dead-letters/{id}/{verb}");
+        let Redriven { applied, remaining } = self.ask(service, Method::POST, &path).await?;
+        let discarded = if order == Order::Discard { "discarded; " } else { "" };
+        let rest =
+            if remaining == 0 { "none waits any more".to_owned() } else { format!("{remaining} still wait") };
+        Ok(format!("{service}: {discarded}{applied} applied, {rest}\n"))
+    }
+
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        service: ServiceName,
+        method: Method,
+        path: &str,
+    ) -> Result<T, DeskError> {
+        let refused = |why: String| DeskError::Refused { service, why };
+        let entry = self.stack.services.get(&service).ok_or(DeskError::Absent(service))?;
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", entry.url))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .body(Bytes::new())
+            .map_err(|e| refused(e.to_string()))?;
+        let answer =
+            self.transport.send(request).await.map_err(|source| DeskError::Exchange { service, source })?;
+        if answer.status() != StatusCode::OK {
+            let problem = serde_json::from_slice::<Problem>(answer.body()).ok();
+            let why = problem.map(|p| p.detail.unwrap_or(p.title));
+            return Err(refused(why.unwrap_or_else(|| format!("answers {}", answer.status()))));
+        }
+        serde_json::from_slice(answer.body()).map_err(|e| refused(format!("gives an unexpected answer: {e}")))
+    }
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("stack", &self.stack).finish_non_exhaustive()
+    }
+}
+
+fn row(service: ServiceName, letter: &DeadLetterView) -> [String; 8] {
+    // What an event carries is anybody's text: on a terminal it must stay text, and on its line.
+    let plain = |text: &str| {
+        let mut shown = String::new();
+        for c in text.chars().take(SHOWN) {
+            match c {
+                '"' | '\'' => shown.push(c),
+                _ => shown.extend(c.escape_debug()),
+            }
+        }
+        if text.chars().nth(SHOWN).is_some() {
+            shown.push('…');
+        }
+        shown
+    };
+    [
+        service.to_string(),
+        letter.id.to_string(),
+        plain(&letter.key),
+        plain(&letter.event.kind),
+        letter.sequence.map_or_else(|| "-".to_owned(), |sequence| sequence.get().to_string()),
+        letter.attempts.to_string(),
+        letter.parked_at.to_string(),
+        plain(&letter.error),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::transport::Exchange;
+    use state_file::ServiceEntry;
+
+    /// Two dead letters of query, one a page.
+    struct Query;
+
+    impl Transport for Query {
+        fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+            Box::pin(async move {
+                assert_eq!(request.headers()[header::AUTHORIZATION], "Bearer token");
+                let uri = request.uri().to_string();
+                let letter = |id: u32, error: &str| {
+                    let error = serde_json::to_string(error).unwrap();
+                    format!(
+                        r#"[{{"id":{id},"key":"p1","sequence":"00000000000000000004","error":{error},"attempts":1,
+                            "parkedAt":"1970-01-01T00:00:00.007Z","event":{{"type":"PostCreated","data":{{}}}}}}]"#
+                    )
+                };
+                let (status, body) = match uri.trim_start_matches("http://query") {
+                    "/dead-letters?after=0&limit=200" => (200, letter(3, "title\u{1b}[2J is an object")),
+                    "/dead-letters?after=3&limit=200" => (200, letter(9, &"x".repeat(101))),
+                    "/dead-letters?after=9&limit=200" => (200, "[]".to_owned()),
+                    "/dead-letters/3/redrive" => (200, r#"{"applied":0,"remaining":2}"#.to_owned()),
+                    "/dead-letters/3/discard" => (200, r#"{"applied":1,"remaining":0}"#.to_owned()),
+                    _ => {
+                        (404, r#"{"type":"/problems/not-found","title":"Not found","status":404}"#.to_owned())
+                    }
+                };
+                let mut answer = http::Response::new(Bytes::from(body));
+                *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+                Ok(answer)
+            })
+        }
+    }
+
+    fn desk() -> Desk {
+        let entry = ServiceEntry { url: "http://query".into(), admin: String::new(), pid: None };
+        let services = [(ServiceName::Query, entry)].into();
+        let stack = StackFile { pid: 1, address: String::new(), ready: true, services };
+        Desk { transport: Box::new(Query), stack, token: "token".into() }
+    }
+
+    #[tokio::test]
+    async fn the_list_has_every_page_and_nothing_that_moves_a_terminal() {
+        let text = desk().list(None).await.unwrap();
+        let expected = format!(
+            "\
+SERVICE  ID  POST  EVENT        SEQUENCE  TRIED  PARKED                    WHY
+query    3   p1    PostCreated  4         1      1970-01-01T00:00:00.007Z  title\\u{{1b}}[2J is an object
+query    9   p1    PostCreated  4         1      1970-01-01T00:00:00.007Z  {}…
+",
+            "x".repeat(SHOWN)
+        );
+        assert_eq!(text, expected);
+        let absent = desk().list(Some(ServiceName::Posts)).await.unwrap_err();
+        assert_eq!(absent.to_string(), "posts is not part of this stack");
+    }
+
+    #[tokio::test]
+    async fn what_an_order_came_to_is_one_sentence() {
+        let redriven = desk().settle(ServiceName::Query, 3, Order::Redrive).await.unwrap();
+        assert_eq!(redriven, "query: 0 applied, 2 still wait\n");
+        let discarded = desk().settle(ServiceName::Query, 3, Order::Discard).await.unwrap();
+        assert_eq!(discarded, "query: discarded; 1 applied, none waits any more\n");
+        let unknown = desk().settle(ServiceName::Query, 4, Order::Redrive).await.unwrap_err();
+        assert_eq!(unknown.to_string(), "query: Not found");
+    }
+
+    #[test]
+    fn without_a_stack_it_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Desk::open(dir.path()).unwrap_err().to_string();
+        assert!(error.starts_with("no stack runs on "), "{error}");
+    }
+}
