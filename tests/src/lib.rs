@@ -8,6 +8,7 @@
 //! - [`http`], [`sse`], [`raw`]: how the tests speak to it; [`blog`]: as a reader and a writer; [`bus`]: as an
 //!   operator, and as a service with its secret ([`signature`]); [`load`]: as many at once.
 //! - [`browser`]: a real browser.
+//! - [`lone`]: one service alone; [`neighbour`]: a subscriber beside others, good or hostile.
 //! - [`eventually`]: how the tests wait: for a condition, never for a time.
 
 pub mod blog;
@@ -16,6 +17,8 @@ pub mod bus;
 pub mod eventually;
 pub mod http;
 pub mod load;
+pub mod lone;
+pub mod neighbour;
 pub mod processes;
 pub mod program;
 pub mod raw;
