@@ -34,8 +34,8 @@ pub enum RegisterError {
         /// What the log holds.
         head: Sequence,
     },
-    /// The log cannot be read at the moment.
-    #[error("the log cannot be read: {0}")]
+    /// The log cannot be read, or the subscription not be saved, at the moment.
+    #[error("the log is not available: {0}")]
     Log(String),
     /// No more subscribers are taken.
     #[error("there are {MAX_SUBSCRIPTIONS} subscriptions already")]
@@ -135,7 +135,13 @@ impl Subscriptions {
                 return Err(RegisterError::TooMany);
             }
             tracing::info!(subscriber = name, url, cursor = cursor.get(), "a new subscriber");
-            self.start(SavedSubscription { name, url, cursor, batch }, Manners::Ours);
+            let new = SavedSubscription { name: name.clone(), url, cursor, batch };
+            // Remembered before it is answered: a bus that dies now would deliver nothing until the consumer, who
+            // knows of no restart, says again that it is there.
+            let mut saved = self.saved.lock().await;
+            self.log.save(vec![new.clone()]).await.map_err(|e| RegisterError::Log(e.to_string()))?;
+            saved.insert(name, new.clone());
+            self.start(new, Manners::Ours);
         }
         Ok(Subscribed { cursor, head })
     }

@@ -155,3 +155,32 @@ async fn the_page_is_read_while_posts_comments_moderation_and_the_bus_are_down()
     answer.expect_problem(503);
     blog.try_comment(&post, "x").await.expect_problem(503);
 }
+
+/// The best-known reference application never sends an outbox row whose process died before it was sent.
+#[tokio::test]
+async fn an_event_whose_service_was_killed_between_commit_and_publication_is_published_after_its_start() {
+    let stack = Stack::services().await;
+    let blog = stack.blog();
+    let post = blog.post("Before").await;
+    blog.until_known(&post).await;
+    stack.kill(EventBus).await;
+    let comment = blog.comment(&post, "committed, not published").await;
+    let late = blog.post("Committed as well").await;
+    // -9: neither gets to say anything.
+    stack.kill(Comments).await;
+    stack.kill(Posts).await;
+    stack.start_service(EventBus).await;
+    let held = |id: &str, log: &[serde_json::Value]| log.iter().filter(|e| e["data"]["id"] == id).count();
+    let log = stack.log().await;
+    assert_eq!((held(&comment, &log), held(&late, &log)), (0, 0), "it is in the outbox alone");
+    // Nobody asks anything of the two from here on.
+    stack.start_service(Comments).await;
+    stack.start_service(Posts).await;
+    eventually(LIMIT, "both are in the log, and their effects", async || {
+        // Created, judged, updated.
+        holds(stack.log().await, |log| (held(&comment, log), held(&late, log)) == (3, 1))
+    })
+    .await;
+    blog.until_known(&late).await;
+    blog.until_settled(&post, 1).await;
+}

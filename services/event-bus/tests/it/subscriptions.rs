@@ -30,6 +30,15 @@ async fn a_consumer_says_where_it_stands_and_is_told_where_the_log_ends() {
 }
 
 #[tokio::test]
+async fn a_subscription_is_remembered_before_it_is_answered() {
+    let (world, bus) = insecure().await;
+    publish_posts(&bus, 1, 2).await;
+    subscribe(&bus, "one", 2, true).await.ok(200);
+    let saved = world.rows(ServiceName::EventBus, "SELECT name, cursor, url FROM subscriptions");
+    assert_eq!(saved, ["\"one\" 2 \"http://one/events\""]);
+}
+
+#[tokio::test]
 async fn the_list_tells_the_truth() {
     let (world, bus) = insecure().await;
     let subscriber = Subscriber::at(&world, "one");
