@@ -1,10 +1,13 @@
 //! What events carry, and what becomes of one that cannot be applied.
 
 use serde_json::{Value, json};
-use shared::ServiceName::{Posts, Query};
+use shared::ServiceName::{Comments, Posts, Query};
+use std::time::Instant;
 use system_tests::Stack;
-use system_tests::bus::{post_created, signed};
+use system_tests::blog::Blog;
+use system_tests::bus::{comment_created, post_created, signed};
 use system_tests::signature::Direction;
+use system_tests::sse::{Event, Stream};
 use system_tests::stack::said;
 
 #[tokio::test]
@@ -131,4 +134,64 @@ async fn a_poison_event_stops_its_own_post_alone_until_it_is_discarded() {
     stack.operator_post(Query, &redrive).await.expect_problem(404);
     stack.publish(Posts, &post_created("unrelated", "Nothing waits any more")).await;
     blog.until_known("unrelated").await;
+}
+
+/// Writes comments one after the other; gives back how long each took until readers saw its verdict: p50 and p99 in
+/// milliseconds.
+async fn until_published(blog: &Blog, post: &str, live: &mut Stream, count: usize) -> (f64, f64) {
+    let mut took = Vec::new();
+    for n in 0..count {
+        let begun = Instant::now();
+        let id = blog.comment(post, &format!("comment {n}")).await;
+        let published = |event: &Event| {
+            let comment = &event.json()["comment"];
+            comment["id"] == id && comment["status"] == "approved"
+        };
+        live.until("the comment is published", published).await;
+        took.push(begun.elapsed().as_secs_f64() * 1_000.0);
+    }
+    took.sort_by(f64::total_cmp);
+    (took[count / 2], took[count * 99 / 100])
+}
+
+#[tokio::test]
+async fn no_other_post_waits_for_one_whose_events_are_parked() {
+    const COMMENTS: usize = 100;
+    let stack = Stack::services().await;
+    let blog = stack.blog();
+    let post = blog.post("Another post").await;
+    blog.until_known(&post).await;
+    let mut live = Stream::open(blog.query.get(&format!("/live?post={post}"))).await;
+    let before = until_published(&blog, &post, &mut live, COMMENTS).await;
+
+    let poison = json!({ "type": "PostCreated", "data": { "id": "poisoned", "title": { "an": "object" } } });
+    stack.publish(Posts, &poison).await;
+    let (flood, measured) = tokio::join!(
+        async {
+            for n in 0..COMMENTS {
+                stack.publish(Comments, &comment_created(&format!("c{n}"), "poisoned", "waits")).await;
+            }
+            stack.until_caught_up(Query).await;
+            stack.dead_letters(Query).await
+        },
+        until_published(&blog, &post, &mut live, COMMENTS)
+    );
+    assert!(flood.len() > COMMENTS, "{} are parked", flood.len());
+    assert!(flood.iter().all(|letter| letter["key"] == "poisoned"), "and none of another post");
+    for name in ["posts", "comments", "moderation", "query"] {
+        let row = stack.subscription(name).await;
+        assert_eq!(
+            (&row["attempts"], &row["lastError"]),
+            (&json!(0), &Value::Null),
+            "nothing was tried again"
+        );
+    }
+    println!(
+        "comment -> published, ms: before p50 {:.1} p99 {:.1}; beside a parked post p50 {:.1} p99 {:.1} (x{:.2})",
+        before.0,
+        before.1,
+        measured.0,
+        measured.1,
+        measured.0 / before.0
+    );
 }
