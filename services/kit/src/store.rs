@@ -4,7 +4,8 @@
 //! savepoint of its own inside one transaction, commits once, and only then answers them: one `fsync` for many
 //! requests (group commit). A closure that fails takes back its own savepoint and nobody else's.
 //!
-//! The file is in WAL mode with `synchronous=FULL`: what [`Store::write`] has answered is on disk.
+//! The file is in WAL mode with `synchronous=FULL`: what [`Store::write`] has answered is on disk. A file that is
+//! damaged is refused when it is opened, and left as it is; a disk that fails ends the store.
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::File;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+mod opening;
 mod writer;
 
 /// How many closures may wait for the writer; one more is answered [`WriteError::Busy`].
@@ -37,6 +39,14 @@ pub enum OpenError {
     InUse {
         /// The file.
         path: PathBuf,
+    },
+    /// The file is damaged; it is left as it is, for whoever can restore it.
+    #[error("the database {path} is damaged: {what}; restore it from a backup, or move its files away")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: String,
     },
     /// SQLite cannot use the file; it is left as it is.
     #[error("cannot open the database {path}: {source}")]
@@ -98,7 +108,7 @@ struct Inner {
     path: PathBuf,
     jobs: mpsc::Sender<writer::Message>,
     committed: watch::Receiver<u64>,
-    failed: watch::Receiver<Option<String>>,
+    failed: Failed,
     readers: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
     /// Held for as long as the file is open, so that no second process writes to it.
@@ -127,17 +137,11 @@ impl Store {
             Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
             Err(std::fs::TryLockError::Error(source)) => return Err(io(&lock_path)(source)),
         }
-        let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
-        let mut connection = Connection::open(&path).map_err(sqlite)?;
-        configure(&connection).map_err(sqlite)?;
-        let found = migrate(&mut connection, migrations).map_err(sqlite)?;
-        if found > migrations.len() {
-            return Err(OpenError::NewerSchema { path, found, known: migrations.len() });
-        }
+        let connection = opening::open(&path, migrations)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (committed_tx, committed) = watch::channel(0);
-        let (failed_tx, failed) = watch::channel(None);
-        let writer = writer::Writer::new(connection, queue, committed_tx, failed_tx);
+        let failed = Failed::default();
+        let writer = writer::Writer::new(connection, queue, committed_tx, failed.clone());
         std::thread::Builder::new()
             .name(format!("{name}-writer"))
             .spawn(move || writer.run())
@@ -154,7 +158,7 @@ impl Store {
     where
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: Send + 'static,
+        E: std::error::Error + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let job = writer::Message::Job(writer::job(f, reply));
@@ -189,10 +193,10 @@ impl Store {
         self.inner.committed.clone()
     }
 
-    /// Ends when the disk has failed for good: whoever depends on the store must then end too, since what was
-    /// written last is uncertain.
+    /// Ends when the disk has failed or the file was found damaged: whoever depends on the store must then end too,
+    /// since what was written last is uncertain. From then on nothing is written any more.
     pub async fn failure(&self) -> String {
-        let mut failed = self.inner.failed.clone();
+        let mut failed = self.inner.failed.0.subscribe();
         let reason = failed.wait_for(Option::is_some).await.ok().and_then(|r| r.clone());
         reason.unwrap_or_else(|| "the writer has ended".to_owned())
     }
@@ -215,10 +219,14 @@ impl Inner {
     fn read<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = idle.map_or_else(|| self.open_reader(), Ok)?;
-        connection.execute_batch("BEGIN")?;
-        let result = f(&connection);
-        connection.execute_batch("COMMIT")?;
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        let result = in_snapshot(&connection, f);
+        if let Err(error) = &result {
+            self.failed.note(error);
+        }
+        // One whose transaction could not be ended is not used again.
+        if connection.is_autocommit() {
+            self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
         result
     }
 
@@ -231,35 +239,39 @@ impl Inner {
     }
 }
 
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
-    if mode != "wal" {
-        let said = format!("the file system does not allow WAL mode (it stays in {mode:?})");
-        return Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
-            Some(said),
-        ));
-    }
-    connection.execute_batch(
-        "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA journal_size_limit=8388608; PRAGMA temp_store=MEMORY;",
-    )
+fn in_snapshot<T>(
+    connection: &Connection,
+    f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.execute_batch("BEGIN")?;
+    let result = f(connection);
+    // What went wrong first is the cause: it may have ended the transaction already.
+    let ended = connection.execute_batch("COMMIT");
+    result.and_then(|value| ended.map(|()| value))
 }
 
-/// Runs the steps that the file has not seen yet; gives back the schema it then has.
-fn migrate(connection: &mut Connection, migrations: &[Migration]) -> rusqlite::Result<usize> {
-    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let found = found as usize;
-    for (at, parts) in migrations.iter().enumerate().skip(found) {
-        let step = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        for part in *parts {
-            step.execute_batch(part)?;
+/// Why the store has ended for good, once it has. Clones share it.
+#[derive(Clone, Default)]
+struct Failed(Arc<watch::Sender<Option<String>>>);
+
+impl Failed {
+    /// Looks at an error; one that says that the disk fails or that the file is damaged ends the store.
+    fn note(&self, error: &rusqlite::Error) {
+        if matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        ) {
+            self.0.send_if_modified(|reason| {
+                let first = reason.is_none();
+                reason.get_or_insert_with(|| error.to_string());
+                first
+            });
         }
-        step.pragma_update(None, "user_version", at as i64 + 1)?;
-        step.commit()?;
     }
-    Ok(found.max(migrations.len()))
+
+    fn reason(&self) -> Option<String> {
+        self.0.borrow().clone()
+    }
 }
 
 /// Reads a column that holds a value as text: an id, a status.

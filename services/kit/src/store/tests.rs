@@ -1,6 +1,9 @@
 use super::*;
 use tokio::task::JoinHandle;
 
+mod damage;
+mod disk;
+
 const SCHEMA: &[Migration] = &[&["CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT"]];
 
 fn insert(n: i64) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static {

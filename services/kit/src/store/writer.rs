@@ -1,7 +1,9 @@
 //! The thread that writes.
 
-use super::WriteError;
-use rusqlite::{Connection, ErrorCode};
+use super::{Failed, WriteError};
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -17,6 +19,8 @@ pub(super) enum Message {
 pub(super) trait Job: Send {
     /// Runs the closure; says whether to keep what it wrote.
     fn run(&mut self, connection: &Connection) -> bool;
+    /// What SQLite said to the closure, where that is why it failed.
+    fn fault(&self) -> Option<&rusqlite::Error>;
     /// Answers the caller: with the closure's result if the commit succeeded, else with why it did not.
     fn answer(self: Box<Self>, commit: Result<(), String>);
 }
@@ -31,7 +35,7 @@ pub(super) fn job<T, E, F>(f: F, reply: oneshot::Sender<Result<T, WriteError<E>>
 where
     F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     T: Send + 'static,
-    E: Send + 'static,
+    E: Error + Send + 'static,
 {
     Box::new(Closure { f: Some(f), result: None, reply })
 }
@@ -40,7 +44,7 @@ impl<T, E, F> Job for Closure<T, E, F>
 where
     F: FnOnce(&Connection) -> Result<T, E> + Send,
     T: Send,
-    E: Send,
+    E: Error + Send + 'static,
 {
     fn run(&mut self, connection: &Connection) -> bool {
         let Some(f) = self.f.take() else { return false };
@@ -52,6 +56,18 @@ where
         let keep = result.is_ok();
         self.result = Some(result);
         keep
+    }
+
+    fn fault(&self) -> Option<&rusqlite::Error> {
+        let Some(Err(WriteError::Rejected(error))) = &self.result else { return None };
+        let mut next: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(error) = next {
+            if let Some(fault) = error.downcast_ref() {
+                return Some(fault);
+            }
+            next = error.source();
+        }
+        None
     }
 
     fn answer(self: Box<Self>, commit: Result<(), String>) {
@@ -70,7 +86,7 @@ pub(super) struct Writer {
     connection: Connection,
     queue: mpsc::Receiver<Message>,
     committed: watch::Sender<u64>,
-    failed: watch::Sender<Option<String>>,
+    failed: Failed,
 }
 
 impl Writer {
@@ -78,7 +94,7 @@ impl Writer {
         connection: Connection,
         queue: mpsc::Receiver<Message>,
         committed: watch::Sender<u64>,
-        failed: watch::Sender<Option<String>>,
+        failed: Failed,
     ) -> Self {
         Self { connection, queue, committed, failed }
     }
@@ -104,7 +120,14 @@ impl Writer {
             }
         }
         self.queue.close();
-        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+        // After a failure the log is the better copy: neither this nor SQLite's own close may copy it and delete it.
+        let ended = match self.failed.reason() {
+            None => self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
+            Some(_) => {
+                self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+            }
+        };
+        if let Err(error) = ended {
             tracing::warn!(%error, "the last checkpoint of the store failed");
         }
         drop(self.connection);
@@ -138,9 +161,19 @@ impl Writer {
             return Err(error);
         }
         for mut job in waiting {
-            execute("SAVEPOINT job")?;
-            let keep = job.run(&self.connection);
+            let begun = execute("SAVEPOINT job");
+            let keep = begun.is_ok() && job.run(&self.connection);
+            if let Some(fault) = job.fault() {
+                self.failed.note(fault);
+            }
+            // Before any return, so that it is answered in any case.
             done.push(job);
+            begun?;
+            // What the disk holds after a failure nobody knows: only a new start can look.
+            if let Some(why) = self.failed.reason() {
+                let failing = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+                return Err(rusqlite::Error::SqliteFailure(failing, Some(why)));
+            }
             // A full or failing disk may have ended the whole transaction, not only this savepoint.
             if self.connection.is_autocommit() {
                 return Err(rusqlite::Error::SqliteFailure(
@@ -162,16 +195,11 @@ impl Writer {
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "the store cannot roll back");
+            self.failed.note(&error);
         }
         let why = error.to_string();
         tracing::error!(error = %why, "the store could not commit");
-        let code = error.sqlite_error_code();
-        if matches!(
-            code,
-            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        ) {
-            self.failed.send_replace(Some(why.clone()));
-        }
+        self.failed.note(error);
         why
     }
 }

@@ -1,0 +1,85 @@
+//! Opening a file: is it whole, and has it the schema that this program knows?
+
+use super::{Migration, OpenError, STATEMENTS};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode};
+use std::path::{Path, PathBuf};
+
+/// Opens or makes the file, looks whether it is whole, and brings its schema up to date.
+pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, OpenError> {
+    let refused = |source: rusqlite::Error| match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            OpenError::Corrupt { path: path.to_owned(), what: source.to_string() }
+        }
+        _ => OpenError::Sqlite { path: path.to_owned(), source },
+    };
+    let corrupt = |what| OpenError::Corrupt { path: path.to_owned(), what };
+    refuse_a_log_without_its_database(path)?;
+    let mut connection = Connection::open(path).map_err(refused)?;
+    // Until the file is known to be whole, closing it must not write to it either.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(refused)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(refused)?;
+    if let Some(fault) = first_fault(&connection).map_err(refused)? {
+        return Err(corrupt(fault));
+    }
+    configure(&connection).map_err(refused)?;
+    let found = migrate(&mut connection, migrations).map_err(refused)?;
+    if found > migrations.len() {
+        return Err(OpenError::NewerSchema { path: path.to_owned(), found, known: migrations.len() });
+    }
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(refused)?;
+    Ok(connection)
+}
+
+/// SQLite takes a file that is missing or empty for a new one, and deletes the write-ahead log beside it: all that
+/// is left of the data.
+fn refuse_a_log_without_its_database(path: &Path) -> Result<(), OpenError> {
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = PathBuf::from(log);
+    if length(path) == 0 && length(&log) > 0 {
+        let what = format!("it is missing or empty, and {} beside it is not", log.display());
+        return Err(OpenError::Corrupt { path: path.to_owned(), what });
+    }
+    Ok(())
+}
+
+/// Reads every page and looks whether they fit together; gives back the first fault.
+///
+/// SQLite has no checksums of its pages: a changed letter in a text is not seen here.
+fn first_fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok((found != "ok").then(|| found.replace('\n', " ")))
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        let said = format!("the file system does not allow WAL mode (it stays in {mode:?})");
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
+            Some(said),
+        ));
+    }
+    connection.execute_batch(
+        "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA journal_size_limit=8388608; PRAGMA temp_store=MEMORY;",
+    )
+}
+
+/// Runs the steps that the file has not seen yet; gives back the schema it then has.
+fn migrate(connection: &mut Connection, migrations: &[Migration]) -> rusqlite::Result<usize> {
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let found = found as usize;
+    for (at, parts) in migrations.iter().enumerate().skip(found) {
+        let step = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        for part in *parts {
+            step.execute_batch(part)?;
+        }
+        step.pragma_update(None, "user_version", at as i64 + 1)?;
+        step.commit()?;
+    }
+    Ok(found.max(migrations.len()))
+}

@@ -1,0 +1,112 @@
+//! Disks that are full, or fail.
+
+use super::*;
+use rusqlite::ffi;
+
+const BLOBS: &[Migration] = &[&["CREATE TABLE blob (n INTEGER PRIMARY KEY, bytes BLOB) STRICT"]];
+
+fn blob(n: i64, size: usize) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static {
+    move |c| c.execute("INSERT INTO blob VALUES (?1, zeroblob(?2))", (n, size as i64)).map(drop)
+}
+
+/// The most pages that the file may have.
+async fn limit(store: &Store, pages: i64) {
+    store.write(move |c| c.pragma_update(None, "max_page_count", pages)).await.unwrap();
+}
+
+async fn kept(store: &Store) -> Vec<i64> {
+    let rows = store
+        .read(|c| c.prepare("SELECT n FROM blob ORDER BY n")?.query_map([], |row| row.get(0))?.collect());
+    rows.await.unwrap()
+}
+
+async fn ends(store: &Store) {
+    let limit = std::time::Duration::from_secs(20);
+    tokio::time::timeout(limit, store.failure()).await.expect("it says that it has ended");
+}
+
+fn failing(code: i32) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_not_done_and_fits_again_when_there_is_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", BLOBS).unwrap();
+    limit(&store, 20).await;
+    let hold = Hold::the_writer_of(&store).await;
+    // SQLite gives up the whole transaction: what was in it before is not done, and what comes after goes on.
+    let (before, large, after, ()) = tokio::join!(
+        store.write(blob(1, 10)),
+        store.write(blob(2, 1_000_000)),
+        store.write(blob(3, 10)),
+        hold.release()
+    );
+    for refused in [before, large] {
+        assert!(matches!(refused, Err(WriteError::Unavailable(_))), "{refused:?}");
+    }
+    after.unwrap();
+    assert_eq!(kept(&store).await, [3]);
+    store.write(blob(1, 10)).await.unwrap();
+    limit(&store, 100_000).await;
+    store.write(blob(2, 1_000_000)).await.unwrap();
+    assert_eq!(kept(&store).await, [1, 2, 3]);
+    assert_eq!(store.inner.failed.reason(), None, "a full disk is no failing disk");
+}
+
+#[tokio::test]
+async fn a_failing_disk_ends_the_store_and_nothing_is_written_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", BLOBS).unwrap();
+    store.write(blob(1, 10)).await.unwrap();
+    let hold = Hold::the_writer_of(&store).await;
+    let fails = store.write(|_| Err::<(), _>(failing(ffi::SQLITE_IOERR_READ)));
+    // These three wait together: they are one batch, and the second of them meets the failing disk.
+    let (before, failed, after, ()) =
+        tokio::join!(store.write(blob(2, 10)), fails, store.write(blob(3, 10)), hold.release());
+    for answer in [before, failed, after] {
+        assert!(matches!(answer, Err(WriteError::Unavailable(_))), "{answer:?}");
+    }
+    ends(&store).await;
+    let log = dir.path().join("s.db-wal");
+    let written = std::fs::read(&log).unwrap();
+    assert!(matches!(store.write(blob(4, 10)).await, Err(WriteError::Unavailable(_))));
+    store.close().await;
+    assert_eq!(std::fs::read(&log).unwrap(), written, "nothing is written, and nothing is tidied up");
+    drop(store);
+    let store = Store::open(dir.path(), "s", BLOBS).unwrap();
+    assert_eq!(kept(&store).await, [1]);
+}
+
+#[tokio::test]
+async fn damage_that_a_reader_finds_ends_the_store_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", BLOBS).unwrap();
+    let full = store.read(|_| Err::<(), _>(failing(ffi::SQLITE_BUSY))).await;
+    assert!(full.is_err());
+    assert_eq!(store.inner.failed.reason(), None);
+    let found = store.read(|_| Err::<(), _>(failing(ffi::SQLITE_CORRUPT))).await;
+    assert!(
+        matches!(found, Err(ReadError::Sqlite(e)) if e.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt))
+    );
+    ends(&store).await;
+    assert!(matches!(store.write(blob(1, 10)).await, Err(WriteError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_read_that_fails_or_panics_costs_no_place_and_says_its_own_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", BLOBS).unwrap();
+    for _ in 0..2 * READERS {
+        // It ends its transaction, as SQLite does after some errors.
+        let ended = store.read(|c| {
+            c.execute_batch("ROLLBACK")?;
+            Err::<(), _>(rusqlite::Error::InvalidQuery)
+        });
+        assert!(matches!(ended.await, Err(ReadError::Sqlite(rusqlite::Error::InvalidQuery))));
+        let panicked = store.read(|_| -> rusqlite::Result<()> { panic!("a fault in a read") }).await;
+        assert!(matches!(panicked, Err(ReadError::Stopped)));
+        assert_eq!(kept(&store).await, [0_i64; 0]);
+    }
+    assert!(store.inner.readers.lock().unwrap().len() <= READERS);
+}
