@@ -10,7 +10,7 @@ use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
 use kit::deps::Deps;
 use kit::events_body::read_events;
@@ -153,18 +153,28 @@ async fn read(State(bus): State<Bus>, Query(range): Query<Range>) -> Answer {
     let (after, limit) = (range.after()?, range.limit()?.unwrap_or(usize::MAX));
     // Up to the end as it is now: a log that grows while it is read would never end.
     let end = *bus.log.head().borrow();
-    let pages = stream::try_unfold((after, limit, true), move |(after, limit, first)| {
+    let page = move |log: Arc<dyn EventLog>, after: Sequence, limit: usize| async move {
+        let left = usize::try_from(end.get() - after.get()).unwrap_or(0).min(limit).min(PAGE);
+        if left == 0 { Ok(Vec::new()) } else { log.read(after, left, PAGE_BYTES).await }
+    };
+    // The first page before the answer's status: what fails later can only break the answer off.
+    let first = page(Arc::clone(&bus.log), after, limit).await.map_err(log_failure)?;
+    let pages = stream::try_unfold((after, limit, Some(first)), move |(after, limit, first)| {
         let log = Arc::clone(&bus.log);
         async move {
-            let left = usize::try_from(end.get() - after.get()).unwrap_or(0).min(limit).min(PAGE);
-            let events = if left == 0 { Vec::new() } else { log.read(after, left, PAGE_BYTES).await? };
+            let is_first = first.is_some();
+            let events = match first {
+                Some(events) => events,
+                None => page(log, after, limit).await?,
+            };
             let Some(last) = events.last().map(|e| e.sequence) else { return Ok::<_, LogError>(None) };
-            let page = array(&events);
-            let inner = page[1..page.len() - 1].to_owned();
-            let text = if first { inner } else { format!(",{inner}") };
-            Ok(Some((text, (last, limit - events.len(), false))))
+            let json = array(&events);
+            let inner = json[1..json.len() - 1].to_owned();
+            let text = if is_first { inner } else { format!(",{inner}") };
+            Ok(Some((text, (last, limit - events.len(), None))))
         }
     });
+    let pages = pages.inspect_err(|error| tracing::error!(%error, "an answer with the log breaks off"));
     let around = |text: &'static str| stream::once(async move { Ok::<_, LogError>(text.to_owned()) });
     let body = Body::from_stream(around("[").chain(pages).chain(around("]")));
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())

@@ -1,11 +1,12 @@
 //! The event bus: keeps the log, and delivers it to every subscriber.
 //!
-//! - [`log`]: what the bus needs of a log; [`store`]: the log in SQLite.
+//! - [`log`]: what the bus needs of a log; [`store`]: the log in SQLite, with a [`checksum`] of each event.
 //! - [`domain`]: who may publish what, and what an answer to a delivery means.
 //! - [`delivery`]: one subscriber; [`subscriptions`]: all of them.
 //! - [`api`]: the routes.
 
 pub mod api;
+pub mod checksum;
 pub mod delivery;
 pub mod domain;
 pub mod log;

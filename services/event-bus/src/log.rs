@@ -21,6 +21,14 @@ pub enum LogError {
     /// Not at the moment: the disk is full, or too much is waiting.
     #[error("the log is not available: {0}")]
     Unavailable(String),
+    /// An event is not as it was appended. It is neither read nor skipped: only a backup helps.
+    #[error("the log in {place} is damaged: {what}")]
+    Damaged {
+        /// Where the log is kept.
+        place: String,
+        /// Which event, and what is wrong with it.
+        what: String,
+    },
 }
 
 /// A durable, ordered log of events, numbered from 1 without gaps.
@@ -30,7 +38,8 @@ pub trait EventLog: Send + Sync + 'static {
     fn append(&self, events: Vec<Envelope>, now: Timestamp)
     -> BoxFuture<'_, Result<Vec<Sequence>, LogError>>;
 
-    /// The events after a place, in order: at most `limit`, and no more once they come to `max_bytes`.
+    /// The events after a place, in order: at most `limit`, and no more once they come to `max_bytes`. Ends before
+    /// one that is damaged; fails where that is the first.
     fn read(
         &self,
         after: Sequence,

@@ -1,9 +1,10 @@
 //! The log and the subscriptions in SQLite.
 
+use crate::checksum::Checksum;
 use crate::log::{EventLog, LogError, Logged};
 use futures_util::future::BoxFuture;
 use kit::store::{Migration, OpenError, ReadError, Store, WriteError};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 use shared::{Envelope, Sequence, Timestamp};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ const MIGRATIONS: &[Migration] = &[&["
         id TEXT NOT NULL,
         recorded_at INTEGER NOT NULL,
         envelope TEXT NOT NULL,
+        checksum INTEGER NOT NULL,
         UNIQUE (source, id)
     ) STRICT;
     CREATE TABLE subscriptions (
@@ -47,13 +49,16 @@ pub struct SqliteLog {
 }
 
 impl SqliteLog {
-    /// Opens or makes `<dir>/event-bus.db`.
+    /// Opens or makes `<dir>/event-bus.db`, and looks at every event in it.
     pub async fn open(dir: &Path) -> Result<Self, OpenError> {
         let store = Store::open(dir, "event-bus", MIGRATIONS)?;
-        let head = store.read(last).await.map_err(|e| match e {
-            ReadError::Sqlite(source) => OpenError::Sqlite { path: store.path().to_owned(), source },
-            ReadError::Stopped => OpenError::InUse { path: store.path().to_owned() },
+        let path = || store.path().to_owned();
+        let verified = store.read(verify).await.map_err(|e| match e {
+            ReadError::Sqlite(source) => OpenError::Sqlite { path: path(), source },
+            ReadError::Stopped => OpenError::InUse { path: path() },
         })?;
+        let head =
+            verified.map_err(|damage| OpenError::Corrupt { path: path(), what: damage.to_string() })?;
         Ok(Self { store, head: Arc::new(watch::Sender::new(head)) })
     }
 
@@ -112,21 +117,33 @@ fn last(c: &Connection) -> rusqlite::Result<Sequence> {
 }
 
 /// An envelope ready to be stored: serialised before it comes to the writer's thread.
-struct Row {
+struct NewEvent {
     source: String,
     id: String,
     json: String,
+    checksum: Checksum,
 }
 
-fn append(tx: &Connection, rows: &[Row], now: Timestamp) -> rusqlite::Result<Vec<Sequence>> {
+/// An event that is not as it was appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Damage {
+    #[error("the event {0} is not as it was appended: its checksum is wrong")]
+    Changed(Sequence),
+    #[error("the event {0} is missing")]
+    Missing(Sequence),
+}
+
+fn append(tx: &Connection, rows: &[NewEvent], now: Timestamp) -> rusqlite::Result<Vec<Sequence>> {
     let mut known = tx.prepare_cached("SELECT seq FROM events WHERE source = ?1 AND id = ?2")?;
     let mut insert = tx.prepare_cached(
-        "INSERT INTO events (seq, source, id, recorded_at, envelope) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+        "INSERT INTO events (seq, source, id, recorded_at, envelope, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO NOTHING",
     )?;
     let mut next = last(tx)?.next();
     let mut sequences = Vec::with_capacity(rows.len());
     for row in rows {
-        let added = insert.execute((next.get(), &row.source, &row.id, now.unix_ms(), &row.json))?;
+        let checksum = row.checksum.at(next);
+        let added = insert.execute((next.get(), &row.source, &row.id, now.unix_ms(), &row.json, checksum))?;
         if added == 1 {
             sequences.push(next);
             next = next.next();
@@ -138,24 +155,68 @@ fn append(tx: &Connection, rows: &[Row], now: Timestamp) -> rusqlite::Result<Vec
     Ok(sequences)
 }
 
-fn read(c: &Connection, after: Sequence, limit: usize, max_bytes: usize) -> rusqlite::Result<Vec<Logged>> {
-    let mut statement = c.prepare_cached(
-        "SELECT seq, recorded_at, envelope FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-    )?;
-    let mut rows = statement.query((after.get(), i64::try_from(limit).unwrap_or(i64::MAX)))?;
-    let (mut events, mut bytes) = (Vec::new(), 0);
+/// The rows after a place, in the columns that [`checked`] reads.
+const AFTER: &str =
+    "SELECT seq, source, id, recorded_at, envelope, checksum FROM events WHERE seq > ?1 ORDER BY seq";
+
+/// Looks whether a row is the event of this place, as it was appended; gives back when that was, and its envelope.
+fn checked<'r>(
+    row: &'r Row<'_>,
+    expected: Sequence,
+) -> rusqlite::Result<Result<(Timestamp, &'r str), Damage>> {
+    if row.get::<_, i64>(0)? != expected.get() {
+        return Ok(Err(Damage::Missing(expected)));
+    }
+    // Text that is no longer UTF-8 is no error of SQLite's, but one of the row's.
+    let text = |column| row.get_ref(column).map(|value| value.as_str().unwrap_or_default());
+    let (source, id, envelope) = (text(1)?, text(2)?, text(4)?);
+    let recorded_at = Timestamp::from_unix_ms(row.get(3)?);
+    let whole = Checksum::of(source, id, recorded_at, envelope).at(expected) == row.get::<_, i64>(5)?;
+    Ok(if whole { Ok((recorded_at, envelope)) } else { Err(Damage::Changed(expected)) })
+}
+
+/// Reads the whole log; gives back its head.
+fn verify(c: &Connection) -> rusqlite::Result<Result<Sequence, Damage>> {
+    let mut statement = c.prepare(AFTER)?;
+    let mut rows = statement.query([0])?;
+    let mut head = Sequence::START;
     while let Some(row) = rows.next()? {
-        let sequence = Sequence::new(row.get(0)?);
-        let envelope = row.get_ref(2)?.as_str()?;
+        if let Err(damage) = checked(row, head.next())? {
+            return Ok(Err(damage));
+        }
+        head = head.next();
+    }
+    Ok(Ok(head))
+}
+
+/// Reads up to the first event that is damaged; one that is the first of all is the answer.
+fn read(
+    c: &Connection,
+    after: Sequence,
+    limit: usize,
+    max_bytes: usize,
+) -> rusqlite::Result<Result<Vec<Logged>, Damage>> {
+    let mut statement = c.prepare_cached(AFTER)?;
+    let mut rows = statement.query([after.get()])?;
+    let (mut events, mut bytes, mut sequence) = (Vec::new(), 0, after);
+    while events.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        sequence = sequence.next();
+        let (recorded_at, envelope) = match checked(row, sequence)? {
+            Ok(whole) => whole,
+            Err(damage) if events.is_empty() => return Ok(Err(damage)),
+            Err(_) => break,
+        };
         bytes += envelope.len();
         if bytes > max_bytes && !events.is_empty() {
             break;
         }
         // The sequence is the bus's word, not the publisher's: it is kept apart and put in front here.
         let json = format!("{{\"sequence\":\"{sequence}\",{}", envelope.get(1..).unwrap_or_default());
-        events.push(Logged { sequence, recorded_at: Timestamp::from_unix_ms(row.get(1)?), json });
+        events.push(Logged { sequence, recorded_at, json });
     }
-    Ok(events)
+    Ok(Ok(events))
 }
 
 impl EventLog for SqliteLog {
@@ -165,12 +226,15 @@ impl EventLog for SqliteLog {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<Sequence>, LogError>> {
         Box::pin(async move {
-            let rows: Result<Vec<Row>, serde_json::Error> = events
+            let rows: Result<Vec<NewEvent>, serde_json::Error> = events
                 .into_iter()
                 .map(|mut e| {
                     e.sequence = None;
                     let json = serde_json::to_string(&e)?;
-                    Ok(Row { source: e.source.unwrap_or_default(), id: e.id.unwrap_or_default(), json })
+                    let (source, id) = (e.source.unwrap_or_default(), e.id.unwrap_or_default());
+                    // Here and not on the writer's thread, which all wait for.
+                    let checksum = Checksum::of(&source, &id, now, &json);
+                    Ok(NewEvent { source, id, json, checksum })
                 })
                 .collect();
             let rows = rows.map_err(|e| LogError::Unavailable(e.to_string()))?;
@@ -207,7 +271,11 @@ impl EventLog for SqliteLog {
                 return Ok(Vec::new());
             }
             let events = self.store.read(move |c| read(c, after, limit, max_bytes)).await;
-            events.map_err(|e| LogError::Unavailable(e.to_string()))
+            let events = events.map_err(|e| LogError::Unavailable(e.to_string()))?;
+            events.map_err(|damage| LogError::Damaged {
+                place: self.store.path().display().to_string(),
+                what: damage.to_string(),
+            })
         })
     }
 

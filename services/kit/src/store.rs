@@ -111,8 +111,8 @@ struct Inner {
     failed: Failed,
     readers: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
-    /// Held for as long as the file is open, so that no second process writes to it.
-    _lock: File,
+    /// Held for as long as the file is open, here or on the writer, so that no second process writes to it.
+    _lock: Arc<File>,
 }
 
 impl std::fmt::Debug for Store {
@@ -137,11 +137,12 @@ impl Store {
             Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
             Err(std::fs::TryLockError::Error(source)) => return Err(io(&lock_path)(source)),
         }
+        let lock = Arc::new(lock);
         let connection = opening::open(&path, migrations)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (committed_tx, committed) = watch::channel(0);
         let failed = Failed::default();
-        let writer = writer::Writer::new(connection, queue, committed_tx, failed.clone());
+        let writer = writer::Writer::new(connection, queue, committed_tx, failed.clone(), Arc::clone(&lock));
         std::thread::Builder::new()
             .name(format!("{name}-writer"))
             .spawn(move || writer.run())

@@ -1,6 +1,7 @@
 //! The event bus through its real router, with a real log, and subscribers that do as the test says.
 
 mod course;
+mod damage;
 mod delivery;
 mod lost_tail;
 mod publish;

@@ -4,7 +4,9 @@ use super::{Failed, WriteError};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::error::Error;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The most closures in one transaction: bounds how long the first of them waits for the last.
@@ -87,6 +89,7 @@ pub(super) struct Writer {
     queue: mpsc::Receiver<Message>,
     committed: watch::Sender<u64>,
     failed: Failed,
+    lock: Arc<File>,
 }
 
 impl Writer {
@@ -95,8 +98,9 @@ impl Writer {
         queue: mpsc::Receiver<Message>,
         committed: watch::Sender<u64>,
         failed: Failed,
+        lock: Arc<File>,
     ) -> Self {
-        Self { connection, queue, committed, failed }
+        Self { connection, queue, committed, failed, lock }
     }
 
     pub(super) fn run(mut self) {
@@ -131,6 +135,7 @@ impl Writer {
             tracing::warn!(%error, "the last checkpoint of the store failed");
         }
         drop(self.connection);
+        drop(self.lock);
         if let Some(reply) = close {
             let _ = reply.send(());
         }
