@@ -210,6 +210,7 @@ impl Subscription {
     }
 
     fn settled(&self, before: &State, cursor: Sequence) -> Next {
+        kit::crash::point("after-delivery");
         let mut state = self.lock();
         if state.registration == before.registration {
             if state.attempts > 0 {

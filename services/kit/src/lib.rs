@@ -10,6 +10,7 @@
 //! What any server needs:
 //! - [`service`]: a service as a value, and the `main` that runs one; [`peer`]: one that publishes and consumes.
 //! - [`config`], [`deps`]: its settings, and what it takes from the world.
+//! - [`crash`]: places at which a test lets a process die.
 //! - [`server`], [`web`], [`trace`], [`probes`], [`telemetry`], [`lifecycle`]: connections, errors, logs, the stop.
 
 pub mod author;
@@ -17,6 +18,7 @@ pub mod backoff;
 pub mod bus_client;
 pub mod config;
 pub mod consumer;
+pub mod crash;
 pub mod dead_letters;
 pub mod deps;
 pub mod events_body;

@@ -6,6 +6,7 @@
 
 use crate::backoff::Backoff;
 use crate::bus_client::BusClient;
+use crate::crash;
 use crate::deps::Deps;
 use crate::store::{ReadError, Store, WriteError};
 use rusqlite::Connection;
@@ -185,6 +186,7 @@ impl Relay {
                 retry_after: crate::transport::retry_after(answer.headers()),
             });
         }
+        crash::point("after-publish");
         // Only now: the bus has it on disk.
         self.store
             .write(move |tx| tx.prepare_cached("DELETE FROM outbox WHERE seq <= ?1")?.execute([last]))

@@ -1,6 +1,7 @@
 //! The thread that writes.
 
 use super::{Failed, WriteError};
+use crate::crash;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::error::Error;
@@ -191,7 +192,10 @@ impl Writer {
             }
             execute("RELEASE job")?;
         }
-        execute("COMMIT")
+        crash::point("before-commit");
+        execute("COMMIT")?;
+        crash::point("after-commit");
+        Ok(())
     }
 
     /// Leaves no transaction open; after a failed write to the disk, reports that the store can't be trusted.
