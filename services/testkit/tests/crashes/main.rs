@@ -3,6 +3,7 @@
 //!
 //! Each test starts this very binary again as the services, with real sockets and real files.
 
+mod damaged;
 mod migrations;
 mod points;
 mod process;
