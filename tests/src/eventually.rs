@@ -12,22 +12,25 @@ const PAUSE: Duration = Duration::from_millis(20);
 const SHOWN: usize = 4_000;
 
 /// Looks again and again until `look` gives a value. After the limit the test fails and says what was seen last.
-pub async fn eventually<T>(
+pub async fn eventually<T>(limit: Duration, what: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    within(limit, what, look).await.unwrap_or_else(|late| panic!("{late}"))
+}
+
+/// Looks again and again until `look` gives a value; the error after the limit says what was seen last.
+pub async fn within<T>(
     limit: Duration,
     what: &str,
     mut look: impl AsyncFnMut() -> Result<T, String>,
-) -> T {
+) -> Result<T, String> {
     let until = Instant::now() + limit;
     loop {
         let seen = match look().await {
-            Ok(value) => return value,
+            Ok(value) => return Ok(value),
             Err(seen) => seen,
         };
-        assert!(
-            Instant::now() < until,
-            "not within {limit:?}: {what}\nlast seen: {}",
-            beginning(&seen, SHOWN)
-        );
+        if Instant::now() >= until {
+            return Err(format!("not within {limit:?}: {what}\nlast seen: {}", beginning(&seen, SHOWN)));
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }

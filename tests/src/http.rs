@@ -158,8 +158,13 @@ impl Request {
 
     /// Sends it; an error is that there was no answer.
     pub async fn try_send(self) -> Result<Answer, String> {
+        self.try_send_within(TIMEOUT).await
+    }
+
+    /// Sends it; an error is that there was no answer in this time.
+    pub async fn try_send_within(self, limit: Duration) -> Result<Answer, String> {
         let failed = |e: reqwest::Error| format!("no answer: {e:?}");
-        let response = self.0.timeout(TIMEOUT).send().await.map_err(failed)?;
+        let response = self.0.timeout(limit).send().await.map_err(failed)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.map_err(failed)?;
         Ok(Answer { status, headers, body })
@@ -172,8 +177,8 @@ impl Request {
     }
 
     /// Sends it and gives back the head of the answer, with the body still to come and no end to the waiting.
-    pub(crate) async fn open(self) -> reqwest::Response {
-        self.0.send().await.unwrap_or_else(|e| panic!("no answer: {e:?}"))
+    pub(crate) async fn try_open(self) -> Result<reqwest::Response, String> {
+        self.0.send().await.map_err(|e| format!("no answer: {e:?}"))
     }
 }
 

@@ -9,12 +9,14 @@
 //!   operator, and as a service with its secret ([`signature`]); [`load`]: as many at once.
 //! - [`browser`]: a real browser.
 //! - [`lone`]: one service alone; [`neighbour`]: a subscriber beside others, good or hostile.
+//! - [`faults`]: the campaign of faults.
 //! - [`eventually`]: how the tests wait: for a condition, never for a time.
 
 pub mod blog;
 pub mod browser;
 pub mod bus;
 pub mod eventually;
+pub mod faults;
 pub mod http;
 pub mod load;
 pub mod lone;

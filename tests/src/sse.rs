@@ -39,22 +39,54 @@ impl Event {
     }
 }
 
-/// An open stream. Dropping it disconnects.
+/// What comes of an open stream. Dropping it disconnects.
 #[derive(Debug)]
-pub struct Stream {
+pub struct Reader {
     response: reqwest::Response,
     unread: Vec<u8>,
+}
+
+impl Reader {
+    /// Opens the stream that this request asks for; an error is that there was another answer, or none.
+    pub async fn open(request: Request) -> Result<Self, String> {
+        let response = request.header("accept", "text/event-stream").try_open().await?;
+        let media = response.headers().get("content-type").and_then(|v| v.to_str().ok());
+        if response.status().as_u16() == 200 && media == Some("text/event-stream") {
+            Ok(Self { response, unread: Vec::new() })
+        } else {
+            Err(format!("no stream but {response:?}"))
+        }
+    }
+
+    /// The next event; nothing where the stream has ended. Heartbeats are none.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(at) = self.unread.windows(2).position(|pair| pair == b"\n\n") {
+                let block: Vec<u8> = self.unread.drain(..at + 2).collect();
+                if let Some(event) = Event::parse(&String::from_utf8_lossy(&block)) {
+                    return Some(event);
+                }
+                continue;
+            }
+            // A stream that breaks has ended, too.
+            let chunk = self.response.chunk().await.ok()??;
+            self.unread.extend_from_slice(&chunk);
+        }
+    }
+}
+
+/// An open stream that remembers what it brought. Dropping it disconnects.
+#[derive(Debug)]
+pub struct Stream {
+    reader: Reader,
     seen: Vec<Event>,
 }
 
 impl Stream {
     /// Opens the stream that this request asks for.
     pub async fn open(request: Request) -> Self {
-        let response = request.header("accept", "text/event-stream").open().await;
-        assert_eq!(response.status().as_u16(), 200);
-        let media = response.headers().get("content-type").and_then(|v| v.to_str().ok());
-        assert_eq!(media, Some("text/event-stream"));
-        Self { response, unread: Vec::new(), seen: Vec::new() }
+        let reader = Reader::open(request).await.unwrap_or_else(|e| panic!("{e}"));
+        Self { reader, seen: Vec::new() }
     }
 
     /// The next event; nothing where the stream has ended. Heartbeats are none.
@@ -64,19 +96,9 @@ impl Stream {
     }
 
     async fn read(&mut self) -> Option<Event> {
-        loop {
-            if let Some(at) = self.unread.windows(2).position(|pair| pair == b"\n\n") {
-                let block: Vec<u8> = self.unread.drain(..at + 2).collect();
-                if let Some(event) = Event::parse(&String::from_utf8_lossy(&block)) {
-                    self.seen.push(event.clone());
-                    return Some(event);
-                }
-                continue;
-            }
-            // A stream that breaks has ended, too.
-            let chunk = self.response.chunk().await.ok()??;
-            self.unread.extend_from_slice(&chunk);
-        }
+        let event = self.reader.next().await?;
+        self.seen.push(event.clone());
+        Some(event)
     }
 
     /// Reads on to the first event of which the condition holds.

@@ -3,7 +3,7 @@
 use crate::shell::{Shell, run};
 use crate::{packages, site, tools};
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -38,12 +38,34 @@ enum Task {
         #[arg(last = true, value_name = "FLAGS")]
         flags: Vec<OsString>,
     },
+    /// Run the services and let faults befall them (kill -9, cut connections, a full disk, …): prints what held
+    Faults(Campaign),
     /// Check format and lints, for this machine and for the browser, then run every test: what CI runs
     Ci,
     /// Install what building and testing need, and do nothing else
     Setup,
     /// Say what building and testing need, and what of it is missing; installs nothing
     CheckTools,
+}
+
+/// What the campaign of faults is told; it knows the same flags.
+#[derive(Debug, Args)]
+struct Campaign {
+    /// Where all randomness comes from: the same seed is the same plan [default: a random one, which is printed]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    seed: Option<u64>,
+    /// For how many minutes faults befall the system
+    #[arg(long, value_name = "MINUTES", default_value = "3", value_parser = minutes, allow_negative_numbers = true)]
+    minutes: f64,
+}
+
+/// The most minutes of a campaign: a week.
+const MOST_MINUTES: f64 = 7.0 * 24.0 * 60.0;
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|_| "this is no number".to_owned())?;
+    let fits = minutes > 0.0 && minutes <= MOST_MINUTES;
+    fits.then_some(minutes).ok_or_else(|| format!("must be more than 0 and at most {MOST_MINUTES}"))
 }
 
 /// The package of the tests that run the built program and a browser.
@@ -78,6 +100,14 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
         Task::Test { filter, package, flags } => {
             test(shell, filter.as_deref(), &package, &flags)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Task::Faults(campaign) => {
+            site::build_program(shell)?;
+            let mut faults = shell.cargo();
+            faults.args(["run", "--quiet", "--package", SYSTEM_TESTS, "--bin", "faults", "--"]);
+            faults.args(campaign.seed.map(|seed| format!("--seed={seed}")));
+            faults.arg(format!("--minutes={}", campaign.minutes));
+            become_it(faults.env(PROGRAM_VARIABLE, site::program(shell)))
         }
         // One list of checks for people and machines.
         Task::Ci => become_it(shell.command("bash").arg(".ci/run")),
@@ -145,8 +175,24 @@ mod tests {
 
     #[test]
     fn wrong_usage_exits_with_two() {
-        for args in [&["cargo xtask"][..], &["cargo xtask", "up", "--what"], &["cargo xtask", "what"]] {
-            assert_eq!(Cli::try_parse_from(args).unwrap_err().exit_code(), 2, "{args:?}");
+        for args in
+            ["", "up --what", "what", "faults --seed x", "faults --seed -1", "faults --what", "faults 3"]
+        {
+            let args = ["cargo xtask"].into_iter().chain(args.split_whitespace());
+            assert_eq!(Cli::try_parse_from(args.clone()).unwrap_err().exit_code(), 2, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_campaign_lasts_some_time() {
+        let read = |minutes: &str| Cli::try_parse_from(["cargo xtask", "faults", "--minutes", minutes]);
+        for minutes in ["0", "-1", "-0.5", "NaN", "inf", "three", "", "1e9"] {
+            let error = read(minutes).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{minutes:?}");
+            assert!(error.to_string().contains("--minutes"), "{error}");
+        }
+        for minutes in ["0.5", "20"] {
+            assert!(matches!(read(minutes).unwrap().task, Task::Faults(_)));
         }
     }
 }

@@ -1,0 +1,54 @@
+//! Runs a campaign of faults and prints its table. Exit code: 0 if everything holds, 1 if not, 2 for wrong flags.
+
+use clap::Parser;
+use std::process::ExitCode;
+use system_tests::faults::campaign::{self, Settings, WRITES_PER_SECOND};
+
+/// A campaign of faults against the real processes.
+#[derive(Debug, Parser)]
+#[command(name = "faults")]
+struct Flags {
+    /// Where all randomness comes from: the same seed is the same plan [default: a random one, which is printed]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// For how many minutes faults befall the system
+    #[arg(long, value_name = "MINUTES", default_value_t = 3.0, value_parser = minutes, allow_negative_numbers = true)]
+    minutes: f64,
+    /// How many writes are begun each second, as far as they are answered in time
+    #[arg(long, value_name = "NUMBER", default_value_t = WRITES_PER_SECOND, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    rate: u64,
+}
+
+/// The most minutes: a week.
+const MOST_MINUTES: f64 = 7.0 * 24.0 * 60.0;
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse().map_err(|_| "this is no number".to_owned())?;
+    if minutes > 0.0 && minutes <= MOST_MINUTES {
+        Ok(minutes)
+    } else {
+        Err(format!("must be more than 0 and at most {MOST_MINUTES}"))
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let seed = flags.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000_000));
+    eprintln!(
+        "faults: seed {seed}, {} minutes; again: cargo xtask faults --seed {seed} --minutes {}",
+        flags.minutes, flags.minutes
+    );
+    let settings = Settings { seed, minutes: flags.minutes, writes_per_second: flags.rate };
+    tokio::select! {
+        report = campaign::run(settings) => {
+            println!("{report}");
+            if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        // Leaving here ends the processes and unmounts their disks.
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("faults: interrupted");
+            ExitCode::from(130)
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A campaign from its start to its report.
+
+use super::check::{self, Check, Machine};
+use super::history::{self, Held, History};
+use super::inject;
+use super::ledger::{Ledger, Rule, Write};
+use super::plan::{self, SERVICES};
+use super::readers::Readers;
+use super::report::Report;
+use super::world::World;
+use super::writers::Writers;
+use crate::eventually::within;
+use shared::ServiceName;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+/// How a campaign is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Where all its randomness comes from.
+    pub seed: u64,
+    /// For how many minutes faults befall the system.
+    pub minutes: f64,
+    /// How many writes are begun each second, as far as they are answered in time.
+    pub writes_per_second: u64,
+}
+
+/// How many writes a second leave two shared cores some time for the readers.
+pub const WRITES_PER_SECOND: u64 = 40;
+/// How long the system works before the first fault: its pools are filled then.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long connections may take to be closed after the last reader has left, and streams to come to the end.
+const CLOSING: Duration = Duration::from_secs(120);
+
+/// Runs it.
+pub async fn run(settings: Settings) -> Report {
+    let Settings { seed, minutes, writes_per_second } = settings;
+    let plan = plan::draw(seed, Duration::from_secs_f64(minutes * 60.0));
+    let world = Arc::new(World::start(&plan.small_disks).await);
+    let ledger = Arc::new(Ledger::default());
+    let (writers, readers) =
+        (Writers::start(&world, &ledger, seed, writes_per_second), Readers::start(&world, &ledger, seed));
+    sleep(WARM_UP).await;
+    let before = history::held(&world);
+    let peaks = Peaks::watch(&world);
+
+    let injected = inject::carry_out(&world, &plan).await;
+    let mut traffic = Vec::new();
+    traffic.extend(writers.end().await.err());
+    let rest = history::until_at_rest(&world).await;
+    let peaks = peaks.end();
+    if let Ok(head) = rest {
+        traffic.extend(
+            until(CLOSING, "the stream has come to the end", || ledger.streamed() >= head).await.err(),
+        );
+    }
+    traffic.extend(readers.end().err());
+    let after = settled_files(&world, &before).await;
+    let found = match rest {
+        Ok(_) => History::read(&world).await,
+        Err(late) => Err(late),
+    };
+
+    let writes = ledger.writes();
+    let mut checks = at_once(&ledger, &writes);
+    checks.push(Check::noticed(
+        "every repeated request is answered in the end",
+        "every writer and reader",
+        traffic,
+    ));
+    let events = found.as_ref().map_or(0, |found| found.log.len());
+    let rest = found.as_ref().err().cloned().into_iter().collect();
+    checks.push(Check::noticed("the system comes to rest", "lags, outboxes, readiness", rest));
+    if let Ok(found) = &found {
+        checks.extend(check::history(&writes, &ledger.seen(), found));
+    }
+    let processes = SERVICES.map(|service| world.process(service));
+    let machine = Machine {
+        before,
+        after,
+        peaks,
+        panics: processes.iter().flat_map(|process| history::panics(process.log())).collect(),
+        ended: processes.iter().flat_map(|process| process.ended_by_itself()).collect(),
+    };
+    checks.extend(machine.checks());
+    let attempts = ledger.attempts();
+    let mut report = Report { seed, minutes, attempts, writes, events, injected, checks, kept: None };
+    if !report.passed() {
+        report.kept = Some(world.keep().await);
+    }
+    report
+}
+
+/// What single answers have broken.
+fn at_once(ledger: &Ledger, writes: &[Write]) -> Vec<Check> {
+    let keyed = writes.iter().filter(|write| write.keyed).count();
+    [
+        (Rule::FirstAnswer, "a repeated request gets its first answer", format!("{keyed} writes with a key")),
+        (Rule::Manners, "nothing is answered 500, and 503 says when to come back", "every answer".to_owned()),
+        (Rule::ApprovedText, "text that is not approved is shown to nobody", "every comment seen".to_owned()),
+        (Rule::Stream, "the streamed log has no gap and does not go back", "every event streamed".to_owned()),
+    ]
+    .into_iter()
+    .map(|(rule, name, looked_at)| Check::noticed(name, looked_at, ledger.complaints(rule)))
+    .collect()
+}
+
+/// Waits until there are no more open files than allowed, or for as long as idle connections may stay open; the check
+/// says what it came to.
+async fn settled_files(world: &World, before: &BTreeMap<ServiceName, Held>) -> BTreeMap<ServiceName, Held> {
+    let most = |service| before.get(&service).map_or(0, |held| held.files + check::MOST_FILES);
+    let few = || history::held(world).into_iter().all(|(service, held)| held.files <= most(service));
+    // Where it does not come to that, the check says so with the numbers.
+    let _ = until(CLOSING, "files are closed", few).await;
+    history::held(world)
+}
+
+async fn until(limit: Duration, what: &str, condition: impl Fn() -> bool) -> Result<(), String> {
+    within(limit, what, async || if condition() { Ok(()) } else { Err("not yet".to_owned()) }).await
+}
+
+/// The most memory that each process holds.
+struct Peaks {
+    peaks: Arc<Mutex<BTreeMap<ServiceName, u64>>>,
+    watching: JoinHandle<()>,
+}
+
+impl Peaks {
+    fn watch(world: &Arc<World>) -> Self {
+        let peaks = Arc::new(Mutex::new(BTreeMap::new()));
+        let (world, noted) = (Arc::clone(world), Arc::clone(&peaks));
+        let watching = tokio::spawn(async move {
+            loop {
+                for (service, held) in history::held(&world) {
+                    let mut peaks = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                    let peak: &mut u64 = peaks.entry(service).or_default();
+                    *peak = held.memory_kib.max(*peak);
+                }
+                sleep(LOOK).await;
+            }
+        });
+        Self { peaks, watching }
+    }
+
+    fn end(self) -> BTreeMap<ServiceName, u64> {
+        self.watching.abort();
+        self.peaks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

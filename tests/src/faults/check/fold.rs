@@ -1,0 +1,90 @@
+//! The read model against a plain fold of the log, written here once more and not taken from query.
+
+use super::Check;
+use crate::faults::history::{History, Logged};
+use serde_json::{Value, json};
+use shared::Timestamp;
+use std::collections::BTreeMap;
+
+/// The rows of the read model, in the order in which query writes them.
+fn fold(log: &[Logged]) -> Vec<Value> {
+    let (mut posts, mut comments) = (BTreeMap::new(), BTreeMap::new());
+    for event in log {
+        let id = event.text("id");
+        match event.kind.as_str() {
+            "PostCreated" => {
+                let (title, body, author) = (event.text("title"), event.text("body"), event.text("author"));
+                let row = json!(["post", id, title, body, author, unix_ms(event), version(event)]);
+                posts.insert(id, row);
+            }
+            "CommentCreated" => {
+                let (post, author) = (event.text("postId"), event.text("author"));
+                let (key, content) = (event.data["authorKey"].clone(), event.text("content"));
+                let row = json!([
+                    "comment",
+                    id,
+                    post,
+                    1,
+                    unix_ms(event),
+                    author,
+                    key,
+                    version(event),
+                    "pending",
+                    content,
+                    null
+                ]);
+                comments.insert(id, row);
+            }
+            "CommentUpdated" => {
+                // Everything is in its order here, so that there is a row to change.
+                if let Some(row) = comments.get_mut(id) {
+                    row[7] = version(event);
+                    row[8] = event.data["status"].clone();
+                    row[9] = event.data["content"].clone();
+                    row[10] = event.data["reason"].clone();
+                }
+            }
+            _ => {}
+        }
+    }
+    posts.into_values().chain(comments.into_values()).collect()
+}
+
+fn unix_ms(event: &Logged) -> i64 {
+    event.text("createdAt").parse().map_or(0, Timestamp::unix_ms)
+}
+
+fn version(event: &Logged) -> Value {
+    event.data["version"].clone()
+}
+
+pub(super) fn rebuilt(history: &History) -> Check {
+    let mut check = Check::new(
+        "the read model is byte-identical to one rebuilt from the log alone",
+        format!("{} bytes", history.read_model.len()),
+    );
+    if history.read_model != history.rebuilt {
+        let mut pairs = history.read_model.lines().zip(history.rebuilt.lines());
+        let first = pairs.find(|(before, after)| before != after);
+        let (before, after) = (history.read_model.len(), history.rebuilt.len());
+        check.wrong(|| format!("{before} bytes became {after}; the first rows that differ: {first:?}"));
+    }
+    check
+}
+
+pub(super) fn folded(history: &History) -> Check {
+    let rows = fold(&history.log);
+    let mut check = Check::new("the read model is a plain fold of the log", format!("{} rows", rows.len()));
+    let held: Vec<Value> = history
+        .read_model
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| json!(format!("{line}: {e}"))))
+        .collect();
+    if held.len() != rows.len() {
+        check.wrong(|| format!("query has {} rows", held.len()));
+    }
+    for (held, row) in held.iter().zip(&rows).filter(|(held, row)| held != row) {
+        check.wrong(|| format!("query has {held}, the log comes to {row}"));
+    }
+    check
+}

@@ -1,0 +1,298 @@
+//! Each check fails for the history that it is there to find, and no other check does.
+
+use super::*;
+use crate::faults::history::{Held, Logged};
+use crate::faults::ledger::{Outcome, SeenChange, SeenComment, What};
+use serde_json::{Value, json};
+use shared::ServiceName::Query;
+
+/// What was tried, what was seen, and what is there.
+struct Story {
+    writes: Vec<Write>,
+    seen: Seen,
+    history: History,
+}
+
+/// A post with two comments, one of which breaks the rule; one more write was refused, and one is unknown.
+fn good() -> Story {
+    let mut story = Story { writes: Vec::new(), seen: Seen::default(), history: History::default() };
+    let created = "1970-01-01T00:00:00.009Z";
+    story.write(What::Post, "A title", Outcome::Acknowledged("p".to_owned()));
+    let post = json!({ "id": "p", "title": "A title", "createdAt": created, "version": 1 });
+    story.log("/posts", "e1", "PostCreated", None, post);
+    story.seen.posts.insert(("p".to_owned(), "A title".to_owned()));
+    story.tell(1, None);
+    story.history.posts.insert("p".to_owned(), "A title".to_owned());
+
+    for (n, (id, content, status)) in
+        [("c1", "a pear", "approved"), ("c2", "an Orange", "rejected")].into_iter().enumerate()
+    {
+        story.write(What::Comment("p".to_owned()), content, Outcome::Acknowledged(id.to_owned()));
+        let (made, judged, told) = (format!("m{n}"), format!("j{n}"), format!("u{n}"));
+        let data = |more: Value| {
+            let mut data = json!({ "id": id, "postId": "p", "content": content });
+            data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            data
+        };
+        let origin = json!({ "status": "pending", "authorKey": "k", "createdAt": created, "version": 1 });
+        story.log("/comments", &made, "CommentCreated", None, data(origin));
+        let verdict = json!({ "status": status });
+        story.log("/moderation", &judged, "CommentModerated", Some(&made), data(verdict));
+        let update = json!({ "status": status, "version": 2 });
+        story.log("/comments", &told, "CommentUpdated", Some(&judged), data(update));
+        let place = story.history.log.len() as u64;
+        story.tell(place, Some(id));
+        for status in ["pending", status] {
+            let status = status.to_owned();
+            story.seen.comments.insert(SeenComment { post: "p".to_owned(), id: id.to_owned(), status });
+        }
+        let held = story.history.comments.entry("p".to_owned()).or_default();
+        held.push((id.to_owned(), status.to_owned()));
+    }
+    story.write(What::Comment("q".to_owned()), "refused", Outcome::Refused(404));
+    story.write(What::Post, "perhaps", Outcome::Unknown);
+    let rows = [
+        r#"["post","p","A title","","",9,1]"#,
+        r#"["comment","c1","p",1,9,"","k",2,"approved","a pear",null]"#,
+        r#"["comment","c2","p",1,9,"","k",2,"rejected","an Orange",null]"#,
+    ];
+    story.history.read_model = rows.join("\n") + "\n";
+    story.history.rebuilt.clone_from(&story.history.read_model);
+    story
+}
+
+impl Story {
+    fn write(&mut self, what: What, text: &str, outcome: Outcome) {
+        self.writes.push(Write { what, text: text.to_owned(), keyed: false, outcome });
+    }
+
+    fn log(&mut self, source: &str, id: &str, kind: &str, cause: Option<&str>, data: Value) {
+        self.seen.streamed.push(id.to_owned());
+        let sequence = self.history.log.len() as u64 + 1;
+        let (source, id, kind) = (source.to_owned(), id.to_owned(), kind.to_owned());
+        let cause = cause.map(str::to_owned);
+        self.history.log.push(Logged { sequence, source, id, kind, cause, data });
+    }
+
+    fn tell(&mut self, sequence: u64, comment: Option<&str>) {
+        let change = SeenChange { sequence, post: "p".to_owned(), comment: comment.map(str::to_owned) };
+        self.seen.changes.insert(change);
+    }
+
+    /// Gives the events their places anew, after some were added, taken out or moved.
+    fn renumber(&mut self) {
+        self.seen.streamed.clear();
+        for (event, sequence) in self.history.log.iter_mut().zip(1..) {
+            event.sequence = sequence;
+            self.seen.streamed.push(event.id.clone());
+        }
+        self.seen.changes.clear();
+    }
+
+    /// The checks that fail.
+    fn failing(&self) -> Vec<&'static str> {
+        let checks = history(&self.writes, &self.seen, &self.history);
+        checks.iter().filter(|check| !check.holds()).map(|check| check.name).collect()
+    }
+}
+
+const ACKNOWLEDGED: &str = "acknowledged writes are once in the log and once in the service's store";
+const UNANSWERED: &str = "unanswered writes are there once or not at all, refused ones not at all";
+const NOTHING_ELSE: &str = "nothing is there that nobody wrote, and stores hold what the log holds";
+const SEQUENCES: &str = "the log has no gap and no event twice";
+const VERDICT: &str = "every comment has exactly one verdict, the one that the rules give";
+const ORDER: &str = "the log keeps each key's order: post, comment, verdict, update, each after its cause";
+const TAKEN: &str = "comments were published in the order in which they were taken";
+const PAGES: &str = "no page showed what is not in the log";
+const CHANGES: &str = "every change told at /live is the one that the log has at its place";
+const STREAM: &str = "the log that was streamed is the log, to its end";
+const REBUILT: &str = "the read model is byte-identical to one rebuilt from the log alone";
+const FOLDED: &str = "the read model is a plain fold of the log";
+
+/// What fails after this was done to a good story.
+fn after(change: impl FnOnce(&mut Story)) -> Vec<&'static str> {
+    let mut story = good();
+    change(&mut story);
+    story.failing()
+}
+
+#[test]
+fn a_good_history_passes() {
+    assert_eq!(after(|_| {}), [""; 0]);
+}
+
+#[test]
+fn an_unknown_write_may_be_there() {
+    let there = |story: &mut Story| {
+        story.log("/posts", "e2", "PostCreated", None, json!({ "id": "p2", "title": "perhaps" }));
+        story.history.posts.insert("p2".to_owned(), "perhaps".to_owned());
+        let row = "[\"post\",\"p2\",\"perhaps\",\"\",\"\",0,null]\n";
+        let at = story.history.read_model.find('\n').unwrap() + 1;
+        story.history.read_model.insert_str(at, row);
+        story.history.rebuilt.clone_from(&story.history.read_model);
+    };
+    assert_eq!(after(there), [""; 0]);
+    // Twice it may not, and refused it may not.
+    let refused = after(|story| {
+        there(story);
+        story.writes.last_mut().unwrap().outcome = Outcome::Refused(422);
+    });
+    assert_eq!(refused, [UNANSWERED]);
+    let twice = after(|story| {
+        there(story);
+        story.log("/posts", "e3", "PostCreated", None, json!({ "id": "p3", "title": "perhaps" }));
+        story.history.posts.insert("p3".to_owned(), "perhaps".to_owned());
+    });
+    assert_eq!(twice, [UNANSWERED, FOLDED]);
+}
+
+#[test]
+fn a_lost_event_is_found() {
+    let lost = after(|story| {
+        story.history.log.retain(|event| event.text("id") != "c1");
+        story.renumber();
+    });
+    assert_eq!(lost, [ACKNOWLEDGED, NOTHING_ELSE, TAKEN, PAGES, FOLDED]);
+}
+
+#[test]
+fn a_gap_in_the_log_is_found() {
+    assert_eq!(after(|story| story.history.log.last_mut().unwrap().sequence += 1), [SEQUENCES]);
+}
+
+#[test]
+fn a_write_that_the_store_lost_is_found() {
+    assert_eq!(after(|story| story.history.posts.clear()), [ACKNOWLEDGED]);
+    let comment = after(|story| drop(story.history.comments.get_mut("p").unwrap().pop()));
+    assert_eq!(comment, [ACKNOWLEDGED, VERDICT, TAKEN]);
+}
+
+#[test]
+fn an_event_that_is_there_twice_is_found() {
+    let same_again = after(|story| {
+        let event = story.history.log[0].clone();
+        story.history.log.insert(1, event);
+        story.renumber();
+    });
+    assert_eq!(same_again, [ACKNOWLEDGED, SEQUENCES]);
+    let under_another_id = after(|story| {
+        let event = Logged { id: "other".to_owned(), ..story.history.log[1].clone() };
+        story.history.log.insert(1, event);
+        story.renumber();
+    });
+    assert_eq!(under_another_id, [ACKNOWLEDGED, ORDER, TAKEN]);
+}
+
+#[test]
+fn what_nobody_wrote_is_found() {
+    let in_the_store = after(|story| drop(story.history.posts.insert("x".to_owned(), "X".to_owned())));
+    assert_eq!(in_the_store, [NOTHING_ELSE]);
+    let in_the_log = after(|story| drop(story.writes.remove(0)));
+    assert_eq!(in_the_log, [NOTHING_ELSE]);
+}
+
+#[test]
+fn a_wrong_verdict_is_found() {
+    let wrong = after(|story| {
+        for event in
+            story.history.log.iter_mut().filter(|e| e.text("id") == "c2" && e.kind != "CommentCreated")
+        {
+            event.data["status"] = json!("approved");
+        }
+    });
+    assert_eq!(wrong, [VERDICT, PAGES, FOLDED]);
+}
+
+#[test]
+fn a_second_verdict_is_found() {
+    let twice = after(|story| {
+        let event = Logged { id: "again".to_owned(), ..story.history.log[2].clone() };
+        story.history.log.push(event);
+        story.renumber();
+    });
+    assert_eq!(twice, [VERDICT, ORDER]);
+}
+
+#[test]
+fn a_comment_that_is_still_pending_is_found() {
+    let pending = after(|story| {
+        story.history.log.truncate(story.history.log.len() - 2);
+        story.renumber();
+        story.history.comments.get_mut("p").unwrap()[1].1 = "pending".to_owned();
+    });
+    assert_eq!(pending, [VERDICT, PAGES, FOLDED]);
+}
+
+#[test]
+fn a_broken_order_is_found() {
+    let effect_first = after(|story| {
+        story.history.log.swap(1, 2);
+        story.renumber();
+    });
+    assert_eq!(effect_first, [ORDER]);
+    let post_last = after(|story| {
+        story.history.log.rotate_left(1);
+        story.renumber();
+    });
+    assert_eq!(post_last, [ORDER]);
+    let without_cause = after(|story| story.history.log[2].cause = Some("nothing".to_owned()));
+    assert_eq!(without_cause, [ORDER]);
+    let otherwise_taken = after(|story| story.history.comments.get_mut("p").unwrap().swap(0, 1));
+    assert_eq!(otherwise_taken, [TAKEN]);
+}
+
+#[test]
+fn what_was_shown_and_never_was_is_found() {
+    let post = after(|story| story.seen.posts.extend([("x".to_owned(), "X".to_owned())]));
+    assert_eq!(post, [PAGES]);
+    let state = after(|story| {
+        let (post, id, status) = ("p".to_owned(), "c2".to_owned(), "approved".to_owned());
+        story.seen.comments.insert(SeenComment { post, id, status });
+    });
+    assert_eq!(state, [PAGES]);
+    assert_eq!(after(|story| story.tell(1, Some("c1"))), [CHANGES]);
+    assert_eq!(after(|story| story.tell(99, None)), [CHANGES]);
+    assert_eq!(after(|story| story.seen.streamed.swap(0, 1)), [STREAM]);
+    assert_eq!(after(|story| drop(story.seen.streamed.pop())), [STREAM]);
+}
+
+#[test]
+fn a_read_model_that_differs_is_found() {
+    let rebuilt = after(|story| story.history.rebuilt.push('\n'));
+    assert_eq!(rebuilt, [REBUILT]);
+    let both = after(|story| {
+        story.history.read_model = story.history.read_model.replace("A title", "Another");
+        story.history.rebuilt.clone_from(&story.history.read_model);
+    });
+    assert_eq!(both, [FOLDED]);
+    assert_eq!(after(|story| story.history.read_model.push_str("[]\n")), [REBUILT, FOLDED]);
+}
+
+#[test]
+fn a_dead_letter_is_found() {
+    let parked = after(|story| drop(story.history.dead_letters.insert(Query, vec![json!({ "id": 1 })])));
+    assert_eq!(parked, ["nothing was parked"]);
+}
+
+#[test]
+fn a_leak_a_panic_and_an_end_are_found() {
+    let held = |files, memory_kib| [(Query, Held { files, memory_kib })].into();
+    let machine = |files| Machine { before: held(10, 1), after: held(files, 1), ..Machine::default() };
+    let failing = |machine: Machine| machine.checks().iter().filter(|check| !check.holds()).count();
+    assert_eq!(failing(machine(10 + MOST_FILES)), 0);
+    assert_eq!(failing(machine(11 + MOST_FILES)), 1);
+    assert_eq!(failing(machine(0)), 1, "it does not run");
+    let peaks = |kib| Machine { peaks: [(Query, kib)].into(), ..machine(10) };
+    assert_eq!(failing(peaks(MOST_MEMORY_KIB)), 0);
+    assert_eq!(failing(peaks(MOST_MEMORY_KIB + 1)), 1);
+    let said = || vec!["something".to_owned()];
+    assert_eq!(failing(Machine { panics: said(), ..machine(10) }), 1);
+    assert_eq!(failing(Machine { ended: said(), ..machine(10) }), 1);
+}
+
+#[test]
+fn much_that_is_wrong_is_said_in_few_words() {
+    let mut check = Check::new("", "");
+    (0..100).for_each(|n| check.wrong(|| n.to_string()));
+    assert_eq!(check.wrong.len(), EXAMPLES + 1);
+}

@@ -1,0 +1,113 @@
+//! What writers were told, against the log and the services' stores.
+
+use super::Check;
+use crate::faults::history::{History, Logged};
+use crate::faults::ledger::{Outcome, What, Write};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Every creation in the log, by its text: no two writes have the same.
+fn creations(history: &History) -> BTreeMap<&str, Vec<&Logged>> {
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for event in &history.log {
+        let text = match event.kind.as_str() {
+            "PostCreated" => event.text("title"),
+            "CommentCreated" => event.text("content"),
+            _ => continue,
+        };
+        found.entry(text).or_default().push(event);
+    }
+    found
+}
+
+/// How often the store of the service has what this event created.
+fn in_store(event: &Logged, history: &History) -> usize {
+    let id = event.text("id");
+    if event.kind == "PostCreated" {
+        usize::from(history.posts.get(id).is_some_and(|title| title == event.text("title")))
+    } else {
+        let comments = history.comments.get(event.post());
+        comments.map_or(0, |all| all.iter().filter(|(known, _)| known == id).count())
+    }
+}
+
+/// Whether the event is of the kind, and under the post, that was written.
+fn fits(event: &Logged, what: &What) -> bool {
+    match what {
+        What::Post => event.kind == "PostCreated",
+        What::Comment(post) => event.kind == "CommentCreated" && event.post() == post,
+    }
+}
+
+pub(super) fn acknowledged(writes: &[Write], history: &History) -> Check {
+    let found = creations(history);
+    let acknowledged: Vec<_> = writes
+        .iter()
+        .filter_map(|write| match &write.outcome {
+            Outcome::Acknowledged(id) => Some((write, id)),
+            _ => None,
+        })
+        .collect();
+    let mut check = Check::new(
+        "acknowledged writes are once in the log and once in the service's store",
+        format!("{} writes", acknowledged.len()),
+    );
+    for (write, id) in acknowledged {
+        let events = found.get(write.text.as_str()).map_or(&[][..], Vec::as_slice);
+        match events {
+            [event] if event.text("id") == id && fits(event, &write.what) => match in_store(event, history) {
+                1 => {}
+                times => check.wrong(|| format!("{write:?} is {times} times in the store")),
+            },
+            [event] => check.wrong(|| format!("{write:?} is something else in the log: {event:?}")),
+            events => check.wrong(|| format!("{write:?} is {} times in the log", events.len())),
+        }
+    }
+    check
+}
+
+pub(super) fn unanswered(writes: &[Write], history: &History) -> Check {
+    let found = creations(history);
+    let rest: Vec<_> =
+        writes.iter().filter(|write| !matches!(write.outcome, Outcome::Acknowledged(_))).collect();
+    let mut check = Check::new(
+        "unanswered writes are there once or not at all, refused ones not at all",
+        format!("{} writes", rest.len()),
+    );
+    for write in rest {
+        let most = usize::from(write.outcome == Outcome::Unknown);
+        let events = found.get(write.text.as_str()).map_or(&[][..], Vec::as_slice);
+        if events.len() > most {
+            check.wrong(|| format!("{write:?} is {} times in the log", events.len()));
+        } else if let [event] = events
+            && (!fits(event, &write.what) || in_store(event, history) != 1)
+        {
+            check.wrong(|| format!("{write:?} is {event:?} in the log, and not so in the store"));
+        }
+    }
+    check
+}
+
+pub(super) fn nothing_else(writes: &[Write], history: &History) -> Check {
+    let mut check = Check::new(
+        "nothing is there that nobody wrote, and stores hold what the log holds",
+        format!("{} posts and the comments under them", history.posts.len()),
+    );
+    let texts: BTreeSet<_> = writes.iter().map(|write| write.text.as_str()).collect();
+    let found = creations(history);
+    for (text, events) in &found {
+        if !texts.contains(text) {
+            check.wrong(|| format!("nobody wrote {:?}", events[0]));
+        }
+    }
+    let ids: BTreeSet<_> = found.values().flatten().map(|event| (event.post(), event.text("id"))).collect();
+    let posts = history.posts.keys().map(|id| (id.as_str(), id.as_str()));
+    let comments = history.comments.iter();
+    let comments =
+        comments.flat_map(|(post, all)| all.iter().map(move |(id, _)| (post.as_str(), id.as_str())));
+    for place in posts.chain(comments) {
+        if !ids.contains(&place) {
+            check.wrong(|| format!("in a store and not in the log: {place:?} (post, id)"));
+        }
+    }
+    check
+}

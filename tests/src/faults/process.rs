@@ -1,0 +1,168 @@
+//! One service's process: kept running unless it is meant to be down, as a supervisor would.
+
+use crate::processes::{self, Paused};
+use rustix::process::Signal;
+use shared::ServiceName;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// How long a process may take to start or to be gone.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The pause before a process that has ended is started again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How a service is started.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The program; the service is its first argument.
+    pub program: PathBuf,
+    /// Its environment, beside what the system's own programs need.
+    pub environment: Vec<(String, String)>,
+    /// Where its output goes.
+    pub log: PathBuf,
+}
+
+/// A service that is kept running. Dropping it ends it.
+#[derive(Debug)]
+pub struct Process {
+    /// Who it is.
+    pub service: ServiceName,
+    log: PathBuf,
+    wanted: watch::Sender<bool>,
+    pid: watch::Receiver<Option<u32>>,
+    ends: Arc<Mutex<Ends>>,
+    keeper: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Ends {
+    /// The process that was killed on purpose: its end is no news.
+    killed: Option<u32>,
+    by_itself: Vec<String>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.keeper.abort();
+        // The keeper's end kills its child as well, but not before the folder is deleted under it.
+        if let Some(pid) = self.pid() {
+            processes::send(pid, Signal::KILL);
+        }
+    }
+}
+
+fn lock(ends: &Mutex<Ends>) -> std::sync::MutexGuard<'_, Ends> {
+    ends.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Process {
+    /// Starts the service and keeps it running.
+    pub fn keep(service: ServiceName, start: Start) -> Self {
+        let (wanted, is_wanted) = watch::channel(true);
+        let (pid_is, pid) = watch::channel(None);
+        let ends = Arc::new(Mutex::new(Ends::default()));
+        let log = start.log.clone();
+        let keeper = Keeper { service, start, pid: pid_is, ends: Arc::clone(&ends) };
+        let keeper = tokio::spawn(keeper.keep(is_wanted));
+        Self { service, log, wanted, pid, ends, keeper }
+    }
+
+    /// Its process; nothing while it does not run.
+    pub fn pid(&self) -> Option<u32> {
+        *self.pid.borrow()
+    }
+
+    /// Ends it with SIGKILL and keeps it down.
+    pub async fn down(&self) {
+        self.wanted.send_replace(false);
+        let mut pid = self.pid.clone();
+        let gone = timeout(LIMIT, pid.wait_for(Option::is_none)).await;
+        assert!(gone.is_ok(), "{} does not end within {LIMIT:?}", self.service);
+    }
+
+    /// Ends it with SIGKILL; it is started again at once.
+    pub fn crash(&self) -> Result<(), String> {
+        let pid = self.pid().ok_or("it was not running at that moment")?;
+        lock(&self.ends).killed = Some(pid);
+        processes::send(pid, Signal::KILL);
+        Ok(())
+    }
+
+    /// Starts it again.
+    pub fn up(&self) {
+        self.wanted.send_replace(true);
+    }
+
+    /// Holds it still until the answer is dropped; nothing while it does not run.
+    pub fn pause(&self) -> Option<Paused> {
+        self.pid().map(processes::pause)
+    }
+
+    /// Where its output is.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// How processes of it ended that nobody had ended.
+    pub fn ended_by_itself(&self) -> Vec<String> {
+        lock(&self.ends).by_itself.clone()
+    }
+}
+
+struct Keeper {
+    service: ServiceName,
+    start: Start,
+    pid: watch::Sender<Option<u32>>,
+    ends: Arc<Mutex<Ends>>,
+}
+
+impl Keeper {
+    async fn keep(self, mut wanted: watch::Receiver<bool>) {
+        while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+            match spawn(self.service, &self.start) {
+                Ok(child) => self.watch(child, &mut wanted).await,
+                Err(error) => self.note(format!("does not start: {error}")),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until the process has ended, or is not wanted any more.
+    async fn watch(&self, mut child: Child, wanted: &mut watch::Receiver<bool>) {
+        let pid = child.id();
+        self.pid.send_replace(pid);
+        let unwanted = async { drop(wanted.wait_for(|wanted| !wanted).await) };
+        tokio::select! {
+            ended = child.wait() => {
+                self.pid.send_replace(None);
+                if lock(&self.ends).killed != pid {
+                    self.note(ended.map_or_else(|e| e.to_string(), |status| status.to_string()));
+                }
+            }
+            () = unwanted => {
+                // It fails only where the process has ended already.
+                let _ = child.kill().await;
+                self.pid.send_replace(None);
+            }
+        }
+    }
+
+    fn note(&self, how: String) {
+        lock(&self.ends).by_itself.push(format!("{}: {how}", self.service));
+    }
+}
+
+fn spawn(service: ServiceName, start: &Start) -> std::io::Result<Child> {
+    let log = File::options().create(true).append(true).open(&start.log)?;
+    let mut command = Command::new(&start.program);
+    command.arg(service.as_str()).env_clear().envs(start.environment.iter().map(|(n, v)| (n, v)));
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+    command.spawn()
+}

@@ -1,0 +1,81 @@
+//! The table.
+
+use super::check::Check;
+use super::inject::Injected;
+use super::ledger::{Outcome, Write};
+use super::plan::Kind;
+use std::fmt;
+use std::path::PathBuf;
+
+/// What a campaign came to.
+#[derive(Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// How long faults befell the system, in minutes.
+    pub minutes: f64,
+    /// Requests to write, repeated ones among them.
+    pub attempts: u64,
+    /// What became of each write.
+    pub writes: Vec<Write>,
+    /// The length of the log.
+    pub events: usize,
+    /// The faults.
+    pub injected: Injected,
+    /// The checks.
+    pub checks: Vec<Check>,
+    /// Where data and output are kept, if anything is wrong.
+    pub kept: Option<PathBuf>,
+}
+
+impl Report {
+    /// Whether everything holds.
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(Check::holds)
+    }
+
+    fn count(&self, condition: impl Fn(&Outcome) -> bool) -> usize {
+        self.writes.iter().filter(|write| condition(&write.outcome)).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "| {name} | {value} |");
+        writeln!(f, "| campaign | |\n|---|---|")?;
+        row(f, "seed", self.seed.to_string())?;
+        row(f, "minutes of faults", format!("{}", self.minutes))?;
+        row(f, "writes tried (requests)", format!("{} ({})", self.writes.len(), self.attempts))?;
+        let acknowledged = self.count(|outcome| matches!(outcome, Outcome::Acknowledged(_)));
+        row(f, "acknowledged", acknowledged.to_string())?;
+        row(f, "unknown", self.count(|outcome| *outcome == Outcome::Unknown).to_string())?;
+        row(f, "refused", self.count(|outcome| matches!(outcome, Outcome::Refused(_))).to_string())?;
+        row(f, "events in the log", self.events.to_string())?;
+        writeln!(f, "\n| fault | times |\n|---|---|")?;
+        for kind in Kind::ALL {
+            let count = self.injected.counts.get(&kind).copied().unwrap_or(0);
+            let why = self.injected.refused.get(&kind).map(|why| why.iter().cloned().collect::<Vec<_>>());
+            let refused = why.map(|why| format!(" (not done: {})", why.join("; "))).unwrap_or_default();
+            row(f, kind.label(), format!("{count}{refused}"))?;
+        }
+        row(f, "connections and exchanges that met with trouble", self.injected.hit.to_string())?;
+        writeln!(f, "\n| check | looked at | result |\n|---|---|---|")?;
+        for check in &self.checks {
+            let result = if check.holds() { "holds" } else { "**FAILS**" };
+            writeln!(f, "| {} | {} | {result} |", check.name, check.looked_at)?;
+        }
+        for check in self.checks.iter().filter(|check| !check.holds()) {
+            writeln!(f, "\n{}:", check.name)?;
+            for wrong in &check.wrong {
+                writeln!(f, "  - {wrong}")?;
+            }
+        }
+        if !self.passed() {
+            writeln!(f, "\nagain: cargo xtask faults --seed {} --minutes {}", self.seed, self.minutes)?;
+        }
+        if let Some(kept) = &self.kept {
+            writeln!(f, "data and output are kept in {}", kept.display())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! Writers that write all the time, whatever befalls the system.
+
+use super::ledger::{Ledger, Outcome, Rule, What, Write};
+use super::world::World;
+use crate::http::{Answer, Request};
+use fastrand::Rng;
+use serde_json::{Value, json};
+use shared::ServiceName::{Comments, Posts};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How many write at the same time.
+const WRITERS: u64 = 12;
+/// How long a writer waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause before a request is repeated.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How long those who repeat a request may take once everything is up again.
+const LAST_ANSWERS: Duration = Duration::from_secs(60);
+
+/// Writers at work.
+#[derive(Debug)]
+pub struct Writers {
+    over: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Writers {
+    /// Writes so many things a second, all writers together, as far as they are answered in time.
+    pub fn start(world: &Arc<World>, ledger: &Arc<Ledger>, seed: u64, per_second: u64) -> Self {
+        let (over, told) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for number in 0..WRITERS {
+            let writer = Writer {
+                number,
+                world: Arc::clone(world),
+                ledger: Arc::clone(ledger),
+                dice: Rng::with_seed(seed.wrapping_add(number)),
+                over: told.clone(),
+            };
+            tasks.spawn(writer.write_on(Duration::from_millis(1_000 * WRITERS / per_second.max(1))));
+        }
+        Self { over, tasks }
+    }
+
+    /// Begins nothing new, and waits for those who are still repeating a request; an error says that they were not
+    /// answered.
+    pub async fn end(mut self) -> Result<(), String> {
+        self.over.send_replace(true);
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                ended.map_err(|e| format!("a writer has given up: {e}"))?;
+            }
+            Ok(())
+        };
+        timeout(LAST_ANSWERS, all).await.unwrap_or_else(|_| {
+            Err(format!("writers still repeat their requests after {LAST_ANSWERS:?}, unanswered"))
+        })
+    }
+}
+
+struct Writer {
+    number: u64,
+    world: Arc<World>,
+    ledger: Arc<Ledger>,
+    dice: Rng,
+    over: watch::Receiver<bool>,
+}
+
+impl Writer {
+    async fn write_on(mut self, every: Duration) {
+        // Not all at once.
+        sleep(every.mul_f64(self.dice.f64())).await;
+        for n in 0_u64.. {
+            if *self.over.borrow() {
+                return;
+            }
+            let began = Instant::now();
+            self.write(n).await;
+            sleep(every.saturating_sub(began.elapsed())).await;
+        }
+    }
+
+    async fn write(&mut self, n: u64) {
+        let post = self.ledger.recent_post(self.dice.u64(..));
+        let what = match post {
+            Some(post) if self.dice.u8(..100) < 75 => What::Comment(post),
+            _ => What::Post,
+        };
+        let mut text = format!("{n} of writer {}", self.number);
+        // Every fourth breaks the rule of the course; a title may say what it likes.
+        text.push_str(if self.dice.u8(..4) == 0 { " about an Orange" } else { " about a pear" });
+        let keyed = self.dice.bool();
+        let key = keyed.then(|| format!("key-{}-{n}-{:x}", self.number, self.dice.u64(..)));
+        let mut outcome = self.attempt(&what, &text, key.as_deref()).await;
+        while keyed && !matches!(outcome, Outcome::Acknowledged(_)) {
+            sleep(AGAIN).await;
+            outcome = self.attempt(&what, &text, key.as_deref()).await;
+        }
+        if keyed && self.dice.u8(..5) == 0 {
+            let again = self.attempt(&what, &text, key.as_deref()).await;
+            if matches!(again, Outcome::Acknowledged(_) | Outcome::Refused(_)) && again != outcome {
+                let complaint = format!("{text:?} was answered {outcome:?}, and then {again:?}");
+                self.ledger.complain(Rule::FirstAnswer, complaint);
+            }
+        }
+        self.ledger.enter(Write { what, text, keyed, outcome });
+    }
+
+    async fn attempt(&self, what: &What, text: &str, key: Option<&str>) -> Outcome {
+        let request = match what {
+            What::Post => self.world.front(Posts).post("/posts/create").json(&json!({ "title": text })),
+            What::Comment(post) => {
+                let path = format!("/posts/{post}/comments");
+                self.world.front(Comments).post(&path).json(&json!({ "content": text }))
+            }
+        };
+        let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
+        self.ledger.attempt();
+        match ask(&self.ledger, request, PATIENCE).await {
+            Some(answer) => judge(what, &answer),
+            None => Outcome::Unknown,
+        }
+    }
+}
+
+/// Sends a request, and notes what no answer may be; nothing where there was none.
+pub(super) async fn ask(ledger: &Ledger, request: Request, patience: Duration) -> Option<Answer> {
+    let answer = request.try_send_within(patience).await.ok()?;
+    if answer.status == 500 {
+        ledger.complain(Rule::Manners, format!("answered 500: {answer}"));
+    }
+    if answer.status == 503 && answer.header("retry-after").is_empty() {
+        ledger.complain(Rule::Manners, format!("503 does not say when to come back: {answer}"));
+    }
+    Some(answer)
+}
+
+fn judge(what: &What, answer: &Answer) -> Outcome {
+    // An answer that was cut short, or says that something went wrong on the way, says nothing about the write.
+    let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else { return Outcome::Unknown };
+    match answer.status {
+        201 => {
+            let made = match what {
+                What::Post => &body,
+                What::Comment(_) => body.as_array().and_then(|all| all.last()).unwrap_or(&Value::Null),
+            };
+            made["id"].as_str().map_or(Outcome::Unknown, |id| Outcome::Acknowledged(id.to_owned()))
+        }
+        408 | 429 => Outcome::Unknown,
+        status @ 400..500 => Outcome::Refused(status),
+        _ => Outcome::Unknown,
+    }
+}
