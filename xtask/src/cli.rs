@@ -52,7 +52,7 @@ enum Task {
 #[derive(Debug, Args)]
 struct Campaign {
     /// Where all randomness comes from: the same seed is the same plan [default: a random one, which is printed]
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// For how many minutes faults befall the system
     #[arg(long, value_name = "MINUTES", default_value = "3", value_parser = minutes, allow_negative_numbers = true)]
@@ -61,6 +61,10 @@ struct Campaign {
 
 /// The most minutes of a campaign: a week.
 const MOST_MINUTES: f64 = 7.0 * 24.0 * 60.0;
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))
+}
 
 fn minutes(text: &str) -> Result<f64, String> {
     let minutes: f64 = text.parse().map_err(|_| "this is no number".to_owned())?;

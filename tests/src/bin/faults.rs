@@ -9,7 +9,7 @@ use system_tests::faults::campaign::{self, Settings, WRITES_PER_SECOND};
 #[command(name = "faults")]
 struct Flags {
     /// Where all randomness comes from: the same seed is the same plan [default: a random one, which is printed]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// For how many minutes faults befall the system
     #[arg(long, value_name = "MINUTES", default_value_t = 3.0, value_parser = minutes, allow_negative_numbers = true)]
@@ -21,6 +21,10 @@ struct Flags {
 
 /// The most minutes: a week.
 const MOST_MINUTES: f64 = 7.0 * 24.0 * 60.0;
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))
+}
 
 fn minutes(text: &str) -> Result<f64, String> {
     let minutes = text.parse().map_err(|_| "this is no number".to_owned())?;

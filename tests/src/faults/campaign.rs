@@ -88,8 +88,9 @@ pub async fn run(settings: Settings) -> Report {
         ended: processes.iter().flat_map(|process| process.ended_by_itself()).collect(),
     };
     checks.extend(machine.checks());
-    let attempts = ledger.attempts();
-    let mut report = Report { seed, minutes, attempts, writes, events, injected, checks, kept: None };
+    let (attempts, unavailable) = (ledger.attempts(), ledger.times_unavailable());
+    let mut report =
+        Report { seed, minutes, attempts, unavailable, writes, events, injected, checks, kept: None };
     if !report.passed() {
         report.kept = Some(world.keep().await);
     }

@@ -45,6 +45,7 @@ pub async fn carry_out(world: &Arc<World>, plan: &Plan) -> Injected {
 async fn inject(world: &World, planned: Planned) -> Result<(), String> {
     match planned.fault {
         Fault::Kill(service) if planned.lasts.is_zero() => world.process(service).crash()?,
+        Fault::Stop(service) => world.process(service).stop()?,
         Fault::Kill(service) => {
             world.process(service).down().await;
             sleep(planned.lasts).await;

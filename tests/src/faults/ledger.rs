@@ -33,9 +33,9 @@ pub enum Outcome {
 pub struct Write {
     /// What.
     pub what: What,
-    /// The title or the content; no two are alike.
+    /// The title or the content: the same only where a writer tried again without a key.
     pub text: String,
-    /// Whether it was tried again, under one key, until it was answered.
+    /// Whether it was tried under one key until it was answered.
     pub keyed: bool,
     /// How it ended.
     pub outcome: Outcome,
@@ -109,6 +109,7 @@ pub enum Rule {
 struct Books {
     writes: Vec<Write>,
     attempts: u64,
+    unavailable: u64,
     recent: Vec<String>,
     seen: Seen,
     complaints: BTreeMap<Rule, Complaints>,
@@ -131,6 +132,16 @@ impl Ledger {
     /// How many requests to write were sent.
     pub fn attempts(&self) -> u64 {
         self.books().attempts
+    }
+
+    /// An answer came; whether it was a 503.
+    pub fn unavailable(&self, unavailable: bool) {
+        self.books().unavailable += u64::from(unavailable);
+    }
+
+    /// How many answers were 503.
+    pub fn times_unavailable(&self) -> u64 {
+        self.books().unavailable
     }
 
     /// Enters what became of a write.

@@ -79,6 +79,8 @@ pub enum Trouble {
 pub enum Fault {
     /// SIGKILL; the service is started again after the fault's time.
     Kill(ServiceName),
+    /// SIGTERM; the service ends as it likes to, and is started again.
+    Stop(ServiceName),
     /// SIGSTOP for the fault's time, then SIGCONT.
     Pause(ServiceName),
     /// The bus is killed and stays away.
@@ -96,6 +98,7 @@ pub enum Fault {
 #[allow(missing_docs, reason = "each is named like the fault or the trouble it counts")]
 pub enum Kind {
     Kill,
+    Stop,
     Pause,
     BusDown,
     Cut,
@@ -110,8 +113,9 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Kill,
+        Self::Stop,
         Self::Pause,
         Self::BusDown,
         Self::Cut,
@@ -128,6 +132,7 @@ impl Kind {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Kill => "a service killed (kill -9) and started again",
+            Self::Stop => "a service stopped (SIGTERM) and started again",
             Self::Pause => "a service held still (SIGSTOP)",
             Self::BusDown => "the bus down for a while",
             Self::Cut => "connections cut",
@@ -147,6 +152,7 @@ impl Fault {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Kill(_) => Kind::Kill,
+            Self::Stop(_) => Kind::Stop,
             Self::Pause(_) => Kind::Pause,
             Self::BusDown => Kind::BusDown,
             Self::DiskFull(_) => Kind::DiskFull,
@@ -165,7 +171,7 @@ impl Fault {
     /// What it needs for itself: two faults on the same thing come one after the other.
     const fn place(&self) -> Place {
         match *self {
-            Self::Kill(service) | Self::Pause(service) => Place::Process(service),
+            Self::Kill(service) | Self::Stop(service) | Self::Pause(service) => Place::Process(service),
             Self::BusDown => Place::Process(EventBus),
             Self::WipeQuery => Place::Process(Query),
             Self::DiskFull(service) => Place::Disk(service),
@@ -268,6 +274,7 @@ impl Dice {
         let edges = Edge::all();
         match kind {
             Kind::Kill => (Fault::Kill(self.of(&SERVICES)), self.of(&[0, 0, 500, 3_000])),
+            Kind::Stop => (Fault::Stop(self.of(&SERVICES)), 0),
             Kind::Pause => (Fault::Pause(self.of(&SERVICES)), self.between(1_000, 5_000)),
             Kind::BusDown => (Fault::BusDown, self.between(2_000, 8_000)),
             Kind::Cut => (Fault::Trouble(self.of(&edges), Trouble::Cut), self.between(100, 4_000)),
@@ -288,7 +295,12 @@ impl Dice {
                 (Fault::Trouble(self.of(&edges), Trouble::AnswerTwice), self.between(1_000, 5_000))
             }
             // Some outlast the ten seconds after which an exchange is given up.
-            Kind::Silence => (Fault::Trouble(self.of(&edges), Trouble::Silence), self.between(2_000, 14_000)),
+            Kind::Silence => {
+                // Half of them are the famous one: a consumer that never answers the bus.
+                let consumers: Vec<_> = edges.iter().copied().filter(|e| e.road == Road::FromBus).collect();
+                let edge = if self.below(2) == 0 { self.of(&consumers) } else { self.of(&edges) };
+                (Fault::Trouble(edge, Trouble::Silence), self.between(2_000, 14_000))
+            }
             Kind::DiskFull => (Fault::DiskFull(self.of(small_disks)), self.between(2_000, 8_000)),
             Kind::WipeQuery => (Fault::WipeQuery, 0),
         }
@@ -316,8 +328,8 @@ mod tests {
         assert_eq!(plan.small_disks, [Comments, Query]);
         let expected = [
             "847ms DiskFull(Query)",
-            "1.442s Trouble(Edge { road: FromClients, service: Comments }, Cut)",
-            "2.25s Trouble(Edge { road: ToBus, service: Query }, RequestTwice)",
+            "2.202s Trouble(Edge { road: FromBus, service: Moderation }, Cut)",
+            "3.093s Trouble(Edge { road: FromBus, service: Comments }, RequestTwice)",
         ];
         assert_eq!(first, expected);
     }

@@ -4,8 +4,9 @@ use crate::processes::{self, Paused};
 use rustix::process::Signal;
 use shared::ServiceName;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -45,6 +46,8 @@ pub struct Process {
 struct Ends {
     /// The process that was killed on purpose: its end is no news.
     killed: Option<u32>,
+    /// The process that was asked to stop: it has to end well.
+    stopped: Option<u32>,
     by_itself: Vec<String>,
 }
 
@@ -95,6 +98,14 @@ impl Process {
         Ok(())
     }
 
+    /// Asks it to stop (SIGTERM); when it has ended, it is started again.
+    pub fn stop(&self) -> Result<(), String> {
+        let pid = self.pid().ok_or("it was not running at that moment")?;
+        lock(&self.ends).stopped = Some(pid);
+        processes::send(pid, Signal::TERM);
+        Ok(())
+    }
+
     /// Starts it again.
     pub fn up(&self) {
         self.wanted.send_replace(true);
@@ -110,7 +121,7 @@ impl Process {
         &self.log
     }
 
-    /// How processes of it ended that nobody had ended.
+    /// How processes of it ended that nobody had ended, or that did not end well.
     pub fn ended_by_itself(&self) -> Vec<String> {
         lock(&self.ends).by_itself.clone()
     }
@@ -137,14 +148,14 @@ impl Keeper {
     /// Waits until the process has ended, or is not wanted any more.
     async fn watch(&self, mut child: Child, wanted: &mut watch::Receiver<bool>) {
         let pid = child.id();
+        // Held until then: a service that is supervised ends with its supervisor, which is when this closes.
+        let _stdin = child.stdin.take();
         self.pid.send_replace(pid);
         let unwanted = async { drop(wanted.wait_for(|wanted| !wanted).await) };
         tokio::select! {
             ended = child.wait() => {
                 self.pid.send_replace(None);
-                if lock(&self.ends).killed != pid {
-                    self.note(ended.map_or_else(|e| e.to_string(), |status| status.to_string()));
-                }
+                self.ended(pid, ended);
             }
             () = unwanted => {
                 // It fails only where the process has ended already.
@@ -154,15 +165,29 @@ impl Keeper {
         }
     }
 
+    fn ended(&self, pid: Option<u32>, how: io::Result<ExitStatus>) {
+        let (killed, stopped) = {
+            let ends = lock(&self.ends);
+            (ends.killed == pid, ends.stopped == pid)
+        };
+        match how {
+            _ if killed => {}
+            Ok(status) if stopped && status.success() => {}
+            Ok(status) if stopped => self.note(format!("was asked to stop, and ended with {status}")),
+            Ok(status) => self.note(format!("ended with {status}")),
+            Err(error) => self.note(format!("was lost: {error}")),
+        }
+    }
+
     fn note(&self, how: String) {
-        lock(&self.ends).by_itself.push(format!("{}: {how}", self.service));
+        lock(&self.ends).by_itself.push(format!("{} {how}", self.service));
     }
 }
 
-fn spawn(service: ServiceName, start: &Start) -> std::io::Result<Child> {
+fn spawn(service: ServiceName, start: &Start) -> io::Result<Child> {
     let log = File::options().create(true).append(true).open(&start.log)?;
     let mut command = Command::new(&start.program);
     command.arg(service.as_str()).env_clear().envs(start.environment.iter().map(|(n, v)| (n, v)));
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
     command.spawn()
 }

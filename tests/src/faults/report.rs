@@ -16,6 +16,8 @@ pub struct Report {
     pub minutes: f64,
     /// Requests to write, repeated ones among them.
     pub attempts: u64,
+    /// How many answers were 503.
+    pub unavailable: u64,
     /// What became of each write.
     pub writes: Vec<Write>,
     /// The length of the log.
@@ -50,6 +52,7 @@ impl fmt::Display for Report {
         row(f, "acknowledged", acknowledged.to_string())?;
         row(f, "unknown", self.count(|outcome| *outcome == Outcome::Unknown).to_string())?;
         row(f, "refused", self.count(|outcome| matches!(outcome, Outcome::Refused(_))).to_string())?;
+        row(f, "answers 503", self.unavailable.to_string())?;
         row(f, "events in the log", self.events.to_string())?;
         writeln!(f, "\n| fault | times |\n|---|---|")?;
         for kind in Kind::ALL {

@@ -204,6 +204,7 @@ fn environment(
         ("LISTEN".to_owned(), address.to_string()),
         ("DATA_DIR".to_owned(), data(root, service).to_string_lossy().into_owned()),
         ("LOG_FORMAT".to_owned(), "text".to_owned()),
+        ("MINI_BLOG_SUPERVISED".to_owned(), "1".to_owned()),
         ("OPERATOR_TOKEN".to_owned(), secrets.operator.clone()),
     ];
     if service == EventBus {

@@ -96,6 +96,12 @@ impl Writer {
         let keyed = self.dice.bool();
         let key = keyed.then(|| format!("key-{}-{n}-{:x}", self.number, self.dice.u64(..)));
         let mut outcome = self.attempt(&what, &text, key.as_deref()).await;
+        if !keyed && outcome == Outcome::Unknown && self.dice.bool() {
+            // Whoever tries again without a key may have written twice, and knows it.
+            self.enter(&what, &text, keyed, outcome);
+            sleep(AGAIN).await;
+            outcome = self.attempt(&what, &text, None).await;
+        }
         while keyed && !matches!(outcome, Outcome::Acknowledged(_)) {
             sleep(AGAIN).await;
             outcome = self.attempt(&what, &text, key.as_deref()).await;
@@ -107,7 +113,11 @@ impl Writer {
                 self.ledger.complain(Rule::FirstAnswer, complaint);
             }
         }
-        self.ledger.enter(Write { what, text, keyed, outcome });
+        self.enter(&what, &text, keyed, outcome);
+    }
+
+    fn enter(&self, what: &What, text: &str, keyed: bool, outcome: Outcome) {
+        self.ledger.enter(Write { what: what.clone(), text: text.to_owned(), keyed, outcome });
     }
 
     async fn attempt(&self, what: &What, text: &str, key: Option<&str>) -> Outcome {
@@ -133,6 +143,7 @@ pub(super) async fn ask(ledger: &Ledger, request: Request, patience: Duration) -
     if answer.status == 500 {
         ledger.complain(Rule::Manners, format!("answered 500: {answer}"));
     }
+    ledger.unavailable(answer.status == 503);
     if answer.status == 503 && answer.header("retry-after").is_empty() {
         ledger.complain(Rule::Manners, format!("503 does not say when to come back: {answer}"));
     }

@@ -38,50 +38,61 @@ fn fits(event: &Logged, what: &What) -> bool {
     }
 }
 
+/// The id that a writer was told.
+fn told(write: &Write) -> Option<&str> {
+    match &write.outcome {
+        Outcome::Acknowledged(id) => Some(id),
+        Outcome::Refused(_) | Outcome::Unknown => None,
+    }
+}
+
 pub(super) fn acknowledged(writes: &[Write], history: &History) -> Check {
     let found = creations(history);
-    let acknowledged: Vec<_> = writes
-        .iter()
-        .filter_map(|write| match &write.outcome {
-            Outcome::Acknowledged(id) => Some((write, id)),
-            _ => None,
-        })
-        .collect();
+    let acknowledged: Vec<_> = writes.iter().filter_map(|write| Some((write, told(write)?))).collect();
     let mut check = Check::new(
         "acknowledged writes are once in the log and once in the service's store",
         format!("{} writes", acknowledged.len()),
     );
     for (write, id) in acknowledged {
-        let events = found.get(write.text.as_str()).map_or(&[][..], Vec::as_slice);
-        match events {
-            [event] if event.text("id") == id && fits(event, &write.what) => match in_store(event, history) {
-                1 => {}
-                times => check.wrong(|| format!("{write:?} is {times} times in the store")),
-            },
-            [event] => check.wrong(|| format!("{write:?} is something else in the log: {event:?}")),
-            events => check.wrong(|| format!("{write:?} is {} times in the log", events.len())),
+        let events = found.get(write.text.as_str()).into_iter().flatten();
+        let events: Vec<_> = events.filter(|event| event.text("id") == id).collect();
+        match events[..] {
+            [event] if !fits(event, &write.what) => {
+                check.wrong(|| format!("{write:?} is something else in the log: {event:?}"));
+            }
+            [event] => {
+                let times = in_store(event, history);
+                if times != 1 {
+                    check.wrong(|| format!("{write:?} is {times} times in the store"));
+                }
+            }
+            _ => check.wrong(|| format!("{write:?} is {} times in the log", events.len())),
         }
     }
     check
 }
 
 pub(super) fn unanswered(writes: &[Write], history: &History) -> Check {
-    let found = creations(history);
-    let rest: Vec<_> =
-        writes.iter().filter(|write| !matches!(write.outcome, Outcome::Acknowledged(_))).collect();
+    let mut by_text: BTreeMap<&str, Vec<&Write>> = BTreeMap::new();
+    for write in writes {
+        by_text.entry(&write.text).or_default().push(write);
+    }
+    let unanswered = writes.iter().filter(|write| told(write).is_none()).count();
     let mut check = Check::new(
-        "unanswered writes are there once or not at all, refused ones not at all",
-        format!("{} writes", rest.len()),
+        "no write is there twice: unanswered ones once or not at all, refused ones not at all",
+        format!("{unanswered} writes"),
     );
-    for write in rest {
-        let most = usize::from(write.outcome == Outcome::Unknown);
-        let events = found.get(write.text.as_str()).map_or(&[][..], Vec::as_slice);
-        if events.len() > most {
-            check.wrong(|| format!("{write:?} is {} times in the log", events.len()));
-        } else if let [event] = events
-            && (!fits(event, &write.what) || in_store(event, history) != 1)
+    for (text, events) in creations(history) {
+        let Some(writes) = by_text.get(text) else { continue };
+        let untold = |event: &&&Logged| !writes.iter().any(|write| told(write) == Some(event.text("id")));
+        let others: Vec<_> = events.iter().filter(untold).collect();
+        let unknown: Vec<_> = writes.iter().filter(|write| write.outcome == Outcome::Unknown).collect();
+        if others.len() > unknown.len() {
+            check.wrong(|| format!("of {writes:?} these are too many: {others:?}"));
+        } else if let Some(event) =
+            others.iter().find(|e| !fits(e, &writes[0].what) || in_store(e, history) != 1)
         {
-            check.wrong(|| format!("{write:?} is {event:?} in the log, and not so in the store"));
+            check.wrong(|| format!("of {writes:?} this is in the log, and not so in the store: {event:?}"));
         }
     }
     check
