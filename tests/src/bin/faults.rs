@@ -3,6 +3,7 @@
 use clap::Parser;
 use std::process::ExitCode;
 use system_tests::faults::campaign::{self, Settings, WRITES_PER_SECOND};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A campaign of faults against the real processes.
 #[derive(Debug, Parser)]
@@ -50,9 +51,18 @@ async fn main() -> ExitCode {
             if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         // Leaving here ends the processes and unmounts their disks.
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupted() => {
             eprintln!("faults: interrupted");
             ExitCode::from(130)
         }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM; for ever where they cannot be heard.
+async fn interrupted() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
     }
 }
