@@ -92,10 +92,18 @@ pub struct Place {
     pub url: String,
 }
 
+/// How long a client keeps a connection that it does not use, unless told otherwise.
+const IDLE: Duration = Duration::from_secs(90);
+
 /// A client for one test: its connections belong to the test's own runtime.
 pub fn client() -> reqwest::Client {
+    client_with_idle(IDLE)
+}
+
+/// A client that closes a connection that it has not used for so long.
+pub fn client_with_idle(idle: Duration) -> reqwest::Client {
     let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
-    builder.build().expect("an HTTP client")
+    builder.pool_idle_timeout(idle).build().expect("an HTTP client")
 }
 
 impl Place {

@@ -8,7 +8,7 @@ use super::plan::{self, SERVICES};
 use super::readers::Readers;
 use super::report::Report;
 use super::world::World;
-use super::writers::Writers;
+use super::writers::{self, Writers};
 use crate::eventually::within;
 use shared::ServiceName;
 use std::collections::BTreeMap;
@@ -30,8 +30,8 @@ pub struct Settings {
 
 /// How many writes a second leave two shared cores some time for the readers.
 pub const WRITES_PER_SECOND: u64 = 40;
-/// How long the system works before the first fault: its pools are filled then.
-const WARM_UP: Duration = Duration::from_secs(3);
+/// How long the connections of those who filled the pools may take to be closed.
+const SETTLING: Duration = Duration::from_secs(5);
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long connections may take to be closed after the last reader has left, and streams to come to the end.
@@ -43,10 +43,11 @@ pub async fn run(settings: Settings) -> Report {
     let plan = plan::draw(seed, Duration::from_secs_f64(minutes * 60.0));
     let world = Arc::new(World::start(&plan.small_disks).await);
     let ledger = Arc::new(Ledger::default());
-    let (writers, readers) =
-        (Writers::start(&world, &ledger, seed, writes_per_second), Readers::start(&world, &ledger, seed));
-    sleep(WARM_UP).await;
+    writers::fill_pools(&world, &ledger).await;
+    sleep(SETTLING).await;
     let before = history::held(&world);
+    let writers = Writers::start(&world, &ledger, seed, writes_per_second);
+    let readers = Readers::start(&world, &ledger, seed);
     let peaks = Peaks::watch(&world);
 
     let injected = inject::carry_out(&world, &plan).await;

@@ -81,7 +81,9 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    // What follows the first line is advice.
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(said.lines().next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Carries out a plan, and counts what really happened.
 
-use super::plan::{Edge, Fault, Kind, Plan, Planned};
+use super::plan::{Fault, Kind, Plan, Planned};
 use super::world::World;
 use shared::ServiceName::{EventBus, Query};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +16,8 @@ pub struct Injected {
     pub counts: BTreeMap<Kind, u64>,
     /// Why faults of a kind could not be done.
     pub refused: BTreeMap<Kind, BTreeSet<String>>,
-    /// How many connections and exchanges the roads' troubles have met.
-    pub hit: u64,
+    /// How many connections and exchanges have met with the troubles of a kind.
+    pub met: BTreeMap<Kind, u64>,
 }
 
 /// Lets all faults happen in their time; comes back when the last is over and everything is up again.
@@ -34,15 +34,20 @@ pub async fn carry_out(world: &Arc<World>, plan: &Plan) -> Injected {
     while let Some(done) = underway.join_next().await {
         let (kind, done) = done.expect("no fault panics");
         match done {
-            Ok(()) => *injected.counts.entry(kind).or_default() += 1,
+            Ok(met) => {
+                *injected.counts.entry(kind).or_default() += 1;
+                if let Some(met) = met {
+                    *injected.met.entry(kind).or_default() += met;
+                }
+            }
             Err(why) => drop(injected.refused.entry(kind).or_default().insert(why)),
         }
     }
-    injected.hit = Edge::all().into_iter().map(|edge| world.edge(edge).hit()).sum();
     injected
 }
 
-async fn inject(world: &World, planned: Planned) -> Result<(), String> {
+/// Does it, and undoes it after its time; gives back how many exchanges met with it, where that is known.
+async fn inject(world: &World, planned: Planned) -> Result<Option<u64>, String> {
     match planned.fault {
         Fault::Kill(service) if planned.lasts.is_zero() => world.process(service).crash()?,
         Fault::Stop(service) => world.process(service).stop()?,
@@ -62,9 +67,12 @@ async fn inject(world: &World, planned: Planned) -> Result<(), String> {
             drop(paused);
         }
         Fault::Trouble(edge, trouble) => {
-            world.edge(edge).set(Some(trouble));
+            let road = world.edge(edge);
+            let before = road.hit();
+            road.set(Some(trouble));
             sleep(planned.lasts).await;
-            world.edge(edge).set(None);
+            road.set(None);
+            return Ok(Some(road.hit() - before));
         }
         Fault::DiskFull(service) => {
             let disk = world.disk(service)?;
@@ -80,7 +88,7 @@ async fn inject(world: &World, planned: Planned) -> Result<(), String> {
             wiped?;
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Deletes the store of query, which must be down.

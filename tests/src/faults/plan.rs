@@ -68,7 +68,7 @@ pub enum Trouble {
     CutAnswer(usize),
     /// Each request arrives twice; the second answer is the one that is heard.
     RequestTwice,
-    /// Each answer comes twice.
+    /// Each answer comes twice, if it is short.
     AnswerTwice,
     /// Connections are accepted, and nothing ever comes back.
     Silence,
@@ -212,7 +212,11 @@ const REST_MS: u64 = 500;
 /// How long it takes, at least and at most, from one fault to the next.
 const GAP_MS: (u64, u64) = (300, 1_500);
 
-/// Draws the faults of a campaign of this length.
+/// The kinds that end a process.
+const ENDING: [Kind; 4] = [Kind::Kill, Kind::Stop, Kind::BusDown, Kind::WipeQuery];
+
+/// Draws the faults of a campaign of this length. In its last third no process is ended: what leaks away with every
+/// failed exchange is given back by a process that ends, and has to be seen.
 pub fn draw(seed: u64, length: Duration) -> Plan {
     let mut dice = Dice(Rng::with_seed(seed));
     let mut small_disks: Vec<_> = SERVICES.into_iter().filter(|_| dice.below(2) == 0).collect();
@@ -220,6 +224,7 @@ pub fn draw(seed: u64, length: Duration) -> Plan {
         small_disks.push(dice.of(&SERVICES));
     }
     let length = length.as_millis() as u64;
+    let spared_from = length / 3 * 2;
     let (mut faults, mut deck, mut now) = (Vec::new(), Vec::new(), 0);
     let mut busy_until: BTreeMap<Place, u64> = BTreeMap::new();
     loop {
@@ -234,7 +239,8 @@ pub fn draw(seed: u64, length: Duration) -> Plan {
         if now >= length {
             break;
         }
-        if at + lasts > length {
+        let until = if ENDING.contains(&kind) { spared_from } else { length };
+        if at + lasts > until {
             continue;
         }
         busy_until.insert(fault.place(), at + lasts + REST_MS);
@@ -289,10 +295,10 @@ impl Dice {
             Kind::RequestTwice => {
                 // A writer's request that arrives twice is two requests, and rightly makes two posts.
                 let inner: Vec<_> = edges.into_iter().filter(|e| e.road != Road::FromClients).collect();
-                (Fault::Trouble(self.of(&inner), Trouble::RequestTwice), self.between(1_000, 5_000))
+                (Fault::Trouble(self.of(&inner), Trouble::RequestTwice), self.between(2_000, 8_000))
             }
             Kind::AnswerTwice => {
-                (Fault::Trouble(self.of(&edges), Trouble::AnswerTwice), self.between(1_000, 5_000))
+                (Fault::Trouble(self.of(&edges), Trouble::AnswerTwice), self.between(2_000, 8_000))
             }
             // Some outlast the ten seconds after which an exchange is given up.
             Kind::Silence => {
@@ -342,6 +348,18 @@ mod tests {
             assert_eq!(kinds.len(), Kind::ALL.len(), "seed {seed}");
             assert!(plan.faults.iter().all(|p| p.at + p.lasts <= TWO_MINUTES), "seed {seed}");
             assert!(plan.faults.is_sorted_by_key(|p| p.at), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn no_process_is_ended_in_the_last_third() {
+        for seed in 0..200 {
+            let spared = TWO_MINUTES / 3 * 2;
+            let plan = draw(seed, TWO_MINUTES);
+            let (ending, others): (Vec<Planned>, Vec<Planned>) =
+                plan.faults.into_iter().partition(|p| ENDING.contains(&p.fault.kind()));
+            assert!(ending.iter().all(|p| p.at + p.lasts <= spared), "seed {seed}");
+            assert!(others.iter().filter(|p| p.at > spared).count() > 10, "seed {seed}");
         }
     }
 

@@ -5,7 +5,7 @@ use super::plan::{Edge, Road, SERVICES};
 use super::process::{Process, Start};
 use super::proxy::Proxy;
 use crate::eventually::{eventually, holds};
-use crate::http::{Place, Request, client};
+use crate::http::{Place, Request, client_with_idle};
 use crate::program;
 use fastrand::Rng;
 use shared::ServiceName::{self, EventBus};
@@ -19,6 +19,8 @@ use tempfile::TempDir;
 /// Where services listen: below the ports of outgoing connections, one of which could else take the port of a service
 /// that is down.
 const PORTS: std::ops::Range<u16> = 16_000..32_000;
+/// How long writers and readers keep a connection that they do not use: what is open after them is a leak.
+const IDLE: Duration = Duration::from_secs(2);
 /// How long all may take to be ready.
 const READY: Duration = Duration::from_secs(60);
 
@@ -56,7 +58,7 @@ impl World {
             (service, Process::keep(service, Start { program: program::path(), environment, log }))
         });
         let processes = processes.collect();
-        let client = client();
+        let client = client_with_idle(IDLE);
         let direct = addresses.iter().map(|(s, at)| (*s, Place::new(&client, &format!("http://{at}"))));
         let public = edges.iter().filter(|(edge, _)| edge.road == Road::FromClients);
         let front = public.map(|(edge, proxy)| (edge.service, Place::new(&client, &proxy.url()))).collect();

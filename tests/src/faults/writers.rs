@@ -1,11 +1,13 @@
 //! Writers that write all the time, whatever befalls the system.
 
 use super::ledger::{Ledger, Outcome, Rule, What, Write};
+use super::plan::SERVICES;
 use super::world::World;
+use crate::eventually::{eventually, holds};
 use crate::http::{Answer, Request};
 use fastrand::Rng;
 use serde_json::{Value, json};
-use shared::ServiceName::{Comments, Posts};
+use shared::ServiceName::{Comments, EventBus, Posts};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -59,6 +61,36 @@ impl Writers {
         timeout(LAST_ANSWERS, all).await.unwrap_or_else(|_| {
             Err(format!("writers still repeat their requests after {LAST_ANSWERS:?}, unanswered"))
         })
+    }
+}
+
+/// How many ask each service at once, so that it opens everything that it keeps open.
+const CROWD: usize = 400;
+/// How long the first post may take to reach the log.
+const FIRST_POST: Duration = Duration::from_secs(30);
+
+/// Lets each service open what it keeps open, such as its store's readers: writes a first post, then many ask at once.
+pub async fn fill_pools(world: &World, ledger: &Ledger) {
+    let (what, text) = (What::Post, "The first post".to_owned());
+    let answer = world.at(Posts).post("/posts/create").json(&json!({ "title": text })).send().await;
+    let outcome = judge(&what, &answer);
+    ledger.attempt();
+    ledger.enter(Write { what, text, keyed: false, outcome });
+    // An empty log is not read.
+    eventually(FIRST_POST, "the first post is in the log", async || {
+        let log = world.operator_get(EventBus, "/events").try_send().await?;
+        holds(log, |log| log.body.len() > 2)
+    })
+    .await;
+    let mut crowd = JoinSet::new();
+    for service in SERVICES {
+        let path = if service == EventBus { "/events" } else { "/dead-letters" };
+        for _ in 0..CROWD {
+            crowd.spawn(world.operator_get(service, path).send());
+        }
+    }
+    for answer in crowd.join_all().await {
+        assert_eq!(answer.status, 200, "{answer}");
     }
 }
 

@@ -5,8 +5,9 @@ use crate::faults::history::Held;
 use shared::ServiceName;
 use std::collections::BTreeMap;
 
-/// How many more files and sockets a process may hold than before the faults: its pools fill up as they are used.
-pub const MOST_FILES: usize = 24;
+/// How many more files and sockets a process may hold than before the faults, when it was idle as well: connections to
+/// and from the bus that have been used are kept for a while.
+pub const MOST_FILES: usize = 12;
 /// The most memory that a process may ever have held.
 pub const MOST_MEMORY_KIB: u64 = 192 * 1024;
 
