@@ -1,9 +1,10 @@
 //! The command line, and what each command does in which order.
 
 use crate::shell::{Shell, run};
-use crate::{packages, site, tools};
+use crate::{mutants, packages, site, tools};
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -37,6 +38,15 @@ enum Task {
         /// Flags of the test programs, for example `-- --nocapture`
         #[arg(last = true, value_name = "FLAGS")]
         flags: Vec<OsString>,
+    },
+    /// Plant each known bug in a copy of the sources, and see whether the test named for it fails
+    Mutants {
+        /// Only this one (may be given several times)
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+        /// Show what is planted, and try nothing
+        #[arg(long)]
+        list: bool,
     },
     /// Check format and lints, for this machine and for the browser, then run every test: what CI runs
     Ci,
@@ -79,6 +89,19 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             test(shell, filter.as_deref(), &package, &flags)?;
             Ok(ExitCode::SUCCESS)
         }
+        Task::Mutants { only, list } => {
+            let chosen = match mutants::choose(mutants::catalogue(shell)?, &only) {
+                Ok(chosen) => chosen,
+                Err(unknown) => return Ok(wrong_usage(&unknown)),
+            };
+            if list {
+                mutants::list(&chosen);
+                return Ok(ExitCode::SUCCESS);
+            }
+            let caught =
+                if only.is_empty() { mutants::run_all(shell)? } else { mutants::run(shell, &chosen)? };
+            Ok(if caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         // One list of checks for people and machines.
         Task::Ci => become_it(shell.command("bash").arg(".ci/run")),
         Task::Setup => {
@@ -120,6 +143,14 @@ fn test(shell: &Shell, filter: Option<&str>, packages: &[String], flags: &[OsStr
     run("run the tests", &mut tests)
 }
 
+/// Says what is wrong with the flags as clap says it.
+fn wrong_usage(what: &str) -> ExitCode {
+    let error = Cli::command().error(ErrorKind::ValueValidation, what);
+    // Nothing is left to tell where even this cannot be printed.
+    let _ = error.print();
+    ExitCode::from(error.exit_code() as u8)
+}
+
 /// Ends this process in favour of another: signals and the exit code are that one's.
 fn become_it(command: &mut Command) -> Result<ExitCode> {
     let error = command.exec();
@@ -129,7 +160,6 @@ fn become_it(command: &mut Command) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
@@ -145,7 +175,12 @@ mod tests {
 
     #[test]
     fn wrong_usage_exits_with_two() {
-        for args in [&["cargo xtask"][..], &["cargo xtask", "up", "--what"], &["cargo xtask", "what"]] {
+        for args in [
+            &["cargo xtask"][..],
+            &["cargo xtask", "up", "--what"],
+            &["cargo xtask", "what"],
+            &["cargo xtask", "mutants", "--only"],
+        ] {
             assert_eq!(Cli::try_parse_from(args).unwrap_err().exit_code(), 2, "{args:?}");
         }
     }
