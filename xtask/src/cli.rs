@@ -1,9 +1,10 @@
 //! The command line, and what each command does in which order.
 
 use crate::shell::{Shell, run};
-use crate::{packages, site, tools};
+use crate::{mutants, packages, site, tools};
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -40,6 +41,15 @@ enum Task {
     },
     /// Run the services and let faults befall them (kill -9, cut connections, a full disk, …): prints what held
     Faults(Campaign),
+    /// Plant each known bug in a copy of the sources, and see whether the test named for it fails
+    Mutants {
+        /// Only this one (may be given several times)
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+        /// Show what is planted, and try nothing
+        #[arg(long)]
+        list: bool,
+    },
     /// Check format and lints, for this machine and for the browser, then run every test: what CI runs
     Ci,
     /// Install what building and testing need, and do nothing else
@@ -57,6 +67,9 @@ struct Campaign {
     /// For how many minutes faults befall the system
     #[arg(long, value_name = "MINUTES", default_value = "3", value_parser = minutes, allow_negative_numbers = true)]
     minutes: f64,
+    /// Try every planted bug as well, as `cargo xtask mutants` does: a quarter of an hour or more
+    #[arg(long)]
+    full: bool,
 }
 
 /// The most minutes of a campaign: a week.
@@ -111,7 +124,26 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             faults.args(["run", "--quiet", "--package", SYSTEM_TESTS, "--bin", "faults", "--"]);
             faults.args(campaign.seed.map(|seed| format!("--seed={seed}")));
             faults.arg(format!("--minutes={}", campaign.minutes));
-            become_it(faults.env(PROGRAM_VARIABLE, site::program(shell)))
+            faults.env(PROGRAM_VARIABLE, site::program(shell));
+            if !campaign.full {
+                return become_it(&mut faults);
+            }
+            let held = faults.status().context("the campaign does not start")?.success();
+            let caught = mutants::run_all(shell)?;
+            Ok(if held && caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Task::Mutants { only, list } => {
+            let chosen = match mutants::choose(mutants::catalogue(shell)?, &only) {
+                Ok(chosen) => chosen,
+                Err(unknown) => return Ok(wrong_usage(&unknown)),
+            };
+            if list {
+                mutants::list(&chosen);
+                return Ok(ExitCode::SUCCESS);
+            }
+            let caught =
+                if only.is_empty() { mutants::run_all(shell)? } else { mutants::run(shell, &chosen)? };
+            Ok(if caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         // One list of checks for people and machines.
         Task::Ci => become_it(shell.command("bash").arg(".ci/run")),
@@ -154,6 +186,14 @@ fn test(shell: &Shell, filter: Option<&str>, packages: &[String], flags: &[OsStr
     run("run the tests", &mut tests)
 }
 
+/// Says what is wrong with the flags as clap says it.
+fn wrong_usage(what: &str) -> ExitCode {
+    let error = Cli::command().error(ErrorKind::ValueValidation, what);
+    // Nothing is left to tell where even this cannot be printed.
+    let _ = error.print();
+    ExitCode::from(error.exit_code() as u8)
+}
+
 /// Ends this process in favour of another: signals and the exit code are that one's.
 fn become_it(command: &mut Command) -> Result<ExitCode> {
     let error = command.exec();
@@ -163,7 +203,6 @@ fn become_it(command: &mut Command) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
@@ -179,9 +218,16 @@ mod tests {
 
     #[test]
     fn wrong_usage_exits_with_two() {
-        for args in
-            ["", "up --what", "what", "faults --seed x", "faults --seed -1", "faults --what", "faults 3"]
-        {
+        for args in [
+            "",
+            "up --what",
+            "what",
+            "faults --seed x",
+            "faults --seed -1",
+            "faults --what",
+            "faults 3",
+            "mutants --only",
+        ] {
             let args = ["cargo xtask"].into_iter().chain(args.split_whitespace());
             assert_eq!(Cli::try_parse_from(args.clone()).unwrap_err().exit_code(), 2, "{args:?}");
         }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod fingerprint;
+mod mutants;
 mod packages;
 mod shell;
 mod site;

@@ -331,6 +331,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_the_log_moves_only_once_the_events_are_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = SqliteLog::open(dir.path()).await.unwrap();
+        // Two writes that each wait to be let go: the second shares its transaction with an append.
+        let held = || {
+            let (begin, begun) = tokio::sync::oneshot::channel();
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            let store = log.store().clone();
+            let write = async move {
+                let wait = move |tx: &Connection| {
+                    let _ = begin.send(last(tx)?);
+                    ended.recv().map_err(|_| rusqlite::Error::InvalidQuery)
+                };
+                store.write(wait).await
+            };
+            (write, begun, end)
+        };
+        let (first, begun, release_first) = held();
+        let first = tokio::spawn(first);
+        assert_eq!(begun.await.unwrap(), Sequence::START);
+        let mut appended = log.append(vec![event("a"), event("b")], Timestamp::default());
+        assert!(futures_util::poll!(&mut appended).is_pending());
+        // The append's own task was made first, and so its events stand first in the queue.
+        let (second, begun, release_second) = held();
+        let second = tokio::spawn(second);
+        release_first.send(()).unwrap();
+
+        assert_eq!(begun.await.unwrap(), Sequence::new(2), "they are in the transaction");
+        assert_eq!(*log.head().borrow(), Sequence::START, "and not on disk: nobody sees them");
+        assert!(log.read(Sequence::START, 9, usize::MAX).await.unwrap().is_empty());
+        assert!(futures_util::poll!(&mut appended).is_pending(), "nor is the publisher told");
+        release_second.send(()).unwrap();
+        assert_eq!(appended.await.unwrap(), [Sequence::new(1), Sequence::new(2)]);
+        assert_eq!(*log.head().borrow(), Sequence::new(2));
+        first.await.unwrap().unwrap();
+        second.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn what_is_read_is_what_was_appended_with_its_sequence() {
         let dir = tempfile::tempdir().unwrap();
         let log = SqliteLog::open(dir.path()).await.unwrap();

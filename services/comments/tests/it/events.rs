@@ -156,6 +156,18 @@ proptest! {
 }
 
 #[tokio::test]
+async fn a_verdict_before_its_comment_is_kept_for_it() {
+    let world = World::new();
+    let comments = start(&world).await;
+    let verdict = comment_moderated("c1", "p1", "one", Status::Rejected);
+    let log = log_from(1, &[post_created("p1", "T", 0), verdict, comment_created("c1", "p1", "one", 1)]);
+    comments.deliver(&world, &log).await.ok(200);
+    let seen = seen_by(&comments, None).await;
+    assert_eq!((&seen[0]["id"], &seen[0]["status"]), (&json!("c1"), &json!("rejected")));
+    assert_eq!(outbox(&world)[0]["data"]["status"], "rejected", "and the others are told");
+}
+
+#[tokio::test]
 async fn what_it_reads_of_itself_is_not_told_again() {
     let world = World::new();
     let comments = start(&world).await;

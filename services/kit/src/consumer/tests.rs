@@ -3,7 +3,10 @@ use crate::inbox;
 use proptest::prelude::*;
 use shared::events::PostCreated;
 
-/// Writes each title down; a title that begins with "bad" is poison until the table `mended` has a row.
+mod over_http;
+
+/// Writes each title down; until the table `mended` has a row, a title that begins with "bad" is poison, and for
+/// "busy" the store fails.
 struct Scribe;
 
 impl Handler for Scribe {
@@ -14,6 +17,10 @@ impl Handler for Scribe {
         let mended: bool = tx.query_row("SELECT EXISTS (SELECT 1 FROM mended)", [], |r| r.get(0))?;
         match post.title.as_str() {
             "panic" if !mended => panic!("a fault in a handler"),
+            "busy" if !mended => {
+                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                Err(rusqlite::Error::SqliteFailure(busy, None).into())
+            }
             title if title.starts_with("bad") && !mended => Err(ApplyError::Poison("bad title".into())),
             _ => Ok(()),
         }

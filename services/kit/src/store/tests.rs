@@ -3,6 +3,7 @@ use tokio::task::JoinHandle;
 
 mod damage;
 mod disk;
+mod durable;
 
 const SCHEMA: &[Migration] = &[&["CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT"]];
 

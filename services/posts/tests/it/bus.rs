@@ -1,14 +1,16 @@
 //! Posts with a real bus: its events arrive there, whatever happens between.
 
 use crate::{outbox, start};
-use axum::Router;
 use axum::routing::post;
-use http::StatusCode;
+use axum::{Json, Router};
+use http::{StatusCode, header};
 use serde_json::{Value, json};
 use shared::ServiceName;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use testkit::{Running, World, eventually, get};
+use tokio::sync::Semaphore;
 
 async fn create(posts: &Running, title: &str) -> Value {
     posts.post("/posts/create", &json!({ "title": title })).await.ok(201)
@@ -80,6 +82,59 @@ async fn what_the_bus_refuses_or_loses_is_published_again_and_is_there_once() {
         sent.iter().filter(|sent| sent.path == "/events" && sent.status == 200).collect();
     assert!(publications.len() > 1 && publications.iter().all(|sent| sent.body == publications[0].body));
     assert_eq!(titles(&world, &bus).await, ["a"]);
+}
+
+#[tokio::test]
+async fn what_is_queued_during_a_publication_is_published_after_it() {
+    let world = World::new();
+    let posts = start(&world).await;
+    let (published, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Semaphore::new(0)));
+    let (seen, opened) = (Arc::clone(&published), Arc::clone(&gate));
+    let slow = Router::new().route(
+        "/events",
+        post(async move |Json(events): Json<Vec<Value>>| {
+            seen.lock().unwrap().push(events);
+            opened.acquire().await.unwrap().forget();
+            StatusCode::OK
+        }),
+    );
+    world.network.connect(ServiceName::EventBus, slow);
+    let publications = async |count: usize| {
+        let look = async || Some(published.lock().unwrap().clone()).filter(|all| all.len() >= count);
+        eventually("it is published", look).await
+    };
+    create(&posts, "a").await;
+    publications(1).await;
+    create(&posts, "b").await;
+    gate.add_permits(9);
+    let titles: Vec<Vec<_>> = publications(2)
+        .await
+        .iter()
+        .map(|p| p.iter().map(|e| e["data"]["title"].clone()).collect())
+        .collect();
+    assert_eq!(titles, [["a"], ["b"]]);
+    outbox_is_empty(&world).await;
+}
+
+#[tokio::test]
+async fn a_bus_that_asks_for_time_gets_it() {
+    let world = World::new();
+    let posts = start(&world).await;
+    let tries = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&tries);
+    let busy = Router::new().route(
+        "/events",
+        post(async move || {
+            seen.lock().unwrap().push(Instant::now());
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")])
+        }),
+    );
+    world.network.connect(ServiceName::EventBus, busy);
+    create(&posts, "a").await;
+    let tried_again = async || Some(tries.lock().unwrap().clone()).filter(|tries| tries.len() == 2);
+    let tries = eventually("it is tried again", tried_again).await;
+    assert!(tries[1] - tries[0] >= Duration::from_secs(1), "{:?}", tries[1] - tries[0]);
+    assert_eq!(outbox(&world).len(), 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `GET /live`: changes as they happen.
 
-use crate::{deliver, judged, start};
+use crate::{comment_by, deliver, judged, start};
 use serde_json::{Value, json};
 use shared::events::Status;
 use shared::{Event, ProblemKind, Sequence, ServiceName};
@@ -70,6 +70,18 @@ async fn it_says_hello_and_then_each_change_as_everybody_may_see_it() {
     deliver(&world, &query, 8, &[comment_updated("c2", "p3", "fine", Status::Approved)]).await;
     deliver(&world, &query, 9, &posts(9, 9)).await;
     assert_eq!(live.expect().await.id, seq(9));
+}
+
+#[tokio::test]
+async fn waiting_text_is_told_to_nobody_though_its_writer_may_read_it() {
+    let world = World::new();
+    let query = start(&world).await;
+    let mut live = listen(&query, "/live").await;
+    let cookie = "author=0123456789abcdef0123456789abcdef";
+    deliver(&world, &query, 1, &[comment_by(cookie, "c1", "p1", "her text", 1)]).await;
+    let told = live.expect().await.json();
+    assert_eq!((&told["comment"]["id"], &told["comment"]["content"]), (&json!("c1"), &json!("")));
+    assert_eq!(told["comment"].get("mine"), None);
 }
 
 #[tokio::test]
@@ -218,6 +230,8 @@ async fn a_listener_who_falls_behind_hears_everything_in_order() {
     }
     let heard = ids(&mut slow, total as usize).await;
     assert_eq!(heard, (1..=total).map(seq).collect::<Vec<_>>());
+    // Now it knows that the store has no more for it, and hears that it has fallen behind.
+    assert!(slow.is_silent_for(Duration::from_millis(30)).await);
     deliver(&world, &query, total + 1, &posts(total + 1, total + 1)).await;
     assert_eq!(slow.expect().await.id, seq(total + 1));
 }

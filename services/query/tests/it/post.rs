@@ -165,3 +165,18 @@ async fn a_comment_before_its_post_waits_for_it_and_an_update_before_its_creatio
     assert_eq!(all(&comments, "id"), ["c2", "c1"], "now it has its place in time");
     assert_eq!((&comments[1]["status"], &comments[1]["content"]), (&json!("approved"), &json!("early")));
 }
+
+#[tokio::test]
+async fn a_repeated_creation_of_a_post_keeps_its_comments() {
+    let world = World::new();
+    let query = start(&world).await;
+    let mut events = vec![post_created("p1", "T", 1)];
+    events.extend(judged("c1", "p1", "kept", 2, Status::Approved));
+    deliver(&world, &query, 1, &events).await;
+    let before = query.get("/query/posts/p1").await.ok(200);
+    // Read anew by its publisher, said by a bus that forgot, or a bare one by hand.
+    deliver(&world, &query, 4, &[post_created("p1", "T", 1)]).await;
+    let bare = json!({"type": "PostCreated", "data": {"id": "p1", "title": "T"}});
+    query.post("/events", &bare).await.ok(200);
+    assert_eq!(query.get("/query/posts/p1").await.ok(200), before);
+}

@@ -1,0 +1,80 @@
+//! What an answer of the store is worth.
+
+use super::*;
+
+/// A child without its parent is found out by the commit alone.
+const LATE: &[Migration] = &[&[
+    "CREATE TABLE parents (n INTEGER PRIMARY KEY) STRICT",
+    "CREATE TABLE children (n INTEGER REFERENCES parents (n) DEFERRABLE INITIALLY DEFERRED) STRICT",
+]];
+
+#[tokio::test]
+async fn nobody_is_told_that_it_is_done_before_the_commit_has_succeeded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", LATE).unwrap();
+    let before = *store.committed().borrow();
+    let (done, ran) = oneshot::channel();
+    let orphan = store.write(move |c| {
+        let inserted = c.execute("INSERT INTO children VALUES (1)", []).map(drop);
+        let _ = done.send(inserted.is_ok());
+        inserted
+    });
+    assert!(matches!(orphan.await, Err(WriteError::Unavailable(_))));
+    assert!(ran.await.unwrap(), "the closure itself had no fault to find");
+    assert_eq!(*store.committed().borrow(), before, "nobody is woken for what did not happen");
+    let children = async || {
+        store.read(|c| c.query_row("SELECT count(*) FROM children", [], |r| r.get::<_, i64>(0))).await
+    };
+    assert_eq!(children().await.unwrap(), 0);
+
+    let whole =
+        store.write(|c| c.execute_batch("INSERT INTO children VALUES (1); INSERT INTO parents VALUES (1)"));
+    whole.await.unwrap();
+    assert_eq!(children().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_commit_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
+    let settings = store.write(|c| {
+        let full: i64 = c.query_row("PRAGMA synchronous", [], |r| r.get(0))?;
+        let mode: String = c.query_row("PRAGMA journal_mode", [], |r| r.get(0))?;
+        Ok::<_, rusqlite::Error>((full, mode))
+    });
+    // 2 is FULL: in WAL mode each commit is synced before it returns. OFF and NORMAL are 0 and 1.
+    assert_eq!(settings.await.unwrap(), (2, "wal".to_owned()));
+}
+
+#[tokio::test]
+async fn what_was_taken_before_the_close_is_written_and_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
+    let hold = Hold::the_writer_of(&store).await;
+    let taken: Vec<_> = (0..20)
+        .map(|n| {
+            tokio::spawn({
+                let store = store.clone();
+                async move { store.write(insert(n)).await }
+            })
+        })
+        .collect();
+    while store.inner.jobs.capacity() > QUEUE - 20 {
+        tokio::task::yield_now().await;
+    }
+    // Queued behind them, and taken together with them.
+    let close = tokio::spawn({
+        let store = store.clone();
+        async move { store.close().await }
+    });
+    while store.inner.jobs.capacity() > QUEUE - 21 {
+        tokio::task::yield_now().await;
+    }
+    hold.release().await;
+    for write in taken {
+        write.await.unwrap().unwrap();
+    }
+    close.await.unwrap();
+    drop(store);
+    assert_eq!(all(&Store::open(dir.path(), "s", SCHEMA).unwrap()).await, (0..20).collect::<Vec<_>>());
+}

@@ -1,0 +1,244 @@
+//! Building the copy, and running one test of it at a time.
+
+use super::table::Outcome;
+use super::tree::Tree;
+use super::{CaughtBy, Planted};
+use crate::shell::Shell;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long one test may take. The longest waits in the tests are a sixth of this.
+const TEST_LIMIT: Duration = Duration::from_secs(120);
+/// How often is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Where planted bugs are tried.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    shell: &'a Shell,
+    tree: &'a Tree,
+}
+
+/// A test program that was built.
+#[derive(Debug)]
+struct Program {
+    file: PathBuf,
+    folder: PathBuf,
+}
+
+/// What one test said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Green,
+    Red,
+    /// Nothing until its time was over.
+    Hung,
+    /// The program has no such test, or ignores it.
+    NotRun,
+}
+
+/// The lines of cargo that matter here.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    executable: Option<PathBuf>,
+    #[serde(default)]
+    manifest_path: Option<PathBuf>,
+    #[serde(default)]
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+impl<'a> Bench<'a> {
+    /// A place to try them in this copy.
+    pub fn new(shell: &'a Shell, tree: &'a Tree) -> Self {
+        Self { shell, tree }
+    }
+
+    /// The tests that are not green before anything is planted, each with what it said.
+    pub fn red_before(&self, chosen: &[Planted]) -> Result<Vec<String>> {
+        let mut tests: BTreeMap<_, (&CaughtBy, Vec<&str>)> = BTreeMap::new();
+        for CaughtByOf { caught_by, test } in all_tests(chosen) {
+            let (_, of_program) = tests
+                .entry((&caught_by.package, &caught_by.target))
+                .or_insert_with(|| (caught_by, Vec::new()));
+            if !of_program.contains(&test) {
+                of_program.push(test);
+            }
+        }
+        let log = self.tree.log("before");
+        let mut red = Vec::new();
+        for (caught_by, tests) in tests.values() {
+            let package = &caught_by.package;
+            let Some(program) = self.build(caught_by, &log)? else {
+                bail!("the tests of {package} do not compile: see {}", log.display());
+            };
+            for test in tests {
+                let said = self.ask(&program, test, &log)?;
+                if said != Said::Green {
+                    red.push(format!("{package}: {test} is {said:?}: see {}", log.display()));
+                }
+            }
+        }
+        Ok(red)
+    }
+
+    /// Plants a bug, asks the tests that must notice it, and takes it out again.
+    pub fn plant(&self, planted: &Planted) -> Result<Outcome> {
+        let before = match self.tree.plant(planted) {
+            Ok(before) => before,
+            Err(error) => return Ok(Outcome::DoesNotApply(format!("{error:#}"))),
+        };
+        let outcome = self.noticed(planted);
+        Tree::undo(before)?;
+        outcome
+    }
+
+    fn noticed(&self, planted: &Planted) -> Result<Outcome> {
+        let log = self.tree.log(&planted.name);
+        fs::write(&log, format!("{}\n", planted.says))
+            .with_context(|| format!("cannot write {}", log.display()))?;
+        let Some(program) = self.build(&planted.caught_by, &log)? else {
+            return Ok(Outcome::DoesNotCompile);
+        };
+        let mut blind = Vec::new();
+        for test in &planted.caught_by.tests {
+            let said = self.ask(&program, test, &log)?;
+            if said != Said::Red && !(said == Said::Hung && planted.caught_by.by_timeout) {
+                blind.push(format!("{test} ({said:?})"));
+            }
+        }
+        Ok(if blind.is_empty() { Outcome::Caught } else { Outcome::NotCaught(blind) })
+    }
+
+    /// Builds the program of these tests; nothing where it does not compile.
+    fn build(&self, caught_by: &CaughtBy, log: &Path) -> Result<Option<Program>> {
+        let mut cargo = self.shell.cargo();
+        cargo
+            .current_dir(self.tree.root())
+            .env("CARGO_TARGET_DIR", self.tree.target_dir())
+            .args(["test", "--no-run", "--message-format=json-render-diagnostics"])
+            .args(caught_by.cargo_args())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(append(log)?);
+        let output = cargo.spawn().and_then(Child::wait_with_output).context("cannot run cargo")?;
+        if !output.status.success() {
+            return Ok(None);
+        }
+        let program = String::from_utf8_lossy(&output.stdout).lines().find_map(program_in);
+        program.map(Some).with_context(|| format!("cargo built no tests of {}", caught_by.package))
+    }
+
+    /// Runs one test by its whole name.
+    fn ask(&self, program: &Program, test: &str, log: &Path) -> Result<Said> {
+        let out = self.tree.log("out");
+        let said = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
+        let mut run = Command::new(&program.file);
+        run.current_dir(&program.folder)
+            .args(["--exact", test])
+            // A failure that was found by chance would be asked for first in every later run.
+            .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
+            .stdin(Stdio::null())
+            .stdout(said)
+            .stderr(append(log)?);
+        let child = run.spawn().with_context(|| format!("cannot run {}", program.file.display()))?;
+        let ended = ends(child, TEST_LIMIT)?;
+        let said = fs::read_to_string(&out).with_context(|| format!("cannot read {}", out.display()))?;
+        use std::io::Write as _;
+        append(log)?.write_all(said.as_bytes()).with_context(|| format!("cannot write {}", log.display()))?;
+        Ok(match ended {
+            None => Said::Hung,
+            _ if !said.contains("running 1 test\n") || said.contains(" 1 ignored;") => Said::NotRun,
+            Some(status) if status.success() => Said::Green,
+            Some(_) => Said::Red,
+        })
+    }
+}
+
+/// A test that must notice something.
+struct CaughtByOf<'a> {
+    caught_by: &'a CaughtBy,
+    test: &'a str,
+}
+
+fn all_tests(chosen: &[Planted]) -> impl Iterator<Item = CaughtByOf<'_>> {
+    chosen.iter().flat_map(|planted| {
+        let caught_by = &planted.caught_by;
+        caught_by.tests.iter().map(move |test| CaughtByOf { caught_by, test })
+    })
+}
+
+fn append(log: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(log);
+    file.with_context(|| format!("cannot write {}", log.display()))
+}
+
+/// The test program that a line of cargo names, if it names one.
+fn program_in(line: &str) -> Option<Program> {
+    let message: Message = serde_json::from_str(line).ok()?;
+    let is_test = message.reason == "compiler-artifact" && message.profile?.test;
+    let folder = message.manifest_path?.parent()?.to_owned();
+    message.executable.filter(|_| is_test).map(|file| Program { file, folder })
+}
+
+/// Waits for the end of a program; ends it when its time is over, and then gives back nothing.
+fn ends(mut child: Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for a test")? {
+            return Ok(Some(status));
+        }
+        if begun.elapsed() >= limit {
+            // It may have ended in this moment: then there is nothing left to end.
+            let _ = child.kill();
+            child.wait().context("cannot end a test")?;
+            return Ok(None);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_program_is_found_in_what_cargo_says() {
+        let line = |test: bool, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/w/kit/Cargo.toml","profile":{{"test":{test}}},"executable":{executable}}}"#
+            )
+        };
+        let program = program_in(&line(true, "\"/t/kit-1\"")).unwrap();
+        assert_eq!((program.file, program.folder), ("/t/kit-1".into(), "/w/kit".into()));
+        for other in [
+            line(false, "\"/t/kit\""),
+            line(true, "null"),
+            r#"{"reason":"build-finished"}"#.into(),
+            "x".into(),
+        ] {
+            assert!(program_in(&other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_never_ends_is_ended() {
+        let sleep = |seconds: &str| Command::new("sleep").arg(seconds).spawn().unwrap();
+        assert!(ends(sleep("0"), Duration::from_secs(20)).unwrap().unwrap().success());
+        let begun = Instant::now();
+        assert_eq!(ends(sleep("60"), Duration::from_millis(30)).unwrap(), None);
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+}
