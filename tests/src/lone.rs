@@ -53,8 +53,8 @@ impl Lone {
 
     fn address(&self) -> Option<String> {
         let output = self.output();
-        let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter_map(|line| line["address"].as_str().map(str::to_owned)).next()
+        let mut lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find_map(|line| line["address"].as_str().map(str::to_owned))
     }
 }
 
