@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// How many more files and sockets a process may hold than before the faults, when it was idle as well: connections to
 /// and from the bus that have been used are kept for a while.
-pub const MOST_FILES: usize = 12;
+pub const MOST_FILES: usize = 16;
 /// The most memory that a process may ever have held.
 pub const MOST_MEMORY_KIB: u64 = 192 * 1024;
 
