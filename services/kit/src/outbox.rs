@@ -12,6 +12,7 @@ use crate::store::{ReadError, Store, WriteError};
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
+use shared::views::Published;
 use shared::{Envelope, Event, Timestamp};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -103,6 +104,8 @@ enum RelayError {
     Transport(#[from] crate::transport::TransportError),
     #[error("the bus answered {status}: {body}")]
     Refused { status: http::StatusCode, body: String, retry_after: Option<Duration> },
+    #[error("the bus answered 200 and does not name the place of each event: {body}")]
+    NotAcknowledged { body: String },
     #[error("published, but the outbox could not be cleared: {0}")]
     Clear(WriteError<rusqlite::Error>),
 }
@@ -178,13 +181,18 @@ impl Relay {
         }
         body.push(']');
         let answer = self.bus.post("/events", CLOUDEVENTS_BATCH_JSON, body.into()).await?;
+        let said = || String::from_utf8_lossy(answer.body()).chars().take(300).collect();
         if !answer.status().is_success() {
-            let body = String::from_utf8_lossy(answer.body()).chars().take(300).collect();
             return Err(RelayError::Refused {
                 status: answer.status(),
-                body,
+                body: said(),
                 retry_after: crate::transport::retry_after(answer.headers()),
             });
+        }
+        // Anybody may answer 200 (a proxy, a wrong address): only the log knows where each event is.
+        let places = serde_json::from_slice::<Published>(answer.body()).ok().and_then(|p| p.sequences);
+        if places.is_none_or(|places| places.len() != count) {
+            return Err(RelayError::NotAcknowledged { body: said() });
         }
         crash::point("after-publish");
         // Only now: the bus has it on disk.

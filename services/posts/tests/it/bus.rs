@@ -5,7 +5,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
-use shared::ServiceName;
+use shared::{Sequence, ServiceName};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -85,6 +85,26 @@ async fn what_the_bus_refuses_or_loses_is_published_again_and_is_there_once() {
 }
 
 #[tokio::test]
+async fn only_an_answer_that_names_each_events_place_is_an_acknowledgement() {
+    let world = World::new();
+    let posts = start(&world).await;
+    let answers =
+        ["", "<html>a proxy's page</html>", "{}", r#"{"status":"OK"}"#, r#"{"status":"OK","sequences":[]}"#];
+    let given = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&given);
+    let stranger = Router::new()
+        .route("/events", post(async move || answers[count.fetch_add(1, Ordering::Relaxed) % answers.len()]));
+    world.network.connect(ServiceName::EventBus, stranger);
+    create(&posts, "a").await;
+    let all = answers.len() + 1;
+    eventually("each was given", async || (given.load(Ordering::Relaxed) >= all).then_some(())).await;
+    assert_eq!(outbox(&world).len(), 1, "nobody has said that it is in a log");
+    let bus = world.start_bus().await;
+    log_has(&world, &bus, &["a"]).await;
+    outbox_is_empty(&world).await;
+}
+
+#[tokio::test]
 async fn what_is_queued_during_a_publication_is_published_after_it() {
     let world = World::new();
     let posts = start(&world).await;
@@ -93,9 +113,10 @@ async fn what_is_queued_during_a_publication_is_published_after_it() {
     let slow = Router::new().route(
         "/events",
         post(async move |Json(events): Json<Vec<Value>>| {
+            let places: Vec<_> = (1..=events.len() as i64).map(Sequence::new).collect();
             seen.lock().unwrap().push(events);
             opened.acquire().await.unwrap().forget();
-            StatusCode::OK
+            Json(json!({"status": "OK", "sequences": places}))
         }),
     );
     world.network.connect(ServiceName::EventBus, slow);
