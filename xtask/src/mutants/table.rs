@@ -91,4 +91,15 @@ mod tests {
         assert!(rows[3].ends_with("**DOES NOT COMPILE** |"), "{text}");
         assert_eq!(listed(&all).lines().count(), all.len() + 2);
     }
+
+    #[test]
+    fn the_document_has_the_table_of_what_is_planted() {
+        let shell = Shell::new().unwrap();
+        let document = std::fs::read_to_string(shell.root().join("docs/FAULTS.md")).unwrap();
+        let table = listed(&catalogue::read(shell.root()).unwrap());
+        assert!(
+            document.contains(&table),
+            "docs/FAULTS.md: put in what `cargo xtask mutants --list` prints now"
+        );
+    }
 }

@@ -1,0 +1,125 @@
+use super::*;
+use proptest::prelude::*;
+
+fn event(id: &str) -> Envelope {
+    serde_json::from_str(&format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"/posts","type":"PostCreated","data":{{"id":"{id}","title":"ä\"T"}}}}"#
+    ))
+    .unwrap()
+}
+
+async fn append_ids(log: &SqliteLog, ids: &[&str]) -> Vec<i64> {
+    let events = ids.iter().map(|id| event(id)).collect();
+    let sequences = log.append(events, Timestamp::from_unix_ms(1)).await.unwrap();
+    sequences.into_iter().map(Sequence::get).collect()
+}
+
+#[tokio::test]
+async fn the_same_event_again_keeps_its_place_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = SqliteLog::open(dir.path()).await.unwrap();
+    assert_eq!(append_ids(&log, &["a", "b"]).await, [1, 2]);
+    assert_eq!(append_ids(&log, &["b", "c", "c", "a", "d"]).await, [2, 3, 3, 1, 4]);
+    log.store().close().await;
+    drop(log);
+    let log = SqliteLog::open(dir.path()).await.unwrap();
+    assert_eq!(*log.head().borrow(), Sequence::new(4));
+    assert_eq!(append_ids(&log, &["d", "e"]).await, [4, 5]);
+}
+
+#[tokio::test]
+async fn what_is_on_disk_is_seen_although_the_publisher_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = SqliteLog::open(dir.path()).await.unwrap();
+    let mut append = log.append(vec![event("a")], Timestamp::default());
+    assert!(futures_util::poll!(&mut append).is_pending(), "begun");
+    drop(append);
+    let mut head = log.head();
+    let seen = head.wait_for(|head| *head == Sequence::new(1));
+    tokio::time::timeout(std::time::Duration::from_secs(10), seen)
+        .await
+        .expect("the log ends there")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_the_log_moves_only_once_the_events_are_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = SqliteLog::open(dir.path()).await.unwrap();
+    // Two writes that each wait to be let go: the second shares its transaction with an append.
+    let held = || {
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let store = log.store().clone();
+        let write = async move {
+            let wait = move |tx: &Connection| {
+                let _ = begin.send(last(tx)?);
+                ended.recv().map_err(|_| rusqlite::Error::InvalidQuery)
+            };
+            store.write(wait).await
+        };
+        (write, begun, end)
+    };
+    let (first, begun, release_first) = held();
+    let first = tokio::spawn(first);
+    assert_eq!(begun.await.unwrap(), Sequence::START);
+    let mut appended = log.append(vec![event("a"), event("b")], Timestamp::default());
+    assert!(futures_util::poll!(&mut appended).is_pending());
+    // Both stand in the queue before the writer goes on: the append's own task has run, and then this one.
+    tokio::task::yield_now().await;
+    let (second, begun, release_second) = held();
+    let mut second = std::pin::pin!(second);
+    assert!(futures_util::poll!(&mut second).is_pending());
+    release_first.send(()).unwrap();
+
+    assert_eq!(begun.await.unwrap(), Sequence::new(2), "they are in the transaction");
+    assert_eq!(*log.head().borrow(), Sequence::START, "and not on disk: nobody sees them");
+    assert!(log.read(Sequence::START, 9, usize::MAX).await.unwrap().is_empty());
+    assert!(futures_util::poll!(&mut appended).is_pending(), "nor is the publisher told");
+    release_second.send(()).unwrap();
+    assert_eq!(appended.await.unwrap(), [Sequence::new(1), Sequence::new(2)]);
+    assert_eq!(*log.head().borrow(), Sequence::new(2));
+    first.await.unwrap().unwrap();
+    second.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_read_is_what_was_appended_with_its_sequence() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = SqliteLog::open(dir.path()).await.unwrap();
+    append_ids(&log, &["a", "b", "c"]).await;
+    let read = log.read(Sequence::new(1), 10, usize::MAX).await.unwrap();
+    let envelopes: Vec<Envelope> = read.iter().map(|e| serde_json::from_str(&e.json).unwrap()).collect();
+    for (envelope, (id, seq)) in envelopes.iter().zip([("b", 2), ("c", 3)]) {
+        assert_eq!(envelope.sequence, Some(Sequence::new(seq)));
+        assert_eq!(*envelope, Envelope { sequence: envelope.sequence, ..event(id) });
+    }
+    assert_eq!(log.read(Sequence::START, 2, usize::MAX).await.unwrap().len(), 2);
+    assert_eq!(log.read(Sequence::START, 9, 1).await.unwrap().len(), 1, "one always fits");
+    assert!(log.read(Sequence::new(3), 9, usize::MAX).await.unwrap().is_empty());
+    assert!(log.read(Sequence::new(99), 9, usize::MAX).await.unwrap().is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn sequences_have_no_gaps_whatever_is_repeated(batches in prop::collection::vec(prop::collection::vec(0..12_u8, 1..6), 1..12)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let log = SqliteLog::open(dir.path()).await.unwrap();
+            let mut first = std::collections::HashMap::new();
+            for batch in batches {
+                let events = batch.iter().map(|n| event(&n.to_string())).collect();
+                let sequences = log.append(events, Timestamp::default()).await.unwrap();
+                for (n, sequence) in batch.iter().zip(sequences) {
+                    prop_assert_eq!(*first.entry(*n).or_insert(sequence), sequence);
+                }
+            }
+            let read = log.read(Sequence::START, 100, usize::MAX).await.unwrap();
+            let sequences: Vec<i64> = read.iter().map(|e| e.sequence.get()).collect();
+            prop_assert_eq!(sequences, (1..=first.len() as i64).collect::<Vec<_>>());
+            Ok(())
+        })?;
+    }
+}
