@@ -101,7 +101,10 @@ impl Process {
     /// Asks it to stop (SIGTERM); when it has ended, it is started again.
     pub fn stop(&self) -> Result<(), String> {
         let pid = self.pid().ok_or("it was not running at that moment")?;
-        lock(&self.ends).stopped = Some(pid);
+        // A second signal would rightly end it at once.
+        if lock(&self.ends).stopped.replace(pid) == Some(pid) {
+            return Err("it was stopping already".to_owned());
+        }
         processes::send(pid, Signal::TERM);
         Ok(())
     }
@@ -173,10 +176,19 @@ impl Keeper {
         match how {
             _ if killed => {}
             Ok(status) if stopped && status.success() => {}
+            Ok(status) if status.code() == Some(1) && self.found_its_disk_full() => {}
             Ok(status) if stopped => self.note(format!("was asked to stop, and ended with {status}")),
             Ok(status) => self.note(format!("ended with {status}")),
             Err(error) => self.note(format!("was lost: {error}")),
         }
+    }
+
+    /// Whether the last that it said is that it cannot start on a full disk: the next try may.
+    fn found_its_disk_full(&self) -> bool {
+        let output = std::fs::read(&self.start.log).unwrap_or_default();
+        let last = output.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        let last = String::from_utf8_lossy(last);
+        last.starts_with(&format!("{}: cannot open the store", self.service)) && last.ends_with("disk is full")
     }
 
     fn note(&self, how: String) {
