@@ -23,7 +23,7 @@ pub const ALL: &str = "base+gateway-api+hpa+monitoring+network-policy+nodeport";
 /// Rendered once for all tests of a program.
 pub fn all() -> Option<&'static [Cluster]> {
     static RENDERED: OnceLock<Option<Vec<Cluster>>> = OnceLock::new();
-    RENDERED.get_or_init(|| Some(render_all(&renderer()?))).as_deref()
+    RENDERED.get_or_init(|| Some(render_all(renderer()?))).as_deref()
 }
 
 /// The rendering of this name.

@@ -1,5 +1,6 @@
 //! Programs of others: where they are, and what is said where they are not.
 
+use serde_json::Value;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,13 +17,23 @@ pub fn skip(missing: &str) {
 }
 
 /// A program that renders kustomizations, with its first arguments.
-pub fn renderer() -> Option<Vec<&'static str>> {
-    let renderers = [vec!["kustomize", "build"], vec!["kubectl", "kustomize"]];
-    let found = renderers.into_iter().find(|r| runs(Command::new(r[0]).args(&r[1..]).arg("--help")));
-    if found.is_none() {
-        skip("neither kubectl nor kustomize is there to render the manifests");
+pub fn renderer() -> Option<&'static [&'static str]> {
+    if said(&["kustomize", "version"]).is_some_and(|version| is_new(&version)) {
+        return Some(&["kustomize", "build"]);
     }
-    found
+    let kubectl = said(&["kubectl", "version", "--client", "--output", "json"]);
+    let kubectl: Option<Value> = kubectl.and_then(|json| serde_json::from_str(&json).ok());
+    if kubectl.is_some_and(|version| version["kustomizeVersion"].as_str().is_some_and(is_new)) {
+        return Some(&["kubectl", "kustomize"]);
+    }
+    skip("there is neither kustomize 5 nor a kubectl that has it (1.27 or newer): nothing can be rendered");
+    None
+}
+
+/// Older ones write other YAML, or know no components.
+fn is_new(version: &str) -> bool {
+    let major = version.trim().trim_start_matches('v').split('.').next();
+    major.and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 5)
 }
 
 /// A program of the tests' own Python packages.
@@ -49,6 +60,7 @@ pub fn schemas() -> Option<PathBuf> {
     Some(folder)
 }
 
-fn runs(command: &mut Command) -> bool {
-    command.output().is_ok_and(|output| output.status.success())
+fn said(command: &[&str]) -> Option<String> {
+    let output = Command::new(command[0]).args(&command[1..]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -1,6 +1,6 @@
 //! `skaffold.yaml`, the Dockerfiles and the laptop's secrets, and what they share with the manifests.
 
-use manifest_tests::object::{Workload, at, list, text};
+use manifest_tests::object::{Object, Workload, at, list, text};
 use manifest_tests::policy::pods;
 use manifest_tests::render;
 use manifest_tests::repository::{lesson, read, skaffold};
@@ -137,6 +137,41 @@ fn the_lone_pod_of_the_lesson_is_as_careful_as_the_others() {
     let taken =
         dev.of_kind("Service").any(|s| manifest_tests::object::selects(s.at("/spec/selector"), labels));
     assert!(!taken, "a Service would send readers to it");
+}
+
+/// Words that name objects of ours, by how such names end.
+fn names_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    words
+        .filter(|word| ["-depl", "-srv", "-data", "-secrets"].iter().any(|end| word.ends_with(end)))
+        .collect()
+}
+
+#[test]
+fn the_documents_name_what_is_there() {
+    let (Some(all), Some(dev)) = (render::one(render::ALL), render::one("dev")) else { return };
+    let there: BTreeSet<_> = all.objects.iter().chain(&dev.objects).map(Object::name).collect();
+    let mut named = BTreeSet::new();
+    let documents = ["README.md", "infra/README.md", "docs/ARCHITECTURE.md"].map(|path| (path, read(path)));
+    for (path, text) in &documents {
+        for name in names_in(text) {
+            assert!(there.contains(name), "{path} names {name}, and there is nothing of that name");
+            named.insert(name);
+        }
+    }
+    for object in dev.objects.iter().filter(|o| ["Deployment", "Service", "Ingress"].contains(&o.kind())) {
+        assert!(named.contains(object.name()), "no document says what {} is for", object.name());
+    }
+    let explained = &documents[1].1;
+    for component in render::COMPONENTS {
+        assert!(explained.contains(&format!("component `{component}`")), "what is {component} for?");
+    }
+    let skaffold = skaffold();
+    let profiles: Vec<_> = list(&skaffold["profiles"]).map(|profile| text(&profile["name"])).collect();
+    let mentioned =
+        explained.split("--profile ").skip(1).filter_map(|rest| rest.split(['`', '\n', ' ']).next());
+    let mentioned: BTreeSet<_> = mentioned.collect();
+    assert_eq!(mentioned, profiles.into_iter().collect());
 }
 
 fn make_secrets(folder: &Path) -> Output {
