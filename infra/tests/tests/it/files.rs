@@ -168,8 +168,10 @@ fn the_documents_name_what_is_there() {
     }
     let skaffold = skaffold();
     let profiles: Vec<_> = list(&skaffold["profiles"]).map(|profile| text(&profile["name"])).collect();
-    let mentioned =
-        explained.split("--profile ").skip(1).filter_map(|rest| rest.split(['`', '\n', ' ']).next());
+    let mentioned = explained
+        .split("skaffold dev --profile ")
+        .skip(1)
+        .filter_map(|rest| rest.split(['`', '\n', ' ']).next());
     let mentioned: BTreeSet<_> = mentioned.collect();
     assert_eq!(mentioned, profiles.into_iter().collect());
 }
