@@ -67,13 +67,24 @@ fn cargo_tools(shell: &Shell) -> Result<[CargoTool; 2]> {
 pub fn install_for_images(shell: &Shell, target: &str) -> Result<()> {
     install_target(shell, target)?;
     packages::install_musl(shell)?;
-    let auditable = CargoTool {
-        program: "cargo-auditable",
-        package: "cargo-auditable",
-        version: CARGO_AUDITABLE.to_owned(),
-        locked: true,
-    };
-    auditable.install(shell)
+    install_auditable(shell)
+}
+
+/// Installs cargo-auditable for this workspace alone. It does not say which version it is; cargo knows.
+fn install_auditable(shell: &Shell) -> Result<()> {
+    let root = shell.tools_dir();
+    let list = read(shell.cargo().args(["install", "--list", "--root"]).arg(&root)).unwrap_or_default();
+    let wanted = format!("cargo-auditable v{CARGO_AUDITABLE}:");
+    if list.lines().any(|line| line == wanted) {
+        say(&format!("cargo-auditable {CARGO_AUDITABLE} is there"));
+        return Ok(());
+    }
+    let mut install = shell.cargo();
+    install
+        .args(["install", "cargo-auditable", "--version", CARGO_AUDITABLE, "--locked", "--root"])
+        .arg(&root);
+    install.envs(QUICK_BUILD).env_remove("CARGO_TARGET_DIR");
+    run(&format!("install cargo-auditable {CARGO_AUDITABLE} (takes a minute, once)"), &mut install)
 }
 
 /// Installs what is missing.
