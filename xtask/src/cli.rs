@@ -1,7 +1,7 @@
 //! The command line, and what each command does in which order.
 
 use crate::shell::{Shell, run};
-use crate::{mutants, packages, site, tools};
+use crate::{checks, images, mutants, packages, site, tools};
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -32,7 +32,8 @@ enum Task {
         /// Only the tests whose name contains this
         #[arg(long, value_name = "TEXT")]
         filter: Option<String>,
-        /// Only the tests of this package (may be given several times); `system-tests` are those that need the site
+        /// Only the tests of this package (may be given several times); `system-tests` are those that
+        /// need the site
         #[arg(long, short, value_name = "NAME")]
         package: Vec<String>,
         /// Flags of the test programs, for example `-- --nocapture`
@@ -49,6 +50,13 @@ enum Task {
         /// Show what is planted, and try nothing
         #[arg(long)]
         list: bool,
+    },
+    /// Build everything that container images are made of, static and in release, into target/images
+    ImageFiles,
+    /// Build the container image of one service from what this machine compiles (needs Docker)
+    Image {
+        /// Which one: event-bus, posts, comments, moderation, query or frontend
+        service: String,
     },
     /// Check format and lints, for this machine and for the browser, then run every test: what CI runs
     Ci,
@@ -87,6 +95,8 @@ fn minutes(text: &str) -> Result<f64, String> {
 
 /// The package of the tests that run the built program and a browser.
 const SYSTEM_TESTS: &str = "system-tests";
+/// The package of the tests of manifests and Dockerfiles.
+const MANIFEST_TESTS: &str = "manifest-tests";
 /// Names the built program for those tests.
 const PROGRAM_VARIABLE: &str = "MINI_BLOG_BIN";
 
@@ -145,11 +155,20 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
                 if only.is_empty() { mutants::run_all(shell)? } else { mutants::run(shell, &chosen)? };
             Ok(if caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Task::ImageFiles => {
+            images::files(shell)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Image { service } => {
+            images::build(shell, &service)?;
+            Ok(ExitCode::SUCCESS)
+        }
         // One list of checks for people and machines.
         Task::Ci => become_it(shell.command("bash").arg(".ci/run")),
         Task::Setup => {
             tools::install(shell)?;
             packages::install_browser(shell)?;
+            checks::install(shell);
             Ok(ExitCode::SUCCESS)
         }
         Task::CheckTools => {
@@ -173,7 +192,11 @@ fn test(shell: &Shell, filter: Option<&str>, packages: &[String], flags: &[OsStr
         tests.arg("--workspace");
     }
     tests.args(packages.iter().flat_map(|p| ["--package", p.as_str()]));
-    if packages.is_empty() || packages.iter().any(|p| p == SYSTEM_TESTS) {
+    let runs = |name| packages.is_empty() || packages.iter().any(|p| p == name);
+    if runs(MANIFEST_TESTS) {
+        checks::install(shell);
+    }
+    if runs(SYSTEM_TESTS) {
         // First of all, so that a machine without a browser hears of it before it has built for minutes.
         packages::install_browser(shell)?;
         build(shell)?;

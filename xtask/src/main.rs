@@ -1,7 +1,9 @@
 //! `cargo xtask`: installs what building needs, builds, runs and tests mini-blog.
 
+mod checks;
 mod cli;
 mod fingerprint;
+mod images;
 mod mutants;
 mod packages;
 mod shell;

@@ -1,4 +1,4 @@
-//! What comes from the system's package manager: the browser of the tests, and what compiles OpenSSL.
+//! What comes from the system's package manager: the browser of the tests, and what compiles OpenSSL and SQLite.
 
 use crate::shell::{Shell, read, run, say};
 use anyhow::{Result, bail};
@@ -24,6 +24,9 @@ const OPENSSL_BUILD: [Wanted; 2] = [
     Wanted { program: "make", package: "make", proof: None },
 ];
 
+/// What compiles SQLite for images.
+const MUSL: [Wanted; 1] = [Wanted { program: "musl-gcc", package: "musl-tools", proof: None }];
+
 impl Wanted {
     fn is_there(&self, shell: &Shell) -> bool {
         shell.find(self.program).is_some()
@@ -39,6 +42,11 @@ pub fn install_browser(shell: &Shell) -> Result<()> {
 /// Installs what compiling OpenSSL takes, where it is missing.
 pub fn install_openssl_build(shell: &Shell) -> Result<()> {
     install(shell, &OPENSSL_BUILD)
+}
+
+/// Installs the C compiler of static programs, where it is missing.
+pub fn install_musl(shell: &Shell) -> Result<()> {
+    install(shell, &MUSL)
 }
 
 /// Says whether the browser is there.
@@ -58,7 +66,7 @@ fn install(shell: &Shell, wanted: &[Wanted]) -> Result<()> {
     let absent = missing();
     if absent.is_empty() {
         let programs: Vec<_> = wanted.iter().map(|w| w.program).collect();
-        say(&format!("{} are there", programs.join(" and ")));
+        say(&format!("{} {} there", programs.join(" and "), if programs.len() == 1 { "is" } else { "are" }));
         return Ok(());
     }
     let is_root = read(shell.command("id").arg("-u")).as_deref() == Some("0");

@@ -23,6 +23,11 @@ pub fn program(shell: &Shell) -> PathBuf {
     shell.root().join("target/release/mini-blog")
 }
 
+/// The folder of the built site.
+pub fn folder(shell: &Shell) -> PathBuf {
+    shell.root().join(SITE)
+}
+
 /// Compiles services and pages.
 pub fn build_program(shell: &Shell) -> Result<()> {
     let mut build = shell.cargo();
@@ -50,7 +55,7 @@ pub fn build(shell: &Shell, wasm_opt: WasmOpt) -> Result<()> {
         }
     }
     // The site's folder is then complete in itself, wherever it is copied to.
-    std::fs::copy(shell.root().join(HASHES), shell.root().join(SITE).join("hash.txt"))
+    std::fs::copy(shell.root().join(HASHES), folder(shell).join("hash.txt"))
         .with_context(|| format!("the build left no {HASHES}"))?;
     std::fs::write(&stamp, stamp_of(shell, sources, wasm_opt)?)
         .with_context(|| format!("cannot write {STAMP}"))

@@ -11,6 +11,8 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const CARGO_LEPTOS: &str = "0.3.9";
 /// Older ones refuse what today's compiler writes.
 const OLDEST_WASM_OPT: u32 = 123;
+/// Writes the list of a program's dependencies into it, for scanners.
+const CARGO_AUDITABLE: &str = "0.7.7";
 /// The npm package that brings `wasm-opt`.
 const BINARYEN: &str = "binaryen@132";
 /// The tools run for seconds and are compiled for minutes: compiling fast matters more than running fast.
@@ -61,9 +63,33 @@ fn cargo_tools(shell: &Shell) -> Result<[CargoTool; 2]> {
     Ok([bindgen, leptos])
 }
 
+/// Installs what images need beyond the site's tools.
+pub fn install_for_images(shell: &Shell, target: &str) -> Result<()> {
+    install_target(shell, target)?;
+    packages::install_musl(shell)?;
+    install_auditable(shell)
+}
+
+/// Installs cargo-auditable for this workspace alone. It does not say which version it is; cargo knows.
+fn install_auditable(shell: &Shell) -> Result<()> {
+    let root = shell.tools_dir();
+    let list = read(shell.cargo().args(["install", "--list", "--root"]).arg(&root)).unwrap_or_default();
+    let wanted = format!("cargo-auditable v{CARGO_AUDITABLE}:");
+    if list.lines().any(|line| line == wanted) {
+        say(&format!("cargo-auditable {CARGO_AUDITABLE} is there"));
+        return Ok(());
+    }
+    let mut install = shell.cargo();
+    install
+        .args(["install", "cargo-auditable", "--version", CARGO_AUDITABLE, "--locked", "--root"])
+        .arg(&root);
+    install.envs(QUICK_BUILD).env_remove("CARGO_TARGET_DIR");
+    run(&format!("install cargo-auditable {CARGO_AUDITABLE} (takes a minute, once)"), &mut install)
+}
+
 /// Installs what is missing.
 pub fn install(shell: &Shell) -> Result<WasmOpt> {
-    install_target(shell)?;
+    install_target(shell, TARGET)?;
     for tool in cargo_tools(shell)? {
         tool.install(shell)?;
     }
@@ -72,7 +98,7 @@ pub fn install(shell: &Shell) -> Result<WasmOpt> {
 
 /// Says what is there and what is not. True where nothing is missing.
 pub fn report(shell: &Shell) -> Result<bool> {
-    let mut complete = has_target(shell);
+    let mut complete = has_target(shell, TARGET);
     say(&format!("{TARGET}: {}", if complete { "there" } else { "missing" }));
     for tool in cargo_tools(shell)? {
         let found = tool.found(shell);
@@ -93,20 +119,20 @@ pub fn report(shell: &Shell) -> Result<bool> {
     Ok(complete)
 }
 
-fn has_target(shell: &Shell) -> bool {
-    let libraries = read(shell.command("rustc").args(["--print", "target-libdir", "--target", TARGET]));
+fn has_target(shell: &Shell, target: &str) -> bool {
+    let libraries = read(shell.command("rustc").args(["--print", "target-libdir", "--target", target]));
     libraries.is_some_and(|dir| std::path::Path::new(&dir).is_dir())
 }
 
-fn install_target(shell: &Shell) -> Result<()> {
-    if has_target(shell) {
-        say(&format!("{TARGET} is there"));
+fn install_target(shell: &Shell, target: &str) -> Result<()> {
+    if has_target(shell, target) {
+        say(&format!("{target} is there"));
         return Ok(());
     }
     if shell.find("rustup").is_none() {
-        bail!("the target {TARGET} is missing, and there is no rustup to add it: see https://rustup.rs");
+        bail!("the target {target} is missing, and there is no rustup to add it: see https://rustup.rs");
     }
-    run("add the browser's target", shell.command("rustup").args(["target", "add", TARGET]))
+    run("add a target", shell.command("rustup").args(["target", "add", target]))
 }
 
 impl CargoTool {

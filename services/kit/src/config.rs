@@ -194,7 +194,8 @@ pub fn parse<C: clap::Args>(
     C::from_arg_matches(&command.try_get_matches_from(args)?)
 }
 
-fn command<C: clap::Args>(name: ServiceName) -> clap::Command {
+/// The command line of a service: every setting with its flag and its environment variable.
+pub fn command<C: clap::Args>(name: ServiceName) -> clap::Command {
     let command = clap::Command::new(name.as_str()).version(env!("CARGO_PKG_VERSION"));
     C::augment_args(command).mut_args(|arg| match arg.get_id().as_str() {
         "listen" => arg.default_value(default_listen(name).to_string()),

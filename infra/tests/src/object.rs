@@ -1,0 +1,192 @@
+//! Rendered objects, and questions to them.
+
+use serde_json::{Map, Value};
+
+static NOTHING: Value = Value::Null;
+
+/// One Kubernetes object.
+#[derive(Debug, Clone)]
+pub struct Object(pub Value);
+
+impl Object {
+    /// What stands at this JSON pointer; null where nothing does.
+    pub fn at(&self, pointer: &str) -> &Value {
+        at(&self.0, pointer)
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> &str {
+        text(self.at("/kind"))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        text(self.at("/metadata/name"))
+    }
+}
+
+/// What stands at this JSON pointer; null where nothing does.
+pub fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&NOTHING)
+}
+
+/// The text; empty where it is none.
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The elements; none where it is no list.
+pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// Whether all of `wanted` stands in `labels`; nothing wanted matches nothing.
+pub fn selects(wanted: &Value, labels: &Value) -> bool {
+    let wanted = wanted.as_object().filter(|wanted| !wanted.is_empty());
+    wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
+}
+
+/// Everything that one rendering would bring into a cluster.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// What was rendered.
+    pub name: String,
+    /// The components that are part of it.
+    pub components: Vec<&'static str>,
+    /// Its objects.
+    pub objects: Vec<Object>,
+}
+
+impl Cluster {
+    /// Reads what kustomize has written.
+    pub fn parse(name: &str, components: Vec<&'static str>, yaml: &str) -> Self {
+        let objects: Vec<Value> = serde_saphyr::from_multiple(yaml)
+            .unwrap_or_else(|error| panic!("{name}: what kustomize writes is no YAML: {error}"));
+        Self { name: name.to_owned(), components, objects: objects.into_iter().map(Object).collect() }
+    }
+
+    /// Whether this component is part of it.
+    pub fn has(&self, component: &str) -> bool {
+        self.components.contains(&component)
+    }
+
+    /// All objects of a kind.
+    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Object> {
+        self.objects.iter().filter(move |object| object.kind() == kind)
+    }
+
+    /// The object of this kind and name.
+    pub fn find(&self, kind: &str, name: &str) -> Option<&Object> {
+        self.objects.iter().find(|object| object.kind() == kind && object.name() == name)
+    }
+
+    /// Everything that runs pods.
+    pub fn workloads(&self) -> impl Iterator<Item = Workload<'_>> {
+        const KINDS: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "Job", "Pod"];
+        self.objects.iter().filter(|object| KINDS.contains(&object.kind())).map(Workload)
+    }
+
+    /// The workloads whose pods have all of these labels.
+    pub fn selected<'a>(&'a self, labels: &'a Value) -> impl Iterator<Item = Workload<'a>> {
+        self.workloads().filter(move |workload| selects(labels, workload.labels()))
+    }
+
+    /// Whether something else changes the number of this workload's pods.
+    pub fn is_scaled(&self, workload: Workload<'_>) -> bool {
+        self.of_kind("HorizontalPodAutoscaler")
+            .any(|scaler| text(scaler.at("/spec/scaleTargetRef/name")) == workload.0.name())
+    }
+
+    /// A copy that differs in one place. Null takes away what is there.
+    pub fn with(&self, kind: &str, name: &str, pointer: &str, value: Value) -> Self {
+        let mut broken = self.clone();
+        let object = broken.objects.iter_mut().find(|o| o.kind() == kind && o.name() == name);
+        let object = object.unwrap_or_else(|| panic!("there is no {kind} {name} in {}", self.name));
+        set(&mut object.0, pointer, value);
+        broken
+    }
+
+    /// A copy without one object.
+    pub fn without(&self, kind: &str, name: &str) -> Self {
+        let mut fewer = self.clone();
+        fewer.objects.retain(|object| object.kind() != kind || object.name() != name);
+        assert_eq!(fewer.objects.len() + 1, self.objects.len(), "there is one {kind} {name}");
+        fewer
+    }
+}
+
+/// Sets what stands at the pointer; `-` at its end appends to a list, null removes.
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let (parent, last) = pointer.rsplit_once('/').expect("a pointer begins with a slash");
+    let last = last.replace("~1", "/");
+    match object.pointer_mut(parent) {
+        Some(Value::Array(items)) => match last.parse::<usize>() {
+            Ok(index) if value.is_null() => drop(items.remove(index)),
+            Ok(index) => items[index] = value,
+            Err(_) => items.push(value),
+        },
+        Some(Value::Object(fields)) if value.is_null() => {
+            assert!(fields.remove(&last).is_some(), "there is nothing at {pointer}");
+        }
+        Some(Value::Object(fields)) => drop(fields.insert(last, value)),
+        other => panic!("there is nothing at {parent} to be changed: {other:?}"),
+    }
+}
+
+/// Something that runs pods.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload<'a>(pub &'a Object);
+
+impl<'a> Workload<'a> {
+    fn under_template(self, pointer: &str) -> &'a Value {
+        let template = if self.0.kind() == "Pod" { "" } else { "/spec/template" };
+        self.0.at(&format!("{template}{pointer}"))
+    }
+
+    /// What its pods are made from.
+    pub fn pod(self) -> &'a Value {
+        self.under_template("/spec")
+    }
+
+    /// The labels of its pods.
+    pub fn labels(self) -> &'a Value {
+        self.under_template("/metadata/labels")
+    }
+
+    /// The annotations of its pods.
+    pub fn annotations(self) -> &'a Value {
+        self.under_template("/metadata/annotations")
+    }
+
+    /// The containers of a pod, with those that run before the others.
+    pub fn containers(self) -> impl Iterator<Item = &'a Value> {
+        list(at(self.pod(), "/initContainers")).chain(list(at(self.pod(), "/containers")))
+    }
+
+    /// The number of a port that a container names, or of one that is given by number.
+    pub fn port(self, port: &Value) -> Option<u64> {
+        let mut ports = self.containers().flat_map(|container| list(at(container, "/ports")));
+        match port {
+            Value::String(name) => {
+                ports.find(|p| text(at(p, "/name")) == name)?.get("containerPort")?.as_u64()
+            }
+            number => ports.find_map(|p| p.get("containerPort").filter(|n| *n == number))?.as_u64(),
+        }
+    }
+
+    /// The claims that its pods mount.
+    pub fn claims(self) -> impl Iterator<Item = &'a str> {
+        list(at(self.pod(), "/volumes"))
+            .filter_map(|v| v.pointer("/persistentVolumeClaim/claimName")?.as_str())
+    }
+
+    /// Name and value of the variables that are given in plain.
+    pub fn settings(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.variables().filter_map(|v| Some((v.get("name")?.as_str()?, v.get("value")?.as_str()?)))
+    }
+
+    /// All variables.
+    pub fn variables(self) -> impl Iterator<Item = &'a Map<String, Value>> {
+        self.containers().flat_map(|c| list(at(c, "/env"))).filter_map(Value::as_object)
+    }
+}

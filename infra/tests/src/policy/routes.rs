@@ -1,0 +1,206 @@
+//! What is public: the Ingress and the HTTPRoute against the table in `shared`.
+
+use crate::object::{Cluster, Object, at, list, text};
+use serde_json::Value;
+use shared::ServiceName;
+use shared::routes::{HOST, PUBLIC_ROUTES, PathMatch, find};
+use std::collections::BTreeSet;
+
+/// Paths on which programs that compare differently would differ.
+const TRICKY: [&str; 19] = [
+    "/",
+    "/posts",
+    "/posts/",
+    "/posts/create",
+    "/posts/create/",
+    "/posts/create/x",
+    "/posts/x/comments",
+    "/postsx",
+    "/live",
+    "/live/",
+    "/livex",
+    "/query",
+    "/query/x",
+    "/queryx",
+    "/moderation",
+    "/moderation/x",
+    "/moderationx",
+    "/events",
+    "/p/1",
+];
+
+/// One line of a rendered table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Route {
+    path: String,
+    exact: bool,
+    /// The Service, and the number of its port.
+    to: (String, Option<u64>),
+}
+
+fn expected() -> Vec<Route> {
+    let routes = PUBLIC_ROUTES.iter().map(|route| Route {
+        path: route.path.to_owned(),
+        exact: route.path_match == PathMatch::Exact,
+        to: target(route.service),
+    });
+    routes.collect()
+}
+
+fn target(service: ServiceName) -> (String, Option<u64>) {
+    (service.cluster_service().to_owned(), Some(service.default_port().into()))
+}
+
+/// The Ingress's table; `None` where it has none or more than one, or compares in any other way.
+fn ingress(cluster: &Cluster) -> Option<Vec<Route>> {
+    let object = cluster.find("Ingress", "ingress-srv")?;
+    let rules = object.at("/spec/rules").as_array().filter(|rules| rules.len() == 1)?;
+    let paths = list(at(&rules[0], "/http/paths")).map(|path| {
+        let service = at(path, "/backend/service");
+        Some(Route {
+            path: text(at(path, "/path")).to_owned(),
+            exact: comparison(text(at(path, "/pathType")), "Prefix")?,
+            to: (text(at(service, "/name")).to_owned(), port_number(cluster, service)),
+        })
+    });
+    paths.collect()
+}
+
+/// The HTTPRoute's table, with the time that each answer may take.
+fn http_route(cluster: &Cluster) -> Option<Vec<(Route, String)>> {
+    let mut objects = cluster.of_kind("HTTPRoute");
+    let (Some(object), None) = (objects.next(), objects.next()) else { return None };
+    let rules = list(object.at("/spec/rules")).map(|rule| {
+        let (matches, backends) = (at(rule, "/matches").as_array()?, at(rule, "/backendRefs").as_array()?);
+        let ([one], [backend]) = (matches.as_slice(), backends.as_slice()) else { return None };
+        let is_plain = one.as_object().is_some_and(|fields| fields.len() == 1);
+        let route = Route {
+            path: text(at(one, "/path/value")).to_owned(),
+            exact: comparison(text(at(one, "/path/type")), "PathPrefix")?,
+            to: (text(at(backend, "/name")).to_owned(), at(backend, "/port").as_u64()),
+        };
+        is_plain.then(|| (route, text(at(rule, "/timeouts/request")).to_owned()))
+    });
+    rules.collect()
+}
+
+fn comparison(kind: &str, prefix: &str) -> Option<bool> {
+    match kind {
+        "Exact" => Some(true),
+        other => (other == prefix).then_some(false),
+    }
+}
+
+fn port_number(cluster: &Cluster, backend: &Value) -> Option<u64> {
+    let ports = cluster.find("Service", text(at(backend, "/name")))?.at("/spec/ports");
+    list(ports)
+        .find(|p| {
+            [("/name", "/port/name"), ("/port", "/port/number")].iter().any(|(of, wanted)| {
+                let wanted = at(backend, wanted);
+                !wanted.is_null() && at(p, of) == wanted
+            })
+        })?
+        .get("port")?
+        .as_u64()
+}
+
+/// The same lines, and no annotation that would change what they mean.
+pub fn ingress_has_the_public_routes(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let found = ingress(cluster);
+    if found.as_ref() != Some(&expected()) {
+        complaints.push(format!("the Ingress has {found:?}"));
+    }
+    for object in cluster.of_kind("Ingress") {
+        if !object.at("/metadata/annotations").is_null() || !object.at("/spec/defaultBackend").is_null() {
+            complaints.push(format!("{}: has annotations or serves what no line names", object.name()));
+        }
+    }
+    complaints
+}
+
+/// The same lines; streams without an end, all else with one that is longer than the longest wait.
+pub fn http_route_has_the_public_routes(cluster: &Cluster) -> Vec<String> {
+    let has_gateway = cluster.has("gateway-api");
+    let Some(found) = http_route(cluster) else {
+        return if has_gateway { vec!["there is no plain HTTPRoute".to_owned()] } else { vec![] };
+    };
+    let mut complaints = Vec::new();
+    let routes: Vec<_> = found.iter().map(|(route, _)| route.clone()).collect();
+    if !has_gateway || routes != expected() {
+        complaints.push(format!("the HTTPRoute has {routes:?}"));
+    }
+    for (route, (_, time)) in PUBLIC_ROUTES.iter().zip(&found) {
+        let seconds = time.strip_suffix('s').and_then(|time| time.parse::<u64>().ok());
+        // The longest wait that a reader may ask for is 5 s.
+        if !seconds.is_some_and(|s| if route.stream { s == 0 } else { s > 5 }) {
+            complaints.push(format!("the HTTPRoute gives {} {time:?}", route.path));
+        }
+    }
+    complaints
+}
+
+/// Whoever serves a path by the rules of Ingress, of Gateway API, and of our own front door, is the same.
+pub fn paths_are_read_alike(cluster: &Cluster) -> Vec<String> {
+    // Ingress: the longest, and of equally long ones the exact. Gateway API: the exact, then the longest.
+    let by_length = |route: &&Route| (route.path.len(), route.exact);
+    let exact_first = |route: &&Route| (route.exact, route.path.len());
+    let ingress = ingress(cluster).unwrap_or_default();
+    let gateway: Vec<_> = http_route(cluster).into_iter().flatten().map(|(route, _)| route).collect();
+    let mut complaints = Vec::new();
+    for path in TRICKY {
+        let ours = find(path).ok().map(|route| target(route.service));
+        let matching =
+            |routes: &[Route]| routes.iter().filter(|r| matches(r, path)).cloned().collect::<Vec<_>>();
+        let by_ingress = matching(&ingress).iter().max_by_key(by_length).map(|r| r.to.clone());
+        let by_gateway = matching(&gateway).iter().max_by_key(exact_first).map(|r| r.to.clone());
+        if by_ingress != ours {
+            complaints.push(format!("Ingress: {path} leads to {by_ingress:?}, not {ours:?}"));
+        }
+        if cluster.has("gateway-api") && by_gateway != ours {
+            complaints.push(format!("Gateway API: {path} leads to {by_gateway:?}, not {ours:?}"));
+        }
+    }
+    complaints
+}
+
+/// Both take whole segments, and a slash at the end of the path that is asked for changes nothing.
+fn matches(route: &Route, path: &str) -> bool {
+    let segments =
+        |text: &str| text.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    if route.exact { route.path == path } else { segments(path).starts_with(&segments(&route.path)) }
+}
+
+/// One host in everything that names one; on a laptop, the one that `shared` names.
+pub fn one_host(cluster: &Cluster) -> Vec<String> {
+    let mut hosts: BTreeSet<String> = BTreeSet::new();
+    let mut add = |hosts_of: &mut dyn Iterator<Item = &Value>| {
+        hosts.extend(hosts_of.map(|host| text(host).to_owned()));
+    };
+    for object in &cluster.objects {
+        match object.kind() {
+            "Ingress" => {
+                add(&mut list(object.at("/spec/rules")).map(|rule| at(rule, "/host")));
+                add(&mut list(object.at("/spec/tls")).flat_map(|tls| list(at(tls, "/hosts"))));
+            }
+            "HTTPRoute" => add(&mut hostnames(object)),
+            "Gateway" => {
+                add(&mut list(object.at("/spec/listeners")).map(|listener| at(listener, "/hostname")));
+            }
+            _ => {}
+        }
+    }
+    let wanted = if cluster.name == "production" { "blog.example.com" } else { HOST };
+    if hosts == BTreeSet::from([wanted.to_owned()]) {
+        vec![]
+    } else {
+        vec![format!("hosts are {hosts:?}, not {wanted}")]
+    }
+}
+
+fn hostnames(route: &Object) -> impl Iterator<Item = &Value> {
+    // None would mean every host.
+    static EVERY: Value = Value::Null;
+    let names = route.at("/spec/hostnames").as_array().filter(|names| !names.is_empty());
+    names.map_or(std::slice::from_ref(&EVERY), Vec::as_slice).iter()
+}

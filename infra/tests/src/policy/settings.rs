@@ -1,0 +1,206 @@
+//! What the programs are told.
+
+use super::services::object_name;
+use crate::object::{Cluster, Workload, at, text};
+use clap::Command;
+use kit::config::{command, secret_env};
+use serde_json::Value;
+use shared::ServiceName;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+/// Stands for every secret where settings are tried.
+const ANY_SECRET: &str = "any-text-that-is-long-enough-to-be-taken";
+
+/// The command line of a service's program.
+fn program(service: ServiceName) -> Command {
+    match service {
+        ServiceName::Posts | ServiceName::Comments | ServiceName::Query => {
+            command::<kit::config::CommonConfig>(service)
+        }
+        ServiceName::Moderation => command::<moderation::Config>(service),
+        ServiceName::EventBus => command::<event_bus::Config>(service),
+        ServiceName::Frontend => command::<frontend::server::Config>(service),
+    }
+}
+
+fn workloads(cluster: &Cluster) -> impl Iterator<Item = (ServiceName, Workload<'_>)> {
+    ServiceName::ALL.into_iter().filter_map(|service| {
+        let name = format!("{}-depl", object_name(service));
+        Some((service, cluster.workloads().find(|workload| workload.0.name() == name)?))
+    })
+}
+
+/// Every variable is one that the program reads, every value one that it takes, and it listens where the pod says.
+pub fn taken(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (service, workload) in workloads(cluster) {
+        let program = program(service);
+        let mut args = vec![OsString::from("program")];
+        for variable in workload.variables() {
+            let name = text(&variable["name"]);
+            let arg = program.get_arguments().find(|arg| {
+                arg.get_env().is_some_and(|env| env == name) && !arg.is_hide_set() && name != "INSECURE"
+            });
+            let Some(flag) = arg.and_then(clap::Arg::get_long) else {
+                complaints.push(format!("{service}: has no setting {name}"));
+                continue;
+            };
+            let value = variable.get("value").map_or(ANY_SECRET, text);
+            args.extend([format!("--{flag}").into(), value.into()]);
+        }
+        if let Err(error) = program.try_get_matches_from(args) {
+            complaints.push(format!("{service}: does not take what it is told: {error}"));
+        }
+        for (name, value) in workload.settings().filter(|(name, _)| name.ends_with("LISTEN")) {
+            let port = value.strip_prefix("0.0.0.0:").and_then(|port| port.parse::<u64>().ok());
+            if port.is_none_or(|port| workload.port(&Value::from(port)).is_none()) {
+                complaints.push(format!("{service}: {name} is {value}, which is no port of the pod"));
+            }
+        }
+        for needed in ["LISTEN", if service == ServiceName::Frontend { "ADMIN_LISTEN" } else { "DATA_DIR" }] {
+            if workload.settings().all(|(name, _)| name != needed) {
+                complaints
+                    .push(format!("{service}: {needed} is not set, and its default is for one machine"));
+            }
+        }
+        complaints.extend(wrong_addresses(service, workload));
+    }
+    complaints
+}
+
+/// Each is told the addresses of those that it calls, under their names: without, it would look on its own machine.
+fn wrong_addresses(service: ServiceName, workload: Workload<'_>) -> Vec<String> {
+    let of =
+        |service: ServiceName| format!("http://{}:{}", service.cluster_service(), service.default_port());
+    let called = match service {
+        ServiceName::EventBus => vec![],
+        ServiceName::Frontend => ServiceName::PEERS.to_vec(),
+        _ => vec![ServiceName::EventBus],
+    };
+    let mut complaints = Vec::new();
+    for other in called {
+        let name = format!("{}_URL", other.as_str().to_uppercase().replace('-', "_"));
+        let found = workload.settings().find(|(n, _)| *n == name).map(|(_, value)| value);
+        if found != Some(&of(other)) {
+            complaints.push(format!("{service}: {name} is {found:?}, not {}", of(other)));
+        }
+    }
+    complaints
+}
+
+/// The Service and the port that an address names.
+pub fn service_of(url: &str) -> Option<(&str, u64)> {
+    let (name, port) = url.strip_prefix("http://")?.split_once(':')?;
+    Some((name, port.parse().ok()?))
+}
+
+/// Every address that a program is told is a Service's, with one of its ports.
+pub fn addresses_lead_to_services(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for workload in cluster.workloads() {
+        for (name, value) in workload.settings().filter(|(name, _)| name.ends_with("_URL")) {
+            let found = service_of(value).and_then(|(service, port)| {
+                let ports = cluster.find("Service", service)?.at("/spec/ports").as_array()?;
+                ports.iter().find(|p| at(p, "/port") == &Value::from(port))
+            });
+            if found.is_none() {
+                complaints.push(format!("{}: {name} leads to nobody: {value}", workload.0.name()));
+            }
+        }
+    }
+    complaints
+}
+
+/// Each consumer advertises an address of its own; and whoever is ready only once it has been delivered to advertises
+/// one that leads to pods that are not ready.
+pub fn deliveries_reach_who_is_not_ready(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for service in ServiceName::PEERS {
+        let Some((_, workload)) = workloads(cluster).find(|(name, _)| *name == service) else { continue };
+        let url = workload.settings().find(|(name, _)| *name == "ADVERTISE_URL").map(|(_, value)| value);
+        let through = url.and_then(service_of).and_then(|(name, _)| cluster.find("Service", name));
+        let Some(through) = through else {
+            complaints.push(format!("{service}: advertises {url:?}"));
+            continue;
+        };
+        if cluster.selected(through.at("/spec/selector")).all(|behind| behind.0.name() != workload.0.name()) {
+            complaints.push(format!("{service}: advertises somebody else, {}", through.name()));
+        }
+        let unready_too = through.at("/spec/publishNotReadyAddresses") == &Value::Bool(true);
+        if unready_too != (service == ServiceName::Query) {
+            complaints.push(format!(
+                "{service}: {} leads to pods that are not ready: {unready_too}",
+                through.name()
+            ));
+        }
+    }
+    // Readers must not be told that there are no posts by a query that has not caught up.
+    for (service, workload) in workloads(cluster) {
+        for (name, url) in
+            workload.settings().filter(|(name, _)| name.ends_with("_URL") && *name != "ADVERTISE_URL")
+        {
+            let through = service_of(url).and_then(|(name, _)| cluster.find("Service", name));
+            if through.is_some_and(|s| !s.at("/spec/publishNotReadyAddresses").is_null()) {
+                complaints.push(format!("{service}: {name} leads to pods that are not ready"));
+            }
+        }
+    }
+    complaints
+}
+
+/// The secrets that a service must know, and no other, each under its own name from the one Secret there is.
+pub fn own_secrets_only(cluster: &Cluster) -> Vec<String> {
+    let made = cluster.of_kind("Secret").map(super::super::object::Object::name).next();
+    let mut complaints = Vec::new();
+    for (service, workload) in workloads(cluster) {
+        let wanted: BTreeSet<String> = match service {
+            ServiceName::Frontend => BTreeSet::new(),
+            ServiceName::EventBus => {
+                ServiceName::PEERS.map(secret_env).into_iter().chain([token()]).collect()
+            }
+            peer => [secret_env(peer), token()].into(),
+        };
+        let mut found = BTreeSet::new();
+        for variable in workload.variables() {
+            let name = text(&variable["name"]);
+            let Some(from) = variable.get("valueFrom") else { continue };
+            found.insert(name.to_owned());
+            if text(at(from, "/secretKeyRef/key")) != name
+                || at(from, "/secretKeyRef/optional") == &Value::Bool(true)
+            {
+                complaints.push(format!("{service}: {name} is not what it says: {from}"));
+            }
+            let secret = text(at(from, "/secretKeyRef/name"));
+            if secret != made.unwrap_or("mini-blog-secrets") {
+                complaints.push(format!("{service}: there is no Secret {secret}"));
+            }
+        }
+        if found != wanted {
+            complaints.push(format!("{service}: is given {found:?}, not {wanted:?}"));
+        }
+    }
+    complaints
+}
+
+fn token() -> String {
+    "OPERATOR_TOKEN".to_owned()
+}
+
+/// A Secret is rendered for a laptop alone, where it holds what the laptop has made; and no variable holds one.
+pub fn no_secret_is_written_down(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let laptop = cluster.name.starts_with("dev");
+    let secrets = cluster.of_kind("Secret").count();
+    if secrets != usize::from(laptop) {
+        complaints.push(format!("{} renders {secrets} Secrets", cluster.name));
+    }
+    for workload in cluster.workloads() {
+        for (name, _) in workload.settings() {
+            if ["SECRET", "TOKEN", "PASSWORD", "KEY"].iter().any(|word| name.contains(word)) {
+                complaints.push(format!("{}: {name} is written down", workload.0.name()));
+            }
+        }
+    }
+    complaints
+}

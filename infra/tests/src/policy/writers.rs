@@ -1,0 +1,80 @@
+//! Who may run more than once, and who must not.
+
+use crate::object::{Cluster, Workload, at, list, text};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// A workload that mounts a claim has one pod at any time, even while it is replaced, and the claim to itself.
+pub fn alone(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut holders: BTreeMap<&str, Vec<&str>> =
+        cluster.of_kind("PersistentVolumeClaim").map(|claim| (claim.name(), Vec::new())).collect();
+    for workload in cluster.workloads() {
+        let name = workload.0.name();
+        for claim in workload.claims() {
+            match holders.get_mut(claim) {
+                Some(holders) => holders.push(name),
+                None => complaints.push(format!("{name}: there is no claim {claim}")),
+            }
+            if workload.0.at("/spec/replicas") != &json!(1) || cluster.is_scaled(workload) {
+                complaints.push(format!("{name}: a second pod would be a second writer"));
+            }
+            if text(workload.0.at("/spec/strategy/type")) != "Recreate" {
+                complaints.push(format!("{name}: an update would start the new pod beside the old one"));
+            }
+        }
+        let data_dir = workload.settings().find(|(name, _)| *name == "DATA_DIR").map(|(_, value)| value);
+        let mounted = workload.containers().flat_map(|c| list(at(c, "/volumeMounts"))).find(|mount| {
+            let volume = list(at(workload.pod(), "/volumes")).find(|v| at(v, "/name") == at(mount, "/name"));
+            volume.is_some_and(|v| !at(v, "/persistentVolumeClaim").is_null())
+        });
+        if data_dir != mounted.map(|mount| text(at(mount, "/mountPath"))) {
+            complaints.push(format!("{name}: keeps its data in {data_dir:?}, which is no claim's"));
+        }
+    }
+    for (claim, holders) in holders {
+        if holders.len() != 1 {
+            complaints.push(format!("claim {claim}: is mounted by {holders:?}"));
+        }
+        let modes = cluster.find("PersistentVolumeClaim", claim).map(|claim| claim.at("/spec/accessModes"));
+        if modes != Some(&json!(["ReadWriteOncePod"])) {
+            complaints.push(format!("claim {claim}: two pods could mount it: {modes:?}"));
+        }
+    }
+    complaints
+}
+
+/// A workload with several pods is spread over the nodes, has a budget, and is replaced without a gap; one with a
+/// single pod has no budget, which would block the drain of its node.
+pub fn several_are_spread_and_budgeted(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for workload in cluster.workloads() {
+        let name = workload.0.name();
+        let several = has_several(cluster, workload);
+        let budgeted = cluster
+            .of_kind("PodDisruptionBudget")
+            .any(|budget| crate::object::selects(budget.at("/spec/selector/matchLabels"), workload.labels()));
+        let spread = list(at(workload.pod(), "/topologySpreadConstraints")).next().is_some();
+        let gapless = workload.0.at("/spec/strategy/rollingUpdate/maxUnavailable") == &json!(0);
+        if [budgeted, spread, gapless] != [several; 3] {
+            complaints.push(format!(
+                "{name}: several {several}, budget {budgeted}, spread {spread}, replaced without a gap {gapless}"
+            ));
+        }
+        if cluster.is_scaled(workload) && !workload.0.at("/spec/replicas").is_null() {
+            complaints.push(format!("{name}: each deployment would undo what the autoscaler has done"));
+        }
+    }
+    for scaler in cluster.of_kind("HorizontalPodAutoscaler") {
+        let (kind, name) = (scaler.at("/spec/scaleTargetRef/kind"), scaler.at("/spec/scaleTargetRef/name"));
+        if cluster.find(text(kind), text(name)).is_none() {
+            complaints.push(format!("{}: scales {name}, which is not there", scaler.name()));
+        }
+    }
+    complaints
+}
+
+fn has_several(cluster: &Cluster, workload: Workload<'_>) -> bool {
+    let replicas = workload.0.at("/spec/replicas").as_u64();
+    cluster.is_scaled(workload) || replicas.is_some_and(|replicas| replicas > 1)
+}

@@ -1,0 +1,124 @@
+//! The manifests, put together in every way in which they can be.
+
+use crate::object::Cluster;
+use crate::tools::{renderer, root};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{fs, thread};
+
+/// All overlays, each with its components.
+pub const OVERLAYS: [(&str, &[&str]); 3] = [
+    ("dev", &[]),
+    ("dev-gateway", &["gateway-api"]),
+    ("production", &["hpa", "monitoring", "network-policy"]),
+];
+/// All components.
+pub const COMPONENTS: [&str; 5] = ["gateway-api", "hpa", "monitoring", "network-policy", "nodeport"];
+/// Everything at once: what broken copies are made of.
+pub const ALL: &str = "base+gateway-api+hpa+monitoring+network-policy+nodeport";
+
+/// Every overlay, and the base with every set of components; nothing where nothing can render them.
+///
+/// Rendered once for all tests of a program.
+pub fn all() -> Option<&'static [Cluster]> {
+    static RENDERED: OnceLock<Option<Vec<Cluster>>> = OnceLock::new();
+    RENDERED.get_or_init(|| Some(render_all(renderer()?))).as_deref()
+}
+
+/// The rendering of this name.
+pub fn one(name: &str) -> Option<&'static Cluster> {
+    Some(
+        all()?
+            .iter()
+            .find(|cluster| cluster.name == name)
+            .unwrap_or_else(|| panic!("{name} is not rendered")),
+    )
+}
+
+fn render_all(renderer: &[&str]) -> Vec<Cluster> {
+    // A copy: git's own folder is not written to, and whoever has secrets there keeps them.
+    let copy = tempfile::tempdir().expect("a folder of our own");
+    let source = root().join("infra/k8s");
+    assert_eq!(
+        folders(&source.join("overlays")),
+        OVERLAYS.map(|(name, _)| name),
+        "the overlays that there are"
+    );
+    assert_eq!(folders(&source.join("components")), COMPONENTS, "the components that there are");
+    copy_folder(&source, copy.path());
+    let made = Command::new("sh").arg(copy.path().join("overlays/dev/secrets.sh")).status();
+    assert!(made.is_ok_and(|status| status.success()), "the laptop's secrets are made");
+
+    let overlays = OVERLAYS.map(|(name, components)| Way {
+        name: name.to_owned(),
+        components: components.to_vec(),
+        folder: copy.path().join("overlays").join(name),
+    });
+    let sets = (0..1 << COMPONENTS.len()).map(|set: usize| combination(copy.path(), set));
+    let ways: Vec<_> = overlays.into_iter().chain(sets).collect();
+    let at_once = thread::available_parallelism().map_or(2, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = ways
+            .chunks(ways.len().div_ceil(at_once))
+            .map(|part| scope.spawn(|| part.iter().map(|way| render(renderer, way)).collect::<Vec<_>>()))
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("everything renders")).collect()
+    })
+}
+
+/// One way to put the manifests together.
+struct Way {
+    name: String,
+    components: Vec<&'static str>,
+    folder: PathBuf,
+}
+
+/// Writes the kustomization of the base with a set of components, given as bits.
+fn combination(copy: &Path, set: usize) -> Way {
+    let chosen = COMPONENTS.into_iter().enumerate().filter(|(bit, _)| set & 1 << bit != 0);
+    let components: Vec<_> = chosen.map(|(_, component)| component).collect();
+    let name = [&["base"], &components[..]].concat().join("+");
+    let listed: Vec<_> = components.iter().map(|component| format!("../../components/{component}")).collect();
+    let folder = copy.join("tests").join(&name);
+    let text = format!(
+        "namespace: mini-blog
+resources: [../../base]
+components: [{}]
+",
+        listed.join(", ")
+    );
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(folder.join("kustomization.yaml"), text))
+        .expect("it is written");
+    Way { name, components, folder }
+}
+
+fn render(renderer: &[&str], way: &Way) -> Cluster {
+    let Way { name, components, folder } = way;
+    let output = Command::new(renderer[0]).args(&renderer[1..]).arg(folder).output().expect("it ran before");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} does not render: {said}");
+    // What is deprecated is said there.
+    assert!(said.trim().is_empty(), "{name} renders with a warning: {said}");
+    Cluster::parse(name, components.clone(), &String::from_utf8_lossy(&output.stdout))
+}
+
+fn folders(at: &Path) -> Vec<String> {
+    let entries = fs::read_dir(at).expect("a folder").map(|entry| entry.expect("an entry"));
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else if entry.file_name() != "secrets.env" {
+            fs::copy(from, to).expect("a copy");
+        }
+    }
+}

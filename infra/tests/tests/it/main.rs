@@ -1,0 +1,6 @@
+//! The manifests, `skaffold.yaml` and the Dockerfiles.
+
+mod broken;
+mod files;
+mod rendered;
+mod schemas;
