@@ -188,7 +188,8 @@ impl Keeper {
         let output = std::fs::read(&self.start.log).unwrap_or_default();
         let last = output.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
         let last = String::from_utf8_lossy(last);
-        last.starts_with(&format!("{}: cannot open the store", self.service)) && last.ends_with("disk is full")
+        last.starts_with(&format!("{}: cannot open the store", self.service))
+            && last.ends_with("disk is full")
     }
 
     fn note(&self, how: String) {
