@@ -1,7 +1,9 @@
 //! Processes seen from outside.
 
+use crate::eventually::LIMIT;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
+use std::time::{Duration, Instant};
 
 /// Sends a signal. A process that has ended meanwhile needs none.
 pub fn send(pid: u32, signal: Signal) {
@@ -33,10 +35,26 @@ pub fn memory_kib(pid: u32) -> u64 {
 #[derive(Debug)]
 pub struct Paused(u32);
 
-/// Holds a process still.
+/// Holds a process still. The signal reaches one thread after the other: only when all have stopped does nobody
+/// answer any more.
 pub fn pause(pid: u32) -> Paused {
     send(pid, Signal::STOP);
+    let until = Instant::now() + LIMIT;
+    while moving(pid) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     Paused(pid)
+}
+
+/// Whether any thread of a process has not stopped yet.
+fn moving(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
+    let state = |thread: fs::DirEntry| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+    };
+    // A thread that has ended meanwhile has no state.
+    threads.filter_map(state).any(|state| !matches!(state, 'T' | 't' | 'Z' | 'X'))
 }
 
 impl Drop for Paused {
