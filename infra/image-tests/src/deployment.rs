@@ -5,6 +5,7 @@ use crate::manifest::Container;
 use serde_json::Value;
 use shared::{ServiceName, Timestamp};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -112,14 +113,16 @@ impl Deployment {
         self.engine.run(&args.collect::<Vec<_>>()).await
     }
 
-    /// Launches all, in the order in which nobody waits for long, and waits until all are ready.
-    pub async fn launch_all(&self) {
+    /// Launches one after the other and waits until each is ready; gives back how long each took.
+    pub async fn launch_all(&self) -> BTreeMap<ServiceName, Duration> {
+        let mut took = BTreeMap::new();
         for service in ServiceName::ALL {
+            let begun = Instant::now();
             self.launch(service).await;
-        }
-        for service in ServiceName::ALL {
             self.until_ready(service).await;
+            took.insert(service, begun.elapsed());
         }
+        took
     }
 
     /// Starts a container that has ended, and waits until it is ready.
@@ -204,9 +207,9 @@ impl Deployment {
         .await;
     }
 
-    /// How long a service took from the start of its process to the moment at which it listened and was ready, in
-    /// milliseconds, by its own log.
-    pub async fn start_took(&self, service: ServiceName) -> i64 {
+    /// How much of its start was the service's own, in milliseconds: from when the engine says that the process runs
+    /// (a few milliseconds after it does) to when its log says that it listens and is ready.
+    pub async fn own_start(&self, service: ServiceName) -> i64 {
         let name = self.name(service);
         let moment = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
         let started = moment(&self.state(&name).await["StartedAt"]).expect("when it was started");
@@ -229,7 +232,8 @@ impl Deployment {
             let log = self.logs(&self.name(service)).await;
             let lines: Vec<_> = log.lines().collect();
             let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-            words += &format!("--- {service}\n{last}\n");
+            // Writing to a String cannot fail.
+            let _ = writeln!(words, "--- {service}\n{last}");
         }
         words
     }

@@ -133,7 +133,7 @@ impl Engine {
             match self.command(&[remove, &names].concat()).output() {
                 Ok(output) if output.status.success() => {}
                 Ok(output) => {
-                    eprintln!("docker {} leaves something behind: {}", remove.join(" "), said(&output))
+                    eprintln!("docker {} leaves something behind: {}", remove.join(" "), said(&output));
                 }
                 Err(e) => eprintln!("docker {}: {e}", remove.join(" ")),
             }

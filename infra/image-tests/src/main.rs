@@ -21,6 +21,7 @@ use engine::Engine;
 use manifest_tests::{render, tools};
 use report::Row;
 use shared::ServiceName;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
@@ -78,19 +79,18 @@ async fn to_its_end(deployment: Rc<Deployment>) -> Result<Vec<Row>, ExitCode> {
 async fn run(deployment: &Deployment) -> Vec<Row> {
     let root = tools::root();
     step("the images' files are built", images::lay_out(root)).await;
-    let mut sizes = Vec::new();
+    let mut sizes = BTreeMap::new();
     for service in ServiceName::ALL {
         let image = deployment.image(service);
         step(&format!("{service}: packed"), images::pack(&deployment.engine, root, service, &image)).await;
         let looked_into = contents::are_the_program_and_nothing_else(deployment, root, service);
-        sizes.push(step(&format!("{service}: one program and nothing else"), looked_into).await);
+        let size = step(&format!("{service}: one program and nothing else"), looked_into).await;
+        sizes.insert(service, size);
     }
-    step("all six start and become ready", deployment.launch_all()).await;
-    let mut rows = Vec::new();
-    for (service, bytes) in ServiceName::ALL.into_iter().zip(sizes) {
-        let start_ms = deployment.start_took(service).await;
-        let memory = walls::memory(deployment, service).await;
-        rows.push(Row { service, bytes, start_ms, memory, stop: std::time::Duration::ZERO });
+    let starts = step("all six start and become ready", deployment.launch_all()).await;
+    let mut own_starts = BTreeMap::new();
+    for service in ServiceName::ALL {
+        own_starts.insert(service, deployment.own_start(service).await);
     }
     step("nobody, on a root that is read-only, without a shell", walls::hold(deployment)).await;
     step("one door, and nothing private behind it", walls::have_one_door(deployment)).await;
@@ -100,13 +100,24 @@ async fn run(deployment: &Deployment) -> Vec<Row> {
     step("a browser without script", browser::writes_without_script(deployment)).await;
     step("wrong settings are named in one line", bad_input::is_named_in_one_line(deployment)).await;
     step("a missing bus", bad_input::is_survived_where_only_the_bus_is_missing(deployment)).await;
+    let mut memory = BTreeMap::new();
+    for service in ServiceName::ALL {
+        memory.insert(service, walls::memory(deployment, service).await);
+    }
     step("each killed under writes", faults::lose_nothing(deployment)).await;
     step("made anew on the same volumes", faults::leave_the_volumes(deployment)).await;
-    let took = step("SIGTERM with open streams", stops::are_clean_and_in_time(deployment)).await;
-    for row in &mut rows {
-        row.stop = took[&row.service];
-    }
-    rows
+    let stops = step("SIGTERM with open streams", stops::are_clean_and_in_time(deployment)).await;
+    ServiceName::ALL
+        .into_iter()
+        .map(|service| Row {
+            service,
+            bytes: sizes[&service],
+            start: starts[&service],
+            own_start_ms: own_starts[&service],
+            memory: memory[&service].clone(),
+            stop: stops[&service],
+        })
+        .collect()
 }
 
 /// Says what is tried, and how long it took.

@@ -17,9 +17,11 @@ pub struct Row {
     pub service: ServiceName,
     /// All its files together.
     pub bytes: u64,
-    /// From the start of its process until it was ready.
-    pub start_ms: i64,
-    /// What it holds when it has nothing to do, as the engine says it.
+    /// From `docker run` until it was ready.
+    pub start: Duration,
+    /// The service's own part of that.
+    pub own_start_ms: i64,
+    /// What it holds when it has worked and has nothing to do, as the engine says it.
     pub memory: String,
     /// From SIGTERM to its end, with streams open.
     pub stop: Duration,
@@ -27,14 +29,16 @@ pub struct Row {
 
 /// The table.
 pub fn table(rows: &[Row]) -> String {
-    let mut text =
-        String::from("image          size    start to ready    idle memory    stop, streams open\n");
-    for Row { service, bytes, start_ms, memory, stop } in rows {
+    let mut text = String::from(
+        "image          size    docker run to ready    of that its own    idle memory    stop, streams open\n",
+    );
+    for Row { service, bytes, start, own_start_ms, memory, stop } in rows {
         let size = format!("{:.1} MB", *bytes as f64 / 1e6);
-        let start = format!("{start_ms} ms");
-        let stop = format!("{:.1} s", stop.as_secs_f64());
+        let (start, own) = (format!("{} ms", start.as_millis()), format!("{own_start_ms} ms"));
+        let stop = format!("{} ms", stop.as_millis());
+        let name = service.as_str();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:<10} {size:>9} {start:>17} {memory:>14} {stop:>21}", service.as_str());
+        let _ = writeln!(text, "{name:<10} {size:>8} {start:>22} {own:>18} {memory:>14} {stop:>21}");
     }
     text
 }

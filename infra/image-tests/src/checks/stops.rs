@@ -4,7 +4,8 @@ use crate::deployment::Deployment;
 use shared::ServiceName;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use system_tests::sse::Stream;
+use system_tests::LIMIT;
+use system_tests::sse::Reader;
 
 /// How many readers have a stream open while everything is told to stop.
 const READERS: usize = 20;
@@ -18,16 +19,19 @@ pub async fn are_clean_and_in_time(deployment: &Deployment) -> BTreeMap<ServiceN
     // The website first: the streams that pass through it are still open then.
     let mut took = BTreeMap::new();
     for service in ServiceName::ALL.into_iter().rev() {
-        let mut streams = Vec::new();
+        let mut readers = Vec::new();
         for _ in 0..READERS {
-            match service {
-                ServiceName::Frontend => streams.push(Stream::open(door.get("/live")).await),
-                ServiceName::Query => streams.push(Stream::open(query.get("/live")).await),
-                ServiceName::EventBus => {
-                    streams.push(Stream::open(bus.get("/events/stream").token(token)).await);
-                }
-                _ => {}
-            }
+            let request = match service {
+                ServiceName::Frontend => door.get("/live"),
+                ServiceName::Query => query.get("/live"),
+                ServiceName::EventBus => bus.get("/events/stream").token(token),
+                _ => break,
+            };
+            let mut reader = Reader::open(request).await.unwrap_or_else(|e| panic!("{service}: {e}"));
+            let first = reader.next().await;
+            assert!(first.is_some(), "{service} tells its readers something");
+            // They read on: who leaves an answer unread is waited for longer, and is no test of streams.
+            readers.push(tokio::spawn(async move { while reader.next().await.is_some() {} }));
         }
         let grace = Duration::from_secs(deployment.manifests[&service].grace);
         let ended = deployment.stop(service).await;
@@ -35,8 +39,9 @@ pub async fn are_clean_and_in_time(deployment: &Deployment) -> BTreeMap<ServiceN
         assert_eq!(ended.code, 0, "{service} ends with {} after {:?}:\n{log}", ended.code, ended.took);
         assert!(ended.took < grace, "{service} took {:?} of its {grace:?}:\n{log}", ended.took);
         assert!(log.contains("\"stopped\""), "{service} does not say that it has stopped:\n{log}");
-        for stream in &mut streams {
-            while stream.next().await.is_some() {}
+        for reader in readers {
+            let end = tokio::time::timeout(LIMIT, reader).await;
+            end.expect("the stream ends").expect("its reader reads to the end");
         }
         took.insert(service, ended.took);
     }
