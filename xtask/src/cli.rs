@@ -58,6 +58,9 @@ enum Task {
         /// Which one: event-bus, posts, comments, moderation, query or frontend
         service: String,
     },
+    /// Build the images, run all six as the manifests say, and try what holds: killed, stopped, made anew, set up
+    /// wrongly. Skipped, with a word, where no container engine can be started
+    TestImages,
     /// Check format and lints, for this machine and for the browser, then run every test: what CI runs
     Ci,
     /// Install what building and testing need, and do nothing else
@@ -97,6 +100,8 @@ fn minutes(text: &str) -> Result<f64, String> {
 const SYSTEM_TESTS: &str = "system-tests";
 /// The package of the tests of manifests and Dockerfiles.
 const MANIFEST_TESTS: &str = "manifest-tests";
+/// The package of the program that tries the images.
+const IMAGE_TESTS: &str = "image-tests";
 /// Names the built program for those tests.
 const PROGRAM_VARIABLE: &str = "MINI_BLOG_BIN";
 
@@ -162,6 +167,12 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
         Task::Image { service } => {
             images::build(shell, &service)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Task::TestImages => {
+            packages::install_engine(shell);
+            packages::install_browser(shell)?;
+            let mut tests = shell.cargo();
+            become_it(tests.args(["run", "--quiet", "--package", IMAGE_TESTS]))
         }
         // One list of checks for people and machines.
         Task::Ci => become_it(shell.command("bash").arg(".ci/run")),

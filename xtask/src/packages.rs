@@ -1,4 +1,5 @@
-//! What comes from the system's package manager: the browser of the tests, and what compiles OpenSSL and SQLite.
+//! What comes from the system's package manager: the browser of the tests, the engine of the
+//! containers, and what compiles OpenSSL and SQLite.
 
 use crate::shell::{Shell, read, run, say};
 use anyhow::{Result, bail};
@@ -27,6 +28,9 @@ const OPENSSL_BUILD: [Wanted; 2] = [
 /// What compiles SQLite for images.
 const MUSL: [Wanted; 1] = [Wanted { program: "musl-gcc", package: "musl-tools", proof: None }];
 
+/// What runs containers.
+const ENGINE: [Wanted; 1] = [Wanted { program: "docker", package: "docker.io", proof: None }];
+
 impl Wanted {
     fn is_there(&self, shell: &Shell) -> bool {
         shell.find(self.program).is_some()
@@ -47,6 +51,14 @@ pub fn install_openssl_build(shell: &Shell) -> Result<()> {
 /// Installs the C compiler of static programs, where it is missing.
 pub fn install_musl(shell: &Shell) -> Result<()> {
     install(shell, &MUSL)
+}
+
+/// Installs a container engine where that can be done. Nothing fails without: the tests of the images say that they
+/// are skipped.
+pub fn install_engine(shell: &Shell) {
+    if let Err(e) = install(shell, &ENGINE) {
+        say(&e.to_string());
+    }
 }
 
 /// Says whether the browser is there.

@@ -1,9 +1,6 @@
 //! The frontend's settings.
 
 use kit::config::{CommonConfig, ServiceConfig};
-use kit::service::StartError;
-use reqwest::Url;
-use shared::ServiceName;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,18 +50,6 @@ impl ServiceConfig for Config {
     }
 }
 
-/// Where a service is: `http`, a host, perhaps a port and a path to begin with.
-pub(super) fn base_url(service: ServiceName, text: &str) -> Result<String, StartError> {
-    let url =
-        Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host() && url.query().is_none());
-    match url {
-        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
-        None => {
-            Err(StartError::Config(format!("the URL of {service} must be http://HOST:PORT; it is {text:?}")))
-        }
-    }
-}
-
 /// This process's arguments. `cargo leptos` says in a variable of its own where to listen; it is believed where
 /// nothing else is said.
 pub fn arguments() -> impl Iterator<Item = OsString> {
@@ -83,17 +68,7 @@ fn with_site_addr(mut args: Vec<OsString>, site_addr: Option<OsString>) -> Vec<O
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_plain_http_leads_to_a_service() {
-        for good in ["http://127.0.0.1:4000", "http://posts-clusterip-srv:4000", "http://[::1]:4000"] {
-            assert_eq!(base_url(ServiceName::Posts, good).unwrap(), good);
-        }
-        assert_eq!(base_url(ServiceName::Posts, "http://a/").unwrap(), "http://a");
-        for bad in ["", "127.0.0.1:4000", "https://a", "file:///etc/passwd", "http://", "http://a?b"] {
-            assert_eq!(base_url(ServiceName::Posts, bad).unwrap_err().exit_code(), 2, "{bad}");
-        }
-    }
+    use shared::ServiceName;
 
     #[test]
     fn cargo_leptos_chooses_the_address_unless_it_is_given() {

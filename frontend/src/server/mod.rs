@@ -22,6 +22,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use front_door::FrontDoor;
+use kit::config::base_url;
 use kit::deps::Deps;
 use kit::lifecycle::Lifecycle;
 use kit::probes::Readiness;
@@ -56,12 +57,12 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
 
 fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, StartError> {
     let urls = [
-        (ServiceName::Posts, &config.posts_url),
-        (ServiceName::Comments, &config.comments_url),
-        (ServiceName::Query, &config.query_url),
-        (ServiceName::Moderation, &config.moderation_url),
+        ("POSTS_URL", &config.posts_url),
+        ("COMMENTS_URL", &config.comments_url),
+        ("QUERY_URL", &config.query_url),
+        ("MODERATION_URL", &config.moderation_url),
     ];
-    let [posts, comments, query, moderation] = urls.map(|(service, url)| config::base_url(service, url));
+    let [posts, comments, query, moderation] = urls.map(|(setting, url)| base_url(setting, url));
     let (posts, comments, query, moderation) = (posts?, comments?, query?, moderation?);
     let client = front_door::client()
         .map_err(|error| StartError::Config(format!("no HTTP client can be made: {error}")))?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::{fs, thread};
+use tempfile::TempDir;
 
 /// All overlays, each with its components.
 pub const OVERLAYS: [(&str, &[&str]); 3] = [
@@ -36,9 +37,25 @@ pub fn one(name: &str) -> Option<&'static Cluster> {
     )
 }
 
-fn render_all(renderer: &[&str]) -> Vec<Cluster> {
-    // A copy: git's own folder is not written to, and whoever has secrets there keeps them.
+/// One overlay alone, with secrets of its own; nothing where nothing can render it.
+pub fn overlay(name: &str) -> Option<Cluster> {
+    let renderer = renderer()?;
+    let copy = copy_with_secrets();
+    let (name, components) = OVERLAYS.into_iter().find(|(known, _)| *known == name)?;
+    let folder = copy.path().join("overlays").join(name);
+    Some(render(renderer, &Way { name: name.to_owned(), components: components.to_vec(), folder }))
+}
+
+/// A copy of the manifests: git's own folder is not written to, and whoever has secrets there keeps them.
+fn copy_with_secrets() -> TempDir {
     let copy = tempfile::tempdir().expect("a folder of our own");
+    copy_folder(&root().join("infra/k8s"), copy.path());
+    let made = Command::new("sh").arg(copy.path().join("overlays/dev/secrets.sh")).output();
+    assert!(made.is_ok_and(|made| made.status.success()), "the laptop's secrets are made");
+    copy
+}
+
+fn render_all(renderer: &[&str]) -> Vec<Cluster> {
     let source = root().join("infra/k8s");
     assert_eq!(
         folders(&source.join("overlays")),
@@ -46,9 +63,7 @@ fn render_all(renderer: &[&str]) -> Vec<Cluster> {
         "the overlays that there are"
     );
     assert_eq!(folders(&source.join("components")), COMPONENTS, "the components that there are");
-    copy_folder(&source, copy.path());
-    let made = Command::new("sh").arg(copy.path().join("overlays/dev/secrets.sh")).status();
-    assert!(made.is_ok_and(|status| status.success()), "the laptop's secrets are made");
+    let copy = copy_with_secrets();
 
     let overlays = OVERLAYS.map(|(name, components)| Way {
         name: name.to_owned(),

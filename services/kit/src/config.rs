@@ -3,6 +3,7 @@
 use crate::service::StartError;
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::error::ErrorKind;
+use reqwest::Url;
 use shared::ServiceName;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -163,6 +164,12 @@ impl CommonConfig {
         }
     }
 
+    /// Refuses to go on with an address that no request can ever be sent to: that would look like a bus that is down.
+    pub fn demand_urls(&self) -> Result<(), StartError> {
+        base_url("EVENT_BUS_URL", &self.event_bus_url)?;
+        self.advertise_url.as_deref().map_or(Ok(()), |url| base_url("ADVERTISE_URL", url).map(drop))
+    }
+
     /// Where the event bus reaches this service, without a slash at the end.
     pub fn advertised(&self) -> String {
         if let Some(url) = &self.advertise_url {
@@ -173,6 +180,18 @@ impl CommonConfig {
             address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
         format!("http://{address}")
+    }
+}
+
+/// Where a service is: `http`, a host, perhaps a port and a path to begin with; gives it back without a slash at its end.
+///
+/// `setting` is what the error names: no TLS is compiled, and a name without `http://` is an easy slip.
+pub fn base_url(setting: &str, text: &str) -> Result<String, StartError> {
+    let url =
+        Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host() && url.query().is_none());
+    match url {
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+        None => Err(StartError::Config(format!("{setting} must be http://HOST:PORT; it is {text:?}"))),
     }
 }
 
@@ -291,6 +310,27 @@ mod tests {
         assert!(
             secret.matches(SECRET.as_bytes()) && !secret.matches(b"0123456789abcdeX") && !secret.matches(b"")
         );
+    }
+
+    #[test]
+    fn only_plain_http_leads_to_a_service() {
+        for good in ["http://127.0.0.1:4000", "http://posts-clusterip-srv:4000", "http://[::1]:4000"] {
+            assert_eq!(base_url("POSTS_URL", good).unwrap(), good);
+        }
+        assert_eq!(base_url("POSTS_URL", "http://a/").unwrap(), "http://a");
+        for bad in ["", "127.0.0.1:4000", "https://a", "file:///etc/passwd", "http://", "http://a?b"] {
+            let error = base_url("POSTS_URL", bad).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{bad}");
+            assert_eq!(error.to_string(), format!("POSTS_URL must be http://HOST:PORT; it is {bad:?}"));
+        }
+        let demand = |args: &[&str]| read(ServiceName::Posts, args).unwrap().demand_urls();
+        assert!(demand(&[]).is_ok());
+        assert!(
+            demand(&["--event-bus-url", "http://event-bus-srv:4005", "--advertise-url", "http://a"]).is_ok()
+        );
+        for (flag, setting) in [("--event-bus-url", "EVENT_BUS_URL"), ("--advertise-url", "ADVERTISE_URL")] {
+            assert!(demand(&[flag, "event-bus-srv:4005"]).unwrap_err().to_string().starts_with(setting));
+        }
     }
 
     #[test]

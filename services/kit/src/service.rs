@@ -193,6 +193,7 @@ where
     Fut: Future<Output = Result<Service, StartError>>,
 {
     config.common().demand_secrets(name)?;
+    config.common().demand_urls()?;
     let deps = Deps::system()?;
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()

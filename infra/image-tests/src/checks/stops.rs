@@ -1,0 +1,52 @@
+//! How containers end when they are asked to.
+
+use crate::deployment::Deployment;
+use shared::ServiceName;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use system_tests::LIMIT;
+use system_tests::sse::Reader;
+
+/// How many readers have a stream open while everything is told to stop.
+const READERS: usize = 20;
+
+/// SIGTERM ends each with exit code 0 inside its grace period, though readers have streams open; the streams end
+/// properly. Gives back how long each took. Afterwards all run again.
+pub async fn are_clean_and_in_time(deployment: &Deployment) -> BTreeMap<ServiceName, Duration> {
+    let (door, query) = (deployment.front_door(), deployment.service(ServiceName::Query).await);
+    let bus = deployment.service(ServiceName::EventBus).await;
+    let token = &deployment.manifests[&ServiceName::EventBus].environment["OPERATOR_TOKEN"];
+    // The website first: the streams that pass through it are still open then.
+    let mut took = BTreeMap::new();
+    for service in ServiceName::ALL.into_iter().rev() {
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            let request = match service {
+                ServiceName::Frontend => door.get("/live"),
+                ServiceName::Query => query.get("/live"),
+                ServiceName::EventBus => bus.get("/events/stream").token(token),
+                _ => break,
+            };
+            let mut reader = Reader::open(request).await.unwrap_or_else(|e| panic!("{service}: {e}"));
+            let first = reader.next().await;
+            assert!(first.is_some(), "{service} tells its readers something");
+            // They read on: who leaves an answer unread is waited for longer, and is no test of streams.
+            readers.push(tokio::spawn(async move { while reader.next().await.is_some() {} }));
+        }
+        let grace = Duration::from_secs(deployment.manifests[&service].grace);
+        let ended = deployment.stop(service).await;
+        let log = deployment.logs(&deployment.name(service)).await;
+        assert_eq!(ended.code, 0, "{service} ends with {} after {:?}:\n{log}", ended.code, ended.took);
+        assert!(ended.took < grace, "{service} took {:?} of its {grace:?}:\n{log}", ended.took);
+        assert!(log.contains("\"stopped\""), "{service} does not say that it has stopped:\n{log}");
+        for reader in readers {
+            let end = tokio::time::timeout(LIMIT, reader).await;
+            end.expect("the stream ends").expect("its reader reads to the end");
+        }
+        took.insert(service, ended.took);
+    }
+    for service in ServiceName::ALL {
+        deployment.start(service).await;
+    }
+    took
+}

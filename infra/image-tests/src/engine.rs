@@ -1,0 +1,177 @@
+//! The container engine: the one that runs, or one of our own for as long as this takes.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long an engine may take to start, and to end.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A container engine. Dropping it takes away everything that bears this run's label, and ends it where it is our own.
+#[derive(Debug)]
+pub struct Engine {
+    /// Begins the name of everything that this run makes.
+    pub id: String,
+    /// What `DOCKER_HOST` is set to for it.
+    host: Option<String>,
+    own: Option<Own>,
+}
+
+/// An engine that nobody else uses. Everything that it keeps is in its folder.
+#[derive(Debug)]
+struct Own {
+    process: Child,
+    folder: TempDir,
+}
+
+impl Engine {
+    /// The engine that runs, else one of our own; the error says why there is none.
+    pub fn find() -> Result<Self, String> {
+        let id = format!("mini-blog-test-{}", std::process::id());
+        let running = Self { id: id.clone(), host: None, own: None };
+        let absent = match running.answers() {
+            Ok(()) => return Ok(running),
+            Err(absent) => absent,
+        };
+        if !rustix::process::geteuid().is_root() {
+            return Err(format!("{absent}, and only root can start one"));
+        }
+        Self::start(id)
+    }
+
+    /// What marks everything that this run makes, as `docker run` and others are told.
+    pub fn label(&self) -> String {
+        format!("--label=mini-blog.test={}", self.id)
+    }
+
+    /// Starts one beside whatever else there may be.
+    fn start(id: String) -> Result<Self, String> {
+        let folder = tempfile::Builder::new().prefix("mini-blog-engine-").tempdir();
+        let folder = folder.map_err(|e| format!("there is no folder for one: {e}"))?;
+        let host = format!("unix://{}", folder.path().join("docker.sock").display());
+        let log = File::create(folder.path().join("log")).map_err(|e| e.to_string())?;
+        let again = log.try_clone().map_err(|e| e.to_string())?;
+        let mut command = Command::new("dockerd");
+        command.args(["--host", &host, "--bridge", "none", "--data-root"]).arg(folder.path().join("data"));
+        command.arg("--exec-root").arg(folder.path().join("run"));
+        command.arg("--pidfile").arg(folder.path().join("pid"));
+        // Out of reach of Ctrl-C: it is needed to clean up.
+        command.process_group(0).stdin(Stdio::null()).stdout(log).stderr(again);
+        let process = command.spawn().map_err(|e| format!("dockerd does not start: {e}"))?;
+        let mut engine = Self { id, host: Some(host), own: Some(Own { process, folder }) };
+        let until = Instant::now() + LIMIT;
+        loop {
+            let Err(absent) = engine.answers() else { return Ok(engine) };
+            let Some(own) = &mut engine.own else { return Err(absent) };
+            if !matches!(own.process.try_wait(), Ok(None)) {
+                return Err(format!("dockerd has ended: {}", last_line(&own.folder.path().join("log"))));
+            }
+            if Instant::now() > until {
+                return Err(format!("dockerd does not answer: {absent}"));
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn answers(&self) -> Result<(), String> {
+        let output = self.command(&["info", "--format", "{{.ServerVersion}}"]).output();
+        let output = output.map_err(|e| format!("docker cannot be run: {e}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let ready = output.status.success() && !output.stdout.trim_ascii().is_empty();
+        let reason = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("docker info says nothing");
+        if ready { Ok(()) } else { Err(reason.trim().to_owned()) }
+    }
+
+    /// A command of `docker`.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.args(args).envs(self.host.iter().map(|host| ("DOCKER_HOST", host))).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of `docker`; the test fails where it fails. Gives back what it prints.
+    pub async fn run(&self, args: &[&str]) -> String {
+        let output = self.output(args).await;
+        // Values of variables are nobody's business.
+        let shown: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--env=")).copied().collect();
+        assert!(output.status.success(), "docker {}: {}", shown.join(" "), said(&output));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Runs a command of `docker`, however it ends.
+    pub async fn output(&self, args: &[&str]) -> Output {
+        let mut command = tokio::process::Command::from(self.command(args));
+        command.kill_on_drop(true).output().await.unwrap_or_else(|e| panic!("docker cannot be run: {e}"))
+    }
+}
+
+impl Engine {
+    /// Takes away everything of this run, in the order in which nothing is still in use.
+    fn clean_up(&self) {
+        let label = format!("label=mini-blog.test={}", self.id);
+        let of_ours: [(&[&str], &[&str]); 4] = [
+            (&["ps", "--all", "--quiet"], &["rm", "--force", "--volumes"]),
+            (&["network", "ls", "--quiet"], &["network", "rm"]),
+            (&["volume", "ls", "--quiet"], &["volume", "rm", "--force"]),
+            (&["images", "--quiet"], &["rmi", "--force"]),
+        ];
+        for (list, remove) in of_ours {
+            let found = self.command(&[list, &["--filter", &label]].concat()).output();
+            let found = found.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            let found = found.unwrap_or_default();
+            let names: Vec<_> = found.split_whitespace().collect();
+            if names.is_empty() {
+                continue;
+            }
+            match self.command(&[remove, &names].concat()).output() {
+                Ok(output) if output.status.success() => {}
+                Ok(output) => {
+                    eprintln!("docker {} leaves something behind: {}", remove.join(" "), said(&output));
+                }
+                Err(e) => eprintln!("docker {}: {e}", remove.join(" ")),
+            }
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.clean_up();
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.process.id().cast_signed()) {
+            // One that has ended needs no signal.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let until = Instant::now() + LIMIT;
+        while matches!(self.process.try_wait(), Ok(None)) {
+            if Instant::now() > until {
+                eprintln!("dockerd does not end and is killed");
+                let _ = self.process.kill();
+                let _ = self.process.wait();
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Everything that a command has said.
+pub fn said(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).trim().to_owned()
+}
+
+fn last_line(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().last().unwrap_or_default().to_owned()
+}
