@@ -85,7 +85,7 @@ impl Engine {
         let output = output.map_err(|e| format!("docker cannot be run: {e}"))?;
         let said = String::from_utf8_lossy(&output.stderr);
         let ready = output.status.success() && !output.stdout.trim_ascii().is_empty();
-        let reason = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("docker info says nothing");
+        let reason = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("docker info says nothing");
         if ready { Ok(()) } else { Err(reason.trim().to_owned()) }
     }
 

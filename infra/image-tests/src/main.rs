@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 
 /// The overlay whose images are built here.
@@ -35,6 +35,14 @@ const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Heard from the beginning, so that there is no moment at which something would be left behind.
+    let stop = match [SignalKind::interrupt(), SignalKind::terminate()].map(signal) {
+        [Ok(interrupt), Ok(terminate)] => [interrupt, terminate],
+        [Err(e), _] | [_, Err(e)] => {
+            eprintln!("signals cannot be heard: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
     let engine = match Engine::find() {
         Ok(engine) => engine,
         Err(why) => {
@@ -48,32 +56,42 @@ async fn main() -> ExitCode {
     };
     let deployment = Deployment::prepare(engine, manifest::containers(&cluster)).await;
     let deployment = Rc::new(deployment);
-    let ended = LocalSet::new().run_until(to_its_end(deployment.clone())).await;
+    let ended = LocalSet::new().run_until(to_its_end(deployment.clone(), stop)).await;
     match ended {
-        Ok(rows) => {
+        Ended::Held(rows) => {
             println!("\n{}", report::table(&rows));
             ExitCode::SUCCESS
         }
-        Err(code) => {
+        Ended::Failed => {
             eprintln!("{}", deployment.last_words().await);
-            code
+            ExitCode::FAILURE
+        }
+        Ended::Interrupted => {
+            eprintln!("interrupted");
+            ExitCode::from(INTERRUPTED)
         }
     }
 }
 
-/// Runs the checks; the error is the exit code where they do not come to their end.
-async fn to_its_end(deployment: Rc<Deployment>) -> Result<Vec<Row>, ExitCode> {
+/// How the checks came to their end.
+enum Ended {
+    Held(Vec<Row>),
+    Failed,
+    Interrupted,
+}
+
+async fn to_its_end(deployment: Rc<Deployment>, [mut interrupt, mut terminate]: [Signal; 2]) -> Ended {
     // What panics there ends that task alone, so that everything is cleaned up.
     let mut run = spawn_local(async move { run(&deployment).await });
     tokio::select! {
-        ended = &mut run => ended.map_err(|_| ExitCode::FAILURE),
-        () = interrupted() => {
-            run.abort();
-            // It has to have let go of everything before that can be taken away.
-            drop(run.await);
-            Err(ExitCode::from(INTERRUPTED))
-        }
+        ended = &mut run => return ended.map_or(Ended::Failed, Ended::Held),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
+    run.abort();
+    // It has to have let go of everything before that can be taken away.
+    drop(run.await);
+    Ended::Interrupted
 }
 
 async fn run(deployment: &Deployment) -> Vec<Row> {
@@ -127,13 +145,4 @@ async fn step<T>(what: &str, work: impl Future<Output = T>) -> T {
     let result = work.await;
     println!("    held ({:.1} s)", begun.elapsed().as_secs_f64());
     result
-}
-
-/// Waits until this program is to end; for ever where that cannot be heard.
-async fn interrupted() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
 }
