@@ -48,6 +48,7 @@ async fn a_bus_that_was_restarted_goes_on_where_it_was() {
     let post = blog.post("Before").await;
     blog.until_known(&post).await;
     let log = stack.log_bytes().await;
+    stack.until_caught_up(Comments).await;
     stack.crash(EventBus).await;
     blog.comment(&post, "after a crash").await;
     blog.until_settled(&post, 1).await;
@@ -64,6 +65,8 @@ async fn posts_and_comments_keep_accepting_while_the_bus_is_down_and_all_arrives
     let blog = stack.blog();
     let old = blog.post("Before").await;
     blog.until_known(&old).await;
+    // Comments must know the post as well: from here on nobody can tell it.
+    stack.until_caught_up(Comments).await;
     stack.kill(EventBus).await;
     let mut posts = Vec::new();
     for n in 0..20 {
@@ -163,6 +166,7 @@ async fn an_event_whose_service_was_killed_between_commit_and_publication_is_pub
     let blog = stack.blog();
     let post = blog.post("Before").await;
     blog.until_known(&post).await;
+    stack.until_caught_up(Comments).await;
     stack.kill(EventBus).await;
     let comment = blog.comment(&post, "committed, not published").await;
     let late = blog.post("Committed as well").await;
