@@ -115,10 +115,14 @@ impl Subscriptions {
         });
     }
 
+    fn known(&self, name: &str) -> Option<Arc<Subscription>> {
+        self.lock().get(name).map(|running| Arc::clone(&running.subscription))
+    }
+
     /// A consumer says that it is there, and where it stands.
     pub async fn register(self: &Arc<Self>, request: Subscribe) -> Result<Subscribed, RegisterError> {
         let head = *self.log.head().borrow();
-        let known = self.lock().get(&request.name).map(|running| Arc::clone(&running.subscription));
+        let known = self.known(&request.name);
         let Subscribe { name, url, cursor, last_id, batch } = request;
         if cursor > head || !self.holds(cursor, last_id.as_deref()).await? {
             let lost = RegisterError::LostTail { name, cursor, head };
@@ -139,6 +143,11 @@ impl Subscriptions {
             // Remembered before it is answered: a bus that dies now would deliver nothing until the consumer, who
             // knows of no restart, says again that it is there.
             let mut saved = self.saved.lock().await;
+            // The same consumer may have asked twice, and the other been first.
+            if let Some(subscription) = self.known(&name) {
+                subscription.register(new.url, cursor, batch);
+                return Ok(Subscribed { cursor, head });
+            }
             self.log.save(vec![new.clone()]).await.map_err(|e| RegisterError::Log(e.to_string()))?;
             saved.insert(name, new.clone());
             self.start(new, Manners::Ours);

@@ -39,6 +39,22 @@ async fn a_subscription_is_remembered_before_it_is_answered() {
 }
 
 #[tokio::test]
+async fn a_consumer_that_registers_twice_at_once_is_one_subscriber() {
+    let (world, bus) = insecure().await;
+    let subscriber = Subscriber::at(&world, "one");
+    subscriber.will([Answer::Hang(200), Answer::Hang(200)]);
+    publish_posts(&bus, 1, 3).await;
+    let (first, second) = tokio::join!(subscribe(&bus, "one", 0, true), subscribe(&bus, "one", 0, true));
+    assert_eq!((first.status, second.status), (200, 200));
+    subscriber.was_sent(1).await;
+    let another = tokio::time::timeout(Duration::from_millis(50), subscriber.was_sent(2)).await;
+    assert!(another.is_err(), "one delivery at a time");
+    subscriber.let_go();
+    acknowledges(&world, &bus, "one", 3).await;
+    assert_eq!(subscriber.sequences(), [[1, 2, 3]]);
+}
+
+#[tokio::test]
 async fn the_list_tells_the_truth() {
     let (world, bus) = insecure().await;
     let subscriber = Subscriber::at(&world, "one");
