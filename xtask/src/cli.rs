@@ -1,10 +1,11 @@
 //! The command line, and what each command does in which order.
 
-use crate::shell::{Shell, run};
+use crate::shell::{Shell, run, say};
 use crate::{checks, images, mutants, packages, site, tools};
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -27,7 +28,7 @@ enum Task {
     },
     /// Build everything in release: the site into target/release/site, the program target/release/mini-blog
     Build,
-    /// Run every test: unit, property, service, whole-system and browser
+    /// Run every test: unit, property, service, whole-system, browser and, where containers can run, that of the images
     Test {
         /// Only the tests whose name contains this
         #[arg(long, value_name = "TEXT")]
@@ -129,10 +130,7 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             build(shell)?;
             Ok(ExitCode::SUCCESS)
         }
-        Task::Test { filter, package, flags } => {
-            test(shell, filter.as_deref(), &package, &flags)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Task::Test { filter, package, flags } => test(shell, filter.as_deref(), &package, &flags),
         Task::Faults(campaign) => {
             site::build_program(shell)?;
             let mut faults = shell.cargo();
@@ -168,12 +166,7 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             images::build(shell, &service)?;
             Ok(ExitCode::SUCCESS)
         }
-        Task::TestImages => {
-            packages::install_engine(shell);
-            packages::install_browser(shell)?;
-            let mut tests = shell.cargo();
-            become_it(tests.args(["run", "--quiet", "--package", IMAGE_TESTS]))
-        }
+        Task::TestImages => test_images(shell, true),
         // One list of checks for people and machines.
         Task::Ci => become_it(shell.command("bash").arg(".ci/run")),
         Task::Setup => {
@@ -195,7 +188,7 @@ fn build(shell: &Shell) -> Result<()> {
     site::build_program(shell)
 }
 
-fn test(shell: &Shell, filter: Option<&str>, packages: &[String], flags: &[OsString]) -> Result<()> {
+fn test(shell: &Shell, filter: Option<&str>, packages: &[String], flags: &[OsString]) -> Result<ExitCode> {
     let mut tests = shell.cargo();
     // All failures of a run, not the first program's alone.
     tests.args(["test", "--no-fail-fast"]);
@@ -217,7 +210,31 @@ fn test(shell: &Shell, filter: Option<&str>, packages: &[String], flags: &[OsStr
     if !flags.is_empty() {
         tests.arg("--").args(flags);
     }
-    run("run the tests", &mut tests)
+    run("run the tests", &mut tests)?;
+    if filter.is_some() || !packages.is_empty() || !flags.is_empty() {
+        // Somebody looks for something in particular.
+        return Ok(ExitCode::SUCCESS);
+    }
+    test_images(shell, env::var_os("CI").is_some_and(|ci| !ci.is_empty()))
+}
+
+/// Tries the images where containers can run; where they cannot, that is said and nothing fails. What only compiling
+/// them takes may be missing where nobody has asked for this in particular.
+fn test_images(shell: &Shell, asked_for: bool) -> Result<ExitCode> {
+    if !packages::install_engine(shell) {
+        say("skipped: the images are not tried, since nothing here runs containers");
+        return Ok(ExitCode::SUCCESS);
+    }
+    match images::prepare(shell) {
+        Err(e) if !asked_for => {
+            say(&format!("skipped: the images are not tried, since they cannot be built here: {e:#}"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        prepared => prepared?,
+    };
+    packages::install_browser(shell)?;
+    let mut tests = shell.cargo();
+    become_it(tests.args(["run", "--quiet", "--package", IMAGE_TESTS]))
 }
 
 /// Says what is wrong with the flags as clap says it.

@@ -14,11 +14,17 @@ const IMAGES: &str = "target/images";
 /// Packs such a folder.
 const PACK: &str = "infra/docker/fast.Dockerfile";
 
+/// Installs what building the images' files needs beyond what the site needs. Gives back what they are compiled for.
+pub fn prepare(shell: &Shell) -> Result<String> {
+    let target = target(env::consts::OS, env::consts::ARCH, None)?;
+    tools::install_for_images(shell, &target)?;
+    Ok(target)
+}
+
 /// Builds all programs and the site, and lays them out as the images have them.
 pub fn files(shell: &Shell) -> Result<()> {
-    let target = target(env::consts::OS, env::consts::ARCH, None)?;
+    let target = prepare(shell)?;
     let wasm_opt = tools::install(shell)?;
-    tools::install_for_images(shell, &target)?;
     site::build(shell, wasm_opt)?;
     let mut build = shell.cargo();
     build.args(["auditable", "build", "--release", "--locked", "--target", &target]);

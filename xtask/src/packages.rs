@@ -28,8 +28,9 @@ const OPENSSL_BUILD: [Wanted; 2] = [
 /// What compiles SQLite for images.
 const MUSL: [Wanted; 1] = [Wanted { program: "musl-gcc", package: "musl-tools", proof: None }];
 
-/// What runs containers.
-const ENGINE: [Wanted; 1] = [Wanted { program: "docker", package: "docker.io", proof: None }];
+/// What runs containers. Its client alone is often there without it; with some systems it is a package of its own.
+const ENGINE: [Wanted; 1] = [Wanted { program: "dockerd", package: "docker.io", proof: None }];
+const ENGINES_CLIENT: [Wanted; 1] = [Wanted { program: "docker", package: "docker-cli", proof: None }];
 
 impl Wanted {
     fn is_there(&self, shell: &Shell) -> bool {
@@ -53,12 +54,19 @@ pub fn install_musl(shell: &Shell) -> Result<()> {
     install(shell, &MUSL)
 }
 
-/// Installs a container engine where that can be done. Nothing fails without: the tests of the images say that they
-/// are skipped.
-pub fn install_engine(shell: &Shell) {
-    if let Err(e) = install(shell, &ENGINE) {
-        say(&e.to_string());
+/// Whether a container engine runs, or could be started by root; it is installed where that can be done.
+pub fn install_engine(shell: &Shell) -> bool {
+    if read(shell.command("docker").args(["info", "--format", "{{.ServerVersion}}"]))
+        .is_some_and(|v| !v.is_empty())
+    {
+        say("a container engine runs");
+        return true;
     }
+    let installed = install(shell, &ENGINE).and_then(|()| install(shell, &ENGINES_CLIENT));
+    if let Err(e) = &installed {
+        say(&format!("no container engine runs, and {e}"));
+    }
+    installed.is_ok()
 }
 
 /// Says whether the browser is there.
