@@ -41,6 +41,18 @@ impl ServiceName {
         }
     }
 
+    /// What it is for, in a few words.
+    pub const fn purpose(self) -> &'static str {
+        match self {
+            Self::EventBus => "Keeps the log of events and delivers it to every subscriber",
+            Self::Posts => "Takes new posts",
+            Self::Comments => "Takes comments and follows their fate",
+            Self::Moderation => "Judges comments",
+            Self::Query => "The reading side: posts with their comments",
+            Self::Frontend => "The website and the front door",
+        }
+    }
+
     /// The port of the course, on which the service listens by default.
     pub const fn default_port(self) -> u16 {
         match self {

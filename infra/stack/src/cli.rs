@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 /// An event-driven blog: all its services on one machine.
 #[derive(Debug, Parser)]
-#[command(name = "mini-blog", version, about, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "mini-blog", version, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -216,7 +216,9 @@ pub fn parse<C: clap::Args>(
 /// The command line of a service: every setting with its flag and its environment variable.
 pub fn command<C: clap::Args>(name: ServiceName) -> clap::Command {
     let command = clap::Command::new(name.as_str()).version(env!("CARGO_PKG_VERSION"));
-    C::augment_args(command).mut_args(|arg| match arg.get_id().as_str() {
+    // The comment on the settings, which clap would show, is for programmers.
+    let command = C::augment_args(command).about(name.purpose()).long_about(None);
+    command.mut_args(|arg| match arg.get_id().as_str() {
         "listen" => arg.default_value(default_listen(name).to_string()),
         // Only those that publish or consume share a secret with the bus.
         "secret" if ServiceName::PEERS.contains(&name) => unset_if_empty(arg.env(secret_env(name))),
@@ -271,6 +273,17 @@ mod tests {
         assert!(!help.contains("--secret"), "the bus has one secret for each service: {help}");
         let help = command::<CommonConfig>(ServiceName::Posts).render_help().to_string();
         assert!(help.contains("POSTS_SECRET") && help.contains("INSECURE"), "{help}");
+    }
+
+    #[test]
+    fn help_begins_with_what_the_service_is_for() {
+        for name in ServiceName::ALL {
+            let mut command = command::<CommonConfig>(name);
+            for help in [command.render_help(), command.render_long_help()] {
+                let help = help.to_string();
+                assert_eq!(help.lines().next(), Some(name.purpose()), "{help}");
+            }
+        }
     }
 
     #[test]
