@@ -1,8 +1,7 @@
 //! Which public path belongs to which service.
 //!
 //! The front door routes by this table, and the ingress manifests are tested against it. Exact and prefix matches
-//! only, so that any ingress controller can serve them: the longest path wins, and of two equally long ones the
-//! exact one.
+//! only, which every ingress controller knows: the longest path wins, and of two equally long ones the exact one.
 
 use crate::service::ServiceName;
 

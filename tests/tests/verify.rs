@@ -12,7 +12,8 @@ fn script() -> String {
     let skaffold: Value = serde_saphyr::from_str(&file).expect("YAML");
     let container = &skaffold["verify"][0]["container"];
     assert_eq!(container["command"], serde_json::json!(["sh", "-euc"]), "it is run here in the same way");
-    container["args"][0].as_str().expect("a script").to_owned()
+    // Kubernetes, which reads arguments for variables of its own, makes one of two.
+    container["args"][0].as_str().expect("a script").replace("$$", "$")
 }
 
 #[tokio::test]

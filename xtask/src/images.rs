@@ -1,6 +1,6 @@
 //! What is in the images: static programs, built here, and the site.
 
-use crate::shell::{Shell, run, say};
+use crate::shell::{Shell, read, run, say};
 use crate::{site, tools};
 use anyhow::{Context, Result, bail};
 use std::env;
@@ -45,14 +45,29 @@ pub fn build(shell: &Shell, service: &str) -> Result<()> {
     }
     target(env::consts::OS, env::consts::ARCH, env::var("PLATFORMS").ok().as_deref())?;
     files(shell)?;
-    let name = env::var("IMAGE").unwrap_or_else(|_| format!("mini-blog/{service}:local"));
+    let name = env::var("IMAGE").unwrap_or_else(|_| format!("mini-blog/{service}"));
     let mut pack = shell.command("docker");
-    pack.args(["build", "--file", PACK, "--tag", &name]).arg(format!("{IMAGES}/{service}"));
+    pack.args(["build", "--file", PACK, "--tag", &name]);
+    pack.args(labels(shell, service)).arg(format!("{IMAGES}/{service}"));
     run("pack the image", &mut pack)?;
     if env::var("PUSH_IMAGE").is_ok_and(|push| push == "true") {
         run("push the image", shell.command("docker").args(["push", &name]))?;
     }
     Ok(())
+}
+
+/// What whoever finds the image can read from it, as far as it is known here.
+fn labels(shell: &Shell, service: &str) -> Vec<String> {
+    let revision = read(shell.command("git").args(["rev-parse", "HEAD"]));
+    let labels = [
+        ("title", Some(service.to_owned())),
+        ("vendor", Some("mini-blog".to_owned())),
+        ("licenses", Some(env!("CARGO_PKG_LICENSE").to_owned())),
+        ("version", Some(env!("CARGO_PKG_VERSION").to_owned())),
+        ("revision", revision),
+    ];
+    let known = labels.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    known.map(|(name, value)| format!("--label=org.opencontainers.image.{name}={value}")).collect()
 }
 
 /// What is compiled for: this machine's own kind, without a C library. Another kind needs the multi-stage Dockerfile.

@@ -10,14 +10,15 @@ use tempfile::TempDir;
 
 /// All overlays, each with its components.
 pub const OVERLAYS: [(&str, &[&str]); 3] = [
-    ("dev", &[]),
-    ("dev-gateway", &["gateway-api"]),
-    ("production", &["hpa", "monitoring", "network-policy"]),
+    ("dev", &["traefik"]),
+    ("dev-gateway", &["gateway-api", "traefik"]),
+    ("production", &["hpa", "monitoring", "network-policy", "traefik"]),
 ];
 /// All components.
-pub const COMPONENTS: [&str; 5] = ["gateway-api", "hpa", "monitoring", "network-policy", "nodeport"];
+pub const COMPONENTS: [&str; 6] =
+    ["gateway-api", "hpa", "monitoring", "network-policy", "nodeport", "traefik"];
 /// Everything at once: what broken copies are made of.
-pub const ALL: &str = "base+gateway-api+hpa+monitoring+network-policy+nodeport";
+pub const ALL: &str = "base+gateway-api+hpa+monitoring+network-policy+nodeport+traefik";
 
 /// Every overlay, and the base with every set of components; nothing where nothing can render them.
 ///

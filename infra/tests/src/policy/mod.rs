@@ -5,6 +5,7 @@ pub mod pods;
 pub mod routes;
 pub mod services;
 pub mod settings;
+pub mod traefik;
 pub mod writers;
 
 use crate::object::Cluster;
@@ -34,6 +35,8 @@ pub const POLICIES: &[(&str, Policy)] = &[
     ("the Ingress has the public routes", routes::ingress_has_the_public_routes),
     ("the HTTPRoute has the public routes", routes::http_route_has_the_public_routes),
     ("every path is read as the front door reads it", routes::paths_are_read_alike),
+    ("exact paths come first with Traefik", traefik::exact_paths_come_first),
+    ("Traefik reads every path as the front door does", traefik::reads_paths_alike),
     ("the host is one", routes::one_host),
     ("edges have two ends", network::edges_have_two_ends),
     ("whatever is not allowed is denied", network::denied_by_default),

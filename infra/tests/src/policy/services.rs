@@ -1,5 +1,6 @@
 //! Who is found under which name and port.
 
+use super::traefik;
 use crate::object::{Cluster, at, list, text};
 use shared::ServiceName;
 use std::collections::BTreeSet;
@@ -76,7 +77,8 @@ pub fn names_of_the_course(cluster: &Cluster) -> Vec<String> {
     };
     let services = ServiceName::ALL;
     compare("Deployment", services.map(|service| format!("{}-depl", object_name(service))).into());
-    compare("Ingress", BTreeSet::from(["ingress-srv".to_owned()]));
+    let with_traefik = cluster.has("traefik").then_some(traefik::NAME);
+    compare("Ingress", ["ingress-srv"].into_iter().chain(with_traefik).map(str::to_owned).collect());
     let with_nodeport = cluster.has("nodeport").then_some(NODE_PORT);
     let ours =
         services.map(ServiceName::cluster_service).into_iter().chain([DELIVERIES]).chain(with_nodeport);

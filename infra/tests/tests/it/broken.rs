@@ -19,6 +19,7 @@ fn faults() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
     let (alone, several) = ("whoever keeps data is alone", "what runs more than once survives a drain");
     let (settings, own) = ("the programs take the settings", "each is given its own secrets and no other");
     let (ingress, route) = ("the Ingress has the public routes", "the HTTPRoute has the public routes");
+    let first = "exact paths come first with Traefik";
     let (ends, denied, through) =
         ("edges have two ends", "whatever is not allowed is denied", "whoever calls another is let through");
     let (posts, query, client) = ("posts-depl", "query-depl", "client-depl");
@@ -148,7 +149,24 @@ fn faults() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
             json!("web"),
             ingress,
         ),
-        ("Ingress", "ingress-srv", plain("/metadata/annotations"), json!({"rewrite": "/"}), ingress),
+        ("Ingress", "ingress-srv", plain("/metadata/annotations"), json!({"rewrite": "/"}), first),
+        ("Ingress", "ingress-exact-srv", plain("/metadata/annotations/rewrite"), json!("/"), first),
+        ("Ingress", "ingress-exact-srv", plain("/spec/rules/0/http/paths/2"), Value::Null, first),
+        ("Ingress", "ingress-exact-srv", plain("/spec/ingressClassName"), json!("nginx"), first),
+        (
+            "Ingress",
+            "ingress-exact-srv",
+            plain("/metadata/annotations/traefik.ingress.kubernetes.io~1router.priority"),
+            json!("15"),
+            first,
+        ),
+        (
+            "Ingress",
+            "ingress-exact-srv",
+            plain("/metadata/annotations"),
+            Value::Null,
+            "Traefik reads every path as the front door does",
+        ),
         ("Ingress", "ingress-srv", plain("/spec/defaultBackend"), json!({}), ingress),
         ("HTTPRoute", "mini-blog", plain("/spec/rules/4/timeouts/request"), json!("10s"), route),
         ("HTTPRoute", "mini-blog", plain("/spec/rules/3/timeouts/request"), json!("5s"), route),
@@ -238,6 +256,7 @@ fn what_is_missing_altogether_is_noticed() {
         ("PersistentVolumeClaim", "posts-data", "whoever keeps data is alone"),
         ("Service", "query-deliveries-srv", "deliveries reach who is not ready"),
         ("Ingress", "ingress-srv", "the Ingress has the public routes"),
+        ("Ingress", "ingress-exact-srv", "exact paths come first with Traefik"),
         ("HTTPRoute", "mini-blog", "the HTTPRoute has the public routes"),
         ("Namespace", "mini-blog", "everything is in one namespace"),
         ("Deployment", "moderation-depl", "everything has the names of the course"),

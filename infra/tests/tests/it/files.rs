@@ -123,6 +123,8 @@ fn images_run_as_nobody_and_without_a_shell() {
         let (_, tag) = line.1.rsplit_once(':').unwrap_or_default();
         assert!(!tag.is_empty() && tag != "latest", "{}: which one?", line.1);
     }
+    let version = concat!("\nARG VERSION=", env!("CARGO_PKG_VERSION"), "\n");
+    assert!(dockerfile.contains(version), "the images bear another version than the programs");
     assert!(read("infra/docker/Dockerfile.dockerignore").lines().any(|line| line == "**/secrets.env"));
 }
 
