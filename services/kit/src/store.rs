@@ -235,6 +235,8 @@ impl Inner {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        // There may be no folder for a sort that is too large for the cache.
+        connection.execute_batch("PRAGMA temp_store=MEMORY")?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(connection)
     }

@@ -47,6 +47,15 @@ async fn a_commit_waits_for_the_disk() {
 }
 
 #[tokio::test]
+async fn nothing_is_written_outside_the_data_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
+    let setting = |c: &Connection| c.query_row("PRAGMA temp_store", [], |r| r.get::<_, i64>(0));
+    // 2 is MEMORY: a large sort would otherwise need a folder for temporary files, and a container has none.
+    assert_eq!((store.write(setting).await.unwrap(), store.read(setting).await.unwrap()), (2, 2));
+}
+
+#[tokio::test]
 async fn what_was_taken_before_the_close_is_written_and_answered() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
