@@ -3,6 +3,10 @@
 //! Each is a merge of what events say: the outcome is the same for every order and repetition of the same events.
 //! A comment before its post, or a verdict before its comment, is no special case.
 
+mod excerpt;
+
+pub use excerpt::excerpt;
+
 use shared::events::{CommentCreated, CommentUpdated, PostCreated, Status};
 use shared::views::{CommentView, PostView};
 use shared::{CommentId, PostId, Timestamp};
@@ -181,30 +185,6 @@ impl Comment {
             mine,
         }
     }
-}
-
-/// The most characters of an excerpt.
-const EXCERPT_CHARS: usize = 240;
-
-/// The beginning of a body as plain text: without the signs of Markdown, cut at a word.
-pub fn excerpt(body: &str) -> String {
-    let mut text = String::new();
-    for word in body.split_whitespace() {
-        let word: String = word.chars().filter(|c| !"*`~".contains(*c)).collect();
-        let word = word.trim_matches(|c: char| "#_>".contains(c));
-        if word.is_empty() || word.chars().all(|c| "-=|+".contains(c)) {
-            continue;
-        }
-        if text.chars().count() + word.chars().count() + 1 > EXCERPT_CHARS {
-            text.push('…');
-            break;
-        }
-        if !text.is_empty() {
-            text.push(' ');
-        }
-        text.push_str(word);
-    }
-    text
 }
 
 #[cfg(test)]

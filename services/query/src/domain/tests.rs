@@ -79,7 +79,7 @@ proptest! {
 
     #[test]
     fn an_excerpt_is_short(body in ".{0,600}") {
-        prop_assert!(excerpt(&body).chars().count() <= EXCERPT_CHARS + 1);
+        prop_assert!(excerpt(&body).chars().count() <= excerpt::MOST_CHARS + 1);
     }
 }
 
@@ -127,6 +127,31 @@ fn a_creation_that_says_less_takes_nothing_away() {
 fn an_excerpt_is_plain_text() {
     assert_eq!(excerpt("# Hello\n\n**bold** and `code`\n\n---\n> quote"), "Hello bold and code quote");
     assert_eq!(excerpt("It **catches up**. See *this*, `that`: a_b"), "It catches up. See this, that: a_b");
-    assert_eq!(excerpt(""), "");
+    assert_eq!(
+        excerpt("See [the docs](https://example.com/a_b) ![a cat](cat.png)\n- one\n- two"),
+        "See the docs a cat one two"
+    );
+    assert_eq!(
+        excerpt(
+            "one<br>two <b>three</b>\n\n<script>\nalert(1)\n</script>\n\n| a | b |\n|---|---|\n| c | d |"
+        ),
+        "onetwo three a b c d"
+    );
+    assert_eq!(
+        excerpt("    let x = 1;\n    x\n\nin**credible**, a * b, 2 > 1"),
+        "let x = 1; x incredible, a * b, 2 > 1"
+    );
+    for nothing in ["", "  \n ", "---", "[](https://example.com)"] {
+        assert_eq!(excerpt(nothing), "");
+    }
+}
+
+#[test]
+fn an_excerpt_is_cut_between_words_where_there_are_any() {
     assert!(excerpt(&"word ".repeat(100)).ends_with("word…"));
+    let fits = "word ".repeat(48);
+    assert_eq!(excerpt(&fits), fits.trim_end(), "240 characters and no more");
+    assert_eq!(excerpt(&"雨".repeat(300)), "雨".repeat(240) + "…");
+    let address = format!("[here](https://example.com/{}) it is", "x".repeat(1_000));
+    assert_eq!(excerpt(&address), "here it is");
 }
