@@ -1,0 +1,28 @@
+//! Who may speak to whom.
+
+use super::{Fault, plain};
+use serde_json::{Value, json};
+
+pub fn faults() -> Vec<Fault> {
+    let (ends, denied, through) =
+        ("edges have two ends", "whatever is not allowed is denied", "whoever calls another is let through");
+    vec![
+        ("NetworkPolicy", "posts", plain("/spec/ingress/0/from/0"), Value::Null, through),
+        ("NetworkPolicy", "posts", plain("/spec/ingress/0/from/1"), Value::Null, ends),
+        (
+            "NetworkPolicy",
+            "posts",
+            plain("/spec/egress/-"),
+            json!({"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}),
+            ends,
+        ),
+        ("NetworkPolicy", "posts", plain("/spec/egress/-"), json!({}), ends),
+        ("NetworkPolicy", "posts", plain("/spec/egress/0/ports"), Value::Null, ends),
+        ("NetworkPolicy", "posts", plain("/spec/ingress/0/ports/0/port"), json!(4001), ends),
+        ("NetworkPolicy", "posts", plain("/spec/ingress/0/ports/0/endPort"), json!(5000), ends),
+        ("NetworkPolicy", "posts", plain("/spec/ingress/0/from/-"), json!({"namespaceSelector": {}}), ends),
+        ("NetworkPolicy", "dns", plain("/spec/egress/0/to/-"), json!({"podSelector": {}}), denied),
+        ("NetworkPolicy", "default-deny", plain("/spec/policyTypes"), json!(["Ingress"]), denied),
+        ("NetworkPolicy", "default-deny", plain("/spec/ingress"), json!([{}]), denied),
+    ]
+}

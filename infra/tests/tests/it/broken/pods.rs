@@ -1,0 +1,44 @@
+//! What every pod has.
+
+use super::{CLIENT, DEPLOYMENT, Fault, POSTS, container, plain, pod};
+use serde_json::{Value, json};
+
+pub fn faults() -> Vec<Fault> {
+    let privileges = "pods run with nothing that they do not need";
+    let (probed, limits, stop) =
+        ("pods are probed", "pods have limits", "pods have the time that their stop takes");
+    vec![
+        (DEPLOYMENT, POSTS, pod("/securityContext/runAsNonRoot"), Value::Null, privileges),
+        (DEPLOYMENT, POSTS, pod("/securityContext/seccompProfile"), Value::Null, privileges),
+        (DEPLOYMENT, POSTS, pod("/securityContext/runAsUser"), json!(0), privileges),
+        (DEPLOYMENT, POSTS, pod("/automountServiceAccountToken"), Value::Null, privileges),
+        (DEPLOYMENT, POSTS, pod("/enableServiceLinks"), Value::Null, privileges),
+        (DEPLOYMENT, POSTS, pod("/hostNetwork"), json!(true), privileges),
+        (DEPLOYMENT, CLIENT, container("/securityContext/readOnlyRootFilesystem"), json!(false), privileges),
+        (DEPLOYMENT, CLIENT, container("/securityContext/allowPrivilegeEscalation"), Value::Null, privileges),
+        (DEPLOYMENT, CLIENT, container("/securityContext/capabilities/drop"), json!(["NET_RAW"]), privileges),
+        (
+            DEPLOYMENT,
+            CLIENT,
+            container("/securityContext/capabilities/add"),
+            json!(["NET_ADMIN"]),
+            privileges,
+        ),
+        (DEPLOYMENT, CLIENT, container("/securityContext/privileged"), json!(true), privileges),
+        (DEPLOYMENT, CLIENT, pod("/initContainers"), json!([{"name": "late"}]), privileges),
+        (DEPLOYMENT, POSTS, container("/startupProbe"), Value::Null, probed),
+        (DEPLOYMENT, POSTS, container("/livenessProbe/httpGet/path"), json!("/readyz"), probed),
+        (DEPLOYMENT, CLIENT, container("/readinessProbe/httpGet/port"), json!("metrics"), probed),
+        (DEPLOYMENT, POSTS, container("/resources/limits/memory"), Value::Null, limits),
+        (DEPLOYMENT, POSTS, container("/resources/requests"), Value::Null, limits),
+        (DEPLOYMENT, POSTS, pod("/terminationGracePeriodSeconds"), json!(16), stop),
+        (DEPLOYMENT, POSTS, container("/lifecycle"), Value::Null, stop),
+        (
+            DEPLOYMENT,
+            CLIENT,
+            plain("/spec/template/metadata/annotations/prometheus.io~1port"),
+            json!("3000"),
+            "what is scraped is there",
+        ),
+    ]
+}

@@ -1,0 +1,74 @@
+//! What is public.
+
+use super::{Fault, plain};
+use serde_json::{Value, json};
+
+pub fn faults() -> Vec<Fault> {
+    let (ingress, route) = ("the Ingress has the public routes", "the HTTPRoute has the public routes");
+    let first = "exact paths come first with Traefik";
+    vec![
+        ("Ingress", "ingress-srv", plain("/spec/rules/0/http/paths/2/path"), json!("/posts/"), ingress),
+        ("Ingress", "ingress-srv", plain("/spec/rules/0/http/paths/1"), Value::Null, ingress),
+        (
+            "Ingress",
+            "ingress-srv",
+            plain("/spec/rules/0/http/paths/1/pathType"),
+            json!("ImplementationSpecific"),
+            ingress,
+        ),
+        (
+            "Ingress",
+            "ingress-srv",
+            plain("/spec/rules/0/http/paths/6/backend/service/port/name"),
+            json!("web"),
+            ingress,
+        ),
+        ("Ingress", "ingress-srv", plain("/metadata/annotations"), json!({"rewrite": "/"}), first),
+        ("Ingress", "ingress-exact-srv", plain("/metadata/annotations/rewrite"), json!("/"), first),
+        ("Ingress", "ingress-exact-srv", plain("/spec/rules/0/http/paths/2"), Value::Null, first),
+        ("Ingress", "ingress-exact-srv", plain("/spec/ingressClassName"), json!("nginx"), first),
+        (
+            "Ingress",
+            "ingress-exact-srv",
+            plain("/metadata/annotations/traefik.ingress.kubernetes.io~1router.priority"),
+            json!("15"),
+            first,
+        ),
+        (
+            "Ingress",
+            "ingress-exact-srv",
+            plain("/metadata/annotations"),
+            Value::Null,
+            "Traefik reads every path as the front door does",
+        ),
+        ("Ingress", "ingress-srv", plain("/spec/defaultBackend"), json!({}), ingress),
+        ("HTTPRoute", "mini-blog", plain("/spec/rules/4/timeouts/request"), json!("10s"), route),
+        ("HTTPRoute", "mini-blog", plain("/spec/rules/3/timeouts/request"), json!("5s"), route),
+        ("HTTPRoute", "mini-blog", plain("/spec/rules/0/backendRefs/0/port"), json!(4001), route),
+        (
+            "HTTPRoute",
+            "mini-blog",
+            plain("/spec/rules/0/matches/0/path/type"),
+            json!("RegularExpression"),
+            route,
+        ),
+        ("HTTPRoute", "mini-blog", plain("/spec/rules/0/matches/0/method"), json!("GET"), route),
+        (
+            "HTTPRoute",
+            "mini-blog",
+            plain("/spec/rules/2"),
+            Value::Null,
+            "every path is read as the front door reads it",
+        ),
+        (
+            "Ingress",
+            "ingress-srv",
+            plain("/spec/rules/0/http/paths/2/path"),
+            json!("/posts/"),
+            "every path is read as the front door reads it",
+        ),
+        ("Ingress", "ingress-srv", plain("/spec/rules/0/host"), json!("post.com"), "the host is one"),
+        ("HTTPRoute", "mini-blog", plain("/spec/hostnames"), Value::Null, "the host is one"),
+        ("Gateway", "mini-blog", plain("/spec/listeners/0/hostname"), Value::Null, "the host is one"),
+    ]
+}

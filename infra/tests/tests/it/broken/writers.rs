@@ -1,0 +1,29 @@
+//! Who may run more than once, and who must not.
+
+use super::{CLIENT, DEPLOYMENT, Fault, POSTS, QUERY, container, plain, pod};
+use serde_json::{Value, json};
+
+pub fn faults() -> Vec<Fault> {
+    let (alone, several) = ("whoever keeps data is alone", "what runs more than once survives a drain");
+    vec![
+        (DEPLOYMENT, POSTS, plain("/spec/replicas"), json!(2), alone),
+        (DEPLOYMENT, POSTS, plain("/spec/replicas"), Value::Null, alone),
+        (DEPLOYMENT, POSTS, plain("/spec/strategy"), json!({"type": "RollingUpdate"}), alone),
+        (DEPLOYMENT, POSTS, pod("/volumes/0/persistentVolumeClaim/claimName"), json!("query-data"), alone),
+        (DEPLOYMENT, POSTS, pod("/volumes/0"), json!({"name": "data", "emptyDir": {}}), alone),
+        (DEPLOYMENT, POSTS, container("/volumeMounts/0/mountPath"), json!("/var/data"), alone),
+        ("PersistentVolumeClaim", "posts-data", plain("/spec/accessModes/0"), json!("ReadWriteOnce"), alone),
+        ("HorizontalPodAutoscaler", "client", plain("/spec/scaleTargetRef/name"), json!(QUERY), alone),
+        ("HorizontalPodAutoscaler", "client", plain("/spec/scaleTargetRef/name"), json!("nobody"), several),
+        (DEPLOYMENT, CLIENT, plain("/spec/replicas"), json!(3), several),
+        (DEPLOYMENT, CLIENT, pod("/topologySpreadConstraints"), Value::Null, several),
+        (DEPLOYMENT, CLIENT, plain("/spec/strategy/rollingUpdate/maxUnavailable"), json!(1), several),
+        (
+            "PodDisruptionBudget",
+            "client",
+            plain("/spec/selector/matchLabels"),
+            json!({"app.kubernetes.io/name": "posts"}),
+            several,
+        ),
+    ]
+}
