@@ -46,6 +46,24 @@ pub fn selects(wanted: &Value, labels: &Value) -> bool {
     wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
 }
 
+/// An amount as Kubernetes writes it (`100m`, `2`, `64Mi`), in thousandths; `None` where it is written in another way.
+pub fn quantity(value: &Value) -> Option<u64> {
+    if let Some(whole) = value.as_u64() {
+        return whole.checked_mul(1000);
+    }
+    let text = text(value);
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let thousandths = match unit {
+        "m" => 1,
+        "" => 1000,
+        "Ki" => 1000 << 10,
+        "Mi" => 1000 << 20,
+        "Gi" => 1000 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(thousandths)
+}
+
 /// Everything that one rendering would bring into a cluster.
 #[derive(Debug, Clone)]
 pub struct Cluster {
@@ -116,7 +134,7 @@ impl Cluster {
 }
 
 /// Sets what stands at the pointer; `-` at its end appends to a list, null removes.
-fn set(object: &mut Value, pointer: &str, value: Value) {
+pub fn set(object: &mut Value, pointer: &str, value: Value) {
     let (parent, last) = pointer.rsplit_once('/').expect("a pointer begins with a slash");
     let last = last.replace("~1", "/");
     match object.pointer_mut(parent) {

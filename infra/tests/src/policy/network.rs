@@ -103,16 +103,17 @@ fn port_of(port: &Value) -> Option<u64> {
     plain.then(|| at(port, "/port").as_u64())?
 }
 
-/// Names are asked of the cluster's own servers and of nobody else.
+/// Names are asked of the cluster's own servers and of nobody else; long answers come by TCP.
 fn is_dns(policy: &Object, rule: &Value) -> bool {
     policy.name() == "dns"
-        && at(rule, "/to/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name")
-            == &json!("kube-system")
-        && at(rule, "/to/0/podSelector/matchLabels/k8s-app") == &json!("kube-dns")
-        && at(rule, "/to/1").is_null()
-        && at(rule, "/ports")
-            .as_array()
-            .is_some_and(|ports| ports.len() == 2 && ports.iter().all(|port| at(port, "/port") == &json!(53)))
+        && rule
+            == &json!({
+                "to": [{
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+                    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+                }],
+                "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
+            })
 }
 
 /// What one side allows, the other side allows too, on a port that is there.
@@ -137,20 +138,27 @@ pub fn edges_have_two_ends(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// One rule that is about everybody denies everything in both directions.
+/// One rule that is about everybody denies everything in both directions, one lets everybody ask for names, and all
+/// others are about both directions: in one that a rule is not about, what it allows says nothing.
 pub fn denied_by_default(cluster: &Cluster) -> Vec<String> {
+    let both = json!(["Ingress", "Egress"]);
+    let everybody = |policy: &Object| policy.at("/spec/podSelector") == &json!({});
     let denies = cluster.of_kind("NetworkPolicy").any(|policy| {
-        policy.at("/spec/podSelector") == &json!({})
-            && policy.at("/spec/policyTypes") == &json!(["Ingress", "Egress"])
-            && policy.at("/spec/ingress").is_null()
-            && policy.at("/spec/egress").is_null()
+        everybody(policy) && policy.at("/spec/ingress").is_null() && policy.at("/spec/egress").is_null()
     });
     let resolves = cluster
         .of_kind("NetworkPolicy")
-        .any(|policy| list(policy.at("/spec/egress")).any(|rule| is_dns(policy, rule)));
+        .any(|policy| everybody(policy) && list(policy.at("/spec/egress")).any(|rule| is_dns(policy, rule)));
     let mut complaints = Vec::new();
     if [denies, resolves] != [cluster.has("network-policy"); 2] {
         complaints.push(format!("denied by default: {denies}, names can be asked: {resolves}"));
+    }
+    for policy in cluster.of_kind("NetworkPolicy") {
+        let wanted = if policy.name() == "dns" { &json!(["Egress"]) } else { &both };
+        let found = policy.at("/spec/policyTypes");
+        if found != wanted {
+            complaints.push(format!("{}: is about {found}, not {wanted}", policy.name()));
+        }
     }
     complaints
 }

@@ -1,7 +1,7 @@
 //! What is public: the Ingress and the HTTPRoute against the table in `shared`.
 
 use crate::object::{Cluster, Object, at, list, text};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::ServiceName;
 use shared::routes::{HOST, PUBLIC_ROUTES, PathMatch, find};
 use std::collections::BTreeSet;
@@ -145,6 +145,38 @@ pub fn http_route_has_the_public_routes(cluster: &Cluster) -> Vec<String> {
         // The longest wait that a reader may ask for is 5 s.
         if !seconds.is_some_and(|s| if route.stream { s == 0 } else { s > 5 }) {
             complaints.push(format!("the HTTPRoute gives {} {time:?}", route.path));
+        }
+    }
+    complaints
+}
+
+/// The route is the Gateway's, and the Gateway one that Traefik takes: of its class, and on a port where it listens.
+pub fn gateway_takes_the_route(cluster: &Cluster) -> Vec<String> {
+    // The port of its chart; elsewhere the usual one.
+    let port = if cluster.name == "dev-gateway" { 8000 } else { 80 };
+    let mut complaints = Vec::new();
+    for route in cluster.of_kind("HTTPRoute") {
+        let parents: Vec<_> =
+            list(route.at("/spec/parentRefs")).map(|parent| text(at(parent, "/name"))).collect();
+        let [gateway] = parents.as_slice() else {
+            complaints.push(format!("{}: belongs to {parents:?}, not to one Gateway", route.name()));
+            continue;
+        };
+        let Some(gateway) = cluster.find("Gateway", gateway) else {
+            complaints.push(format!("{}: there is no Gateway {gateway}", route.name()));
+            continue;
+        };
+        for (pointer, wanted) in [
+            ("/spec/gatewayClassName", json!("traefik")),
+            ("/spec/listeners/0/protocol", json!("HTTP")),
+            ("/spec/listeners/0/port", json!(port)),
+            ("/spec/listeners/1", Value::Null),
+            ("/spec/listeners/0/allowedRoutes", json!({"namespaces": {"from": "Same"}})),
+        ] {
+            let found = gateway.at(pointer);
+            if *found != wanted {
+                complaints.push(format!("{}: {pointer} is {found}, not {wanted}", gateway.name()));
+            }
         }
     }
     complaints

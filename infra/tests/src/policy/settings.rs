@@ -12,6 +12,9 @@ use std::ffi::OsString;
 /// Stands for every secret where settings are tried.
 const ANY_SECRET: &str = "any-text-that-is-long-enough-to-be-taken";
 
+/// Where the website's image has the site.
+const SITE: &str = "/site";
+
 /// The command line of a service's program.
 fn program(service: ServiceName) -> Command {
     match service {
@@ -63,6 +66,10 @@ pub fn taken(cluster: &Cluster) -> Vec<String> {
                 complaints
                     .push(format!("{service}: {needed} is not set, and its default is for one machine"));
             }
+        }
+        let site = workload.settings().find(|(name, _)| *name == "LEPTOS_SITE_ROOT").map(|(_, value)| value);
+        if site != (service == ServiceName::Frontend).then_some(SITE) {
+            complaints.push(format!("{service}: looks for the site in {site:?}"));
         }
         complaints.extend(wrong_addresses(service, workload));
     }

@@ -1,8 +1,11 @@
 //! Who may run more than once, and who must not.
 
-use crate::object::{Cluster, Workload, at, list, text};
-use serde_json::json;
+use crate::object::{Cluster, Object, Workload, at, list, quantity, selects, text};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// What a claim asks for, at least.
+const LEAST_ROOM: &str = "1Gi";
 
 /// A workload that mounts a claim has one pod at any time, even while it is replaced, and the claim to itself.
 pub fn alone(cluster: &Cluster) -> Vec<String> {
@@ -44,8 +47,21 @@ pub fn alone(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// A workload with several pods is spread over the nodes, has a budget, and is replaced without a gap; one with a
-/// single pod has no budget, which would block the drain of its node.
+/// Every claim says how much room it needs. (Of which class it is, the cluster or its own overlay says.)
+pub fn claims_have_room(cluster: &Cluster) -> Vec<String> {
+    let least = quantity(&Value::from(LEAST_ROOM));
+    let mut complaints = Vec::new();
+    for claim in cluster.of_kind("PersistentVolumeClaim") {
+        let found = claim.at("/spec/resources/requests/storage");
+        if quantity(found) < least {
+            complaints.push(format!("claim {}: has room for {found}, not {LEAST_ROOM}", claim.name()));
+        }
+    }
+    complaints
+}
+
+/// A workload with several pods is spread over the nodes where that is possible, has a budget that lets one go at a time,
+/// and is replaced without a gap; one with a single pod has no budget, which would block the drain of its node.
 pub fn several_are_spread_and_budgeted(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for workload in cluster.workloads() {
@@ -53,16 +69,29 @@ pub fn several_are_spread_and_budgeted(cluster: &Cluster) -> Vec<String> {
         let several = has_several(cluster, workload);
         let budgeted = cluster
             .of_kind("PodDisruptionBudget")
-            .any(|budget| crate::object::selects(budget.at("/spec/selector/matchLabels"), workload.labels()));
+            .any(|budget| selects(budget.at("/spec/selector/matchLabels"), workload.labels()));
         let spread = list(at(workload.pod(), "/topologySpreadConstraints")).next().is_some();
-        let gapless = workload.0.at("/spec/strategy/rollingUpdate/maxUnavailable") == &json!(0);
+        let update = workload.0.at("/spec/strategy/rollingUpdate");
+        let gapless = at(update, "/maxUnavailable") == &json!(0)
+            && at(update, "/maxSurge").as_u64().is_some_and(|surge| surge > 0);
         if [budgeted, spread, gapless] != [several; 3] {
             complaints.push(format!(
                 "{name}: several {several}, budget {budgeted}, spread {spread}, replaced without a gap {gapless}"
             ));
         }
+        for spread in list(at(workload.pod(), "/topologySpreadConstraints")) {
+            if at(spread, "/whenUnsatisfiable") != "ScheduleAnyway" {
+                complaints.push(format!("{name}: would not run where nodes are few: {spread}"));
+            }
+        }
         if cluster.is_scaled(workload) && !workload.0.at("/spec/replicas").is_null() {
             complaints.push(format!("{name}: each deployment would undo what the autoscaler has done"));
+        }
+    }
+    for budget in cluster.of_kind("PodDisruptionBudget") {
+        let found = budget.at("/spec/maxUnavailable");
+        if found != &json!(1) {
+            complaints.push(format!("{}: lets {found} go at a time, not one", budget.name()));
         }
     }
     for scaler in cluster.of_kind("HorizontalPodAutoscaler") {
@@ -70,8 +99,33 @@ pub fn several_are_spread_and_budgeted(cluster: &Cluster) -> Vec<String> {
         if cluster.find(text(kind), text(name)).is_none() {
             complaints.push(format!("{}: scales {name}, which is not there", scaler.name()));
         }
+        let (least, most) = bounds(scaler);
+        if least < 2 || least > most {
+            complaints.push(format!("{}: scales from {least} to {most}", scaler.name()));
+        }
     }
     complaints
+}
+
+/// What runs without an autoscaler is within what it may choose: it takes the number away from the Deployment.
+pub fn scaled_around(base: &Cluster, cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for scaler in cluster.of_kind("HorizontalPodAutoscaler") {
+        let target = base.find("Deployment", text(scaler.at("/spec/scaleTargetRef/name")));
+        let own = target.and_then(|target| target.at("/spec/replicas").as_u64());
+        let (least, most) = bounds(scaler);
+        if own.is_none_or(|own| own < least || own > most) {
+            complaints.push(format!("{}: scales from {least} to {most}, around {own:?}", scaler.name()));
+        }
+    }
+    complaints
+}
+
+/// The fewest and the most pods that an autoscaler chooses.
+fn bounds(scaler: &Object) -> (u64, u64) {
+    let [least, most] =
+        ["/spec/minReplicas", "/spec/maxReplicas"].map(|bound| scaler.at(bound).as_u64().unwrap_or(0));
+    (least, most)
 }
 
 fn has_several(cluster: &Cluster, workload: Workload<'_>) -> bool {

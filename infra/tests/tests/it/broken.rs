@@ -1,6 +1,8 @@
 //! Each policy says so where it is broken: a copy of the real objects with one thing changed.
 
+mod fields;
 mod network;
+mod overlays;
 mod pods;
 mod routes;
 mod services;
@@ -9,8 +11,10 @@ mod writers;
 
 use manifest_tests::object::Cluster;
 use manifest_tests::policy::POLICIES;
+use manifest_tests::policy::writers::scaled_around;
 use manifest_tests::render;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// What is changed (kind, name, pointer, new value; null removes), and the policy that must notice.
 type Fault = (&'static str, &'static str, String, Value, &'static str);
@@ -35,12 +39,36 @@ fn plain(pointer: &str) -> String {
     pointer.to_owned()
 }
 
-fn faults() -> Vec<Fault> {
-    [pods::faults, services::faults, writers::faults, settings::faults, routes::faults, network::faults]
-        .into_iter()
-        .flat_map(|faults| faults())
-        .collect()
+/// All faults, each with the rendering in which it is planted.
+fn faults() -> Vec<(&'static str, Fault)> {
+    let anywhere = [
+        fields::faults(),
+        pods::faults(),
+        services::faults(),
+        writers::faults(),
+        settings::faults(),
+        routes::faults(),
+        network::faults(),
+    ];
+    let anywhere = anywhere.into_iter().flatten().map(|fault| (render::ALL, fault));
+    anywhere.chain(overlays::faults()).collect()
 }
+
+/// What is taken away (kind and name), and the policy that must notice.
+const MISSING: &[(&str, &str, &str)] = &[
+    ("NetworkPolicy", "default-deny", "whatever is not allowed is denied"),
+    ("NetworkPolicy", "dns", "whatever is not allowed is denied"),
+    ("NetworkPolicy", "client", "edges have two ends"),
+    ("PodDisruptionBudget", "client", "what runs more than once survives a drain"),
+    ("PersistentVolumeClaim", "posts-data", "whoever keeps data is alone"),
+    ("Service", "query-deliveries-srv", "deliveries reach who is not ready"),
+    ("Ingress", "ingress-srv", "the Ingress has the public routes"),
+    ("Ingress", "ingress-exact-srv", "exact paths come first with Traefik"),
+    ("HTTPRoute", "mini-blog", "the HTTPRoute has the public routes"),
+    ("Namespace", "mini-blog", "everything is in one namespace"),
+    ("Deployment", "moderation-depl", "everything has the names of the course"),
+    ("HorizontalPodAutoscaler", "client", "each component brings what it is for"),
+];
 
 fn complaints(cluster: &Cluster, policy: &str) -> Vec<String> {
     let (_, policy) = POLICIES.iter().find(|(name, _)| *name == policy).expect("a policy of that name");
@@ -49,36 +77,36 @@ fn complaints(cluster: &Cluster, policy: &str) -> Vec<String> {
 
 #[test]
 fn every_fault_is_noticed_by_its_policy() {
-    let Some(all) = render::one(render::ALL) else { return };
     let faults = faults();
-    for (kind, name, pointer, value, policy) in &faults {
-        let broken = all.with(kind, name, pointer, value.clone());
+    for (rendering, (kind, name, pointer, value, policy)) in &faults {
+        let Some(cluster) = render::one(rendering) else { return };
+        let broken = cluster.with(kind, name, pointer, value.clone());
         assert!(
             !complaints(&broken, policy).is_empty(),
-            "{policy:?} does not notice {kind} {name} {pointer} {value}"
+            "{policy:?} does not notice {kind} {name} {pointer} {value} in {rendering}"
         );
     }
+    let noticing =
+        faults.iter().map(|(_, (.., policy))| policy).chain(MISSING.iter().map(|(.., policy)| policy));
+    let noticing: BTreeSet<_> = noticing.collect();
     for (policy, _) in POLICIES {
-        assert!(faults.iter().any(|(.., noticing)| noticing == policy), "{policy:?} is not tried");
+        assert!(noticing.contains(policy), "{policy:?} is not tried");
     }
+}
+
+#[test]
+fn an_autoscaler_that_would_begin_elsewhere_is_noticed() {
+    let (Some(base), Some(all)) = (render::one("base"), render::one(render::ALL)) else { return };
+    let more = base.with(DEPLOYMENT, CLIENT, "/spec/replicas", json!(8));
+    assert_ne!(scaled_around(&more, all), [""; 0]);
+    let fewer = base.with(DEPLOYMENT, CLIENT, "/spec/replicas", json!(1));
+    assert_ne!(scaled_around(&fewer, all), [""; 0]);
 }
 
 #[test]
 fn what_is_missing_altogether_is_noticed() {
     let Some(all) = render::one(render::ALL) else { return };
-    for (kind, name, policy) in [
-        ("NetworkPolicy", "default-deny", "whatever is not allowed is denied"),
-        ("NetworkPolicy", "dns", "whatever is not allowed is denied"),
-        ("NetworkPolicy", "client", "edges have two ends"),
-        ("PodDisruptionBudget", "client", "what runs more than once survives a drain"),
-        ("PersistentVolumeClaim", "posts-data", "whoever keeps data is alone"),
-        ("Service", "query-deliveries-srv", "deliveries reach who is not ready"),
-        ("Ingress", "ingress-srv", "the Ingress has the public routes"),
-        ("Ingress", "ingress-exact-srv", "exact paths come first with Traefik"),
-        ("HTTPRoute", "mini-blog", "the HTTPRoute has the public routes"),
-        ("Namespace", "mini-blog", "everything is in one namespace"),
-        ("Deployment", "moderation-depl", "everything has the names of the course"),
-    ] {
+    for (kind, name, policy) in MISSING {
         assert!(
             !complaints(&all.without(kind, name), policy).is_empty(),
             "{policy:?} does not miss {kind} {name}"

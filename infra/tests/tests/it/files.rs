@@ -1,7 +1,7 @@
 //! `skaffold.yaml`, the Dockerfiles and the laptop's secrets, and what they share with the manifests.
 
 use manifest_tests::object::{Object, Workload, at, list, text};
-use manifest_tests::policy::pods;
+use manifest_tests::policy::{fields, pods};
 use manifest_tests::render;
 use manifest_tests::repository::{lesson, read, skaffold};
 use manifest_tests::tools::{python, root};
@@ -131,7 +131,14 @@ fn images_run_as_nobody_and_without_a_shell() {
 #[test]
 fn the_lone_pod_of_the_lesson_is_as_careful_as_the_others() {
     let lesson = lesson();
-    for policy in [pods::hardened, pods::probed, pods::limited, pods::given_time_to_stop] {
+    for policy in [
+        fields::nothing_unknown,
+        pods::hardened,
+        pods::images_may_be_there_already,
+        pods::probed,
+        pods::limited,
+        pods::given_time_to_stop,
+    ] {
         assert_eq!(policy(&lesson), [""; 0]);
     }
     let Some(dev) = render::one("dev") else { return };

@@ -1,7 +1,7 @@
 //! Every rendering against every policy.
 
 use manifest_tests::object::Cluster;
-use manifest_tests::policy::{POLICIES, network};
+use manifest_tests::policy::{POLICIES, network, writers};
 use manifest_tests::render;
 use manifest_tests::repository::{listed_edges, read};
 
@@ -30,16 +30,9 @@ fn the_network_has_the_edges_that_the_architecture_lists() {
 }
 
 #[test]
-fn each_component_brings_what_it_is_for() {
-    let Some(base) = render::one("base") else { return };
-    let count = |cluster: &Cluster, kind: &str| cluster.of_kind(kind).count();
-    for (component, kind) in [
-        ("gateway-api", "Gateway"),
-        ("gateway-api", "HTTPRoute"),
-        ("hpa", "HorizontalPodAutoscaler"),
-        ("network-policy", "NetworkPolicy"),
-    ] {
-        let with = render::one(&format!("base+{component}")).expect("what rendered the base");
-        assert_eq!((count(base, kind), count(with, kind) > 0), (0, true), "{component}");
-    }
+fn the_autoscaler_scales_around_what_runs_without_it() {
+    let (Some(base), Some(clusters)) = (render::one("base"), render::all()) else { return };
+    let complaints: Vec<_> =
+        clusters.iter().flat_map(|cluster| writers::scaled_around(base, cluster)).collect();
+    assert_eq!(complaints, [""; 0]);
 }

@@ -24,5 +24,17 @@ pub fn faults() -> Vec<Fault> {
         ("NetworkPolicy", "dns", plain("/spec/egress/0/to/-"), json!({"podSelector": {}}), denied),
         ("NetworkPolicy", "default-deny", plain("/spec/policyTypes"), json!(["Ingress"]), denied),
         ("NetworkPolicy", "default-deny", plain("/spec/ingress"), json!([{}]), denied),
+        ("NetworkPolicy", "posts", plain("/spec/policyTypes"), json!(["Ingress"]), denied),
+        ("NetworkPolicy", "posts", plain("/spec/policyTypes"), Value::Null, denied),
+        ("NetworkPolicy", "dns", plain("/spec/policyTypes"), json!(["Ingress"]), denied),
+        (
+            "NetworkPolicy",
+            "dns",
+            plain("/spec/podSelector/matchLabels"),
+            json!({"app.kubernetes.io/name": "posts"}),
+            denied,
+        ),
+        ("NetworkPolicy", "dns", plain("/spec/egress/0/ports/0/protocol"), json!("TCP"), denied),
+        ("NetworkPolicy", "dns", plain("/spec/egress/0/ports/1"), Value::Null, denied),
     ]
 }

@@ -7,13 +7,13 @@ pub fn faults() -> Vec<Fault> {
     let privileges = "pods run with nothing that they do not need";
     let (probed, limits, stop) =
         ("pods are probed", "pods have limits", "pods have the time that their stop takes");
+    let there = "images may be there already";
     vec![
         (DEPLOYMENT, POSTS, pod("/securityContext/runAsNonRoot"), Value::Null, privileges),
         (DEPLOYMENT, POSTS, pod("/securityContext/seccompProfile"), Value::Null, privileges),
         (DEPLOYMENT, POSTS, pod("/securityContext/runAsUser"), json!(0), privileges),
         (DEPLOYMENT, POSTS, pod("/automountServiceAccountToken"), Value::Null, privileges),
         (DEPLOYMENT, POSTS, pod("/enableServiceLinks"), Value::Null, privileges),
-        (DEPLOYMENT, POSTS, pod("/hostNetwork"), json!(true), privileges),
         (DEPLOYMENT, CLIENT, container("/securityContext/readOnlyRootFilesystem"), json!(false), privileges),
         (DEPLOYMENT, CLIENT, container("/securityContext/allowPrivilegeEscalation"), Value::Null, privileges),
         (DEPLOYMENT, CLIENT, container("/securityContext/capabilities/drop"), json!(["NET_RAW"]), privileges),
@@ -40,5 +40,34 @@ pub fn faults() -> Vec<Fault> {
             json!("3000"),
             "what is scraped is there",
         ),
+        (DEPLOYMENT, POSTS, container("/securityContext/runAsUser"), json!(0), privileges),
+        (DEPLOYMENT, POSTS, container("/securityContext/runAsNonRoot"), json!(false), privileges),
+        (
+            DEPLOYMENT,
+            POSTS,
+            container("/securityContext/seccompProfile"),
+            json!({"type": "Unconfined"}),
+            privileges,
+        ),
+        (DEPLOYMENT, POSTS, container("/imagePullPolicy"), json!("Always"), there),
+        (DEPLOYMENT, POSTS, container("/imagePullPolicy"), Value::Null, there),
+        (DEPLOYMENT, POSTS, container("/startupProbe/failureThreshold"), json!(1), probed),
+        (DEPLOYMENT, POSTS, container("/startupProbe/failureThreshold"), json!(60), probed),
+        (DEPLOYMENT, CLIENT, container("/startupProbe/failureThreshold"), json!(1), probed),
+        (
+            DEPLOYMENT,
+            POSTS,
+            container("/livenessProbe"),
+            json!({"httpGet": {"path": "/livez", "port": "http"}, "periodSeconds": 1, "failureThreshold": 1}),
+            probed,
+        ),
+        (DEPLOYMENT, POSTS, container("/livenessProbe/failureThreshold"), json!(1), probed),
+        (DEPLOYMENT, POSTS, container("/livenessProbe/periodSeconds"), json!(1), probed),
+        (DEPLOYMENT, POSTS, container("/resources/requests/memory"), json!("1Gi"), limits),
+        (DEPLOYMENT, POSTS, container("/resources/requests/cpu"), json!("2"), limits),
+        (DEPLOYMENT, POSTS, container("/resources/limits/memory"), json!("128Ki"), limits),
+        (DEPLOYMENT, POSTS, container("/resources/limits/memory"), json!("128m"), limits),
+        (DEPLOYMENT, POSTS, container("/resources/limits/cpu"), json!("30m"), limits),
+        (DEPLOYMENT, POSTS, container("/resources/limits/cpu"), json!("much"), limits),
     ]
 }

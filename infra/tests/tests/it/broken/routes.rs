@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 pub fn faults() -> Vec<Fault> {
     let (ingress, route) = ("the Ingress has the public routes", "the HTTPRoute has the public routes");
     let first = "exact paths come first with Traefik";
+    let taken = "the Gateway takes the HTTPRoute";
     vec![
         ("Ingress", "ingress-srv", plain("/spec/rules/0/http/paths/2/path"), json!("/posts/"), ingress),
         ("Ingress", "ingress-srv", plain("/spec/rules/0/http/paths/1"), Value::Null, ingress),
@@ -70,5 +71,17 @@ pub fn faults() -> Vec<Fault> {
         ("Ingress", "ingress-srv", plain("/spec/rules/0/host"), json!("post.com"), "the host is one"),
         ("HTTPRoute", "mini-blog", plain("/spec/hostnames"), Value::Null, "the host is one"),
         ("Gateway", "mini-blog", plain("/spec/listeners/0/hostname"), Value::Null, "the host is one"),
+        ("HTTPRoute", "mini-blog", plain("/spec/parentRefs/0/name"), json!("nobody"), taken),
+        ("HTTPRoute", "mini-blog", plain("/spec/parentRefs"), Value::Null, taken),
+        ("Gateway", "mini-blog", plain("/spec/gatewayClassName"), json!("treafik"), taken),
+        ("Gateway", "mini-blog", plain("/spec/listeners/0/port"), json!(8000), taken),
+        ("Gateway", "mini-blog", plain("/spec/listeners/0/protocol"), json!("HTTPS"), taken),
+        (
+            "Gateway",
+            "mini-blog",
+            plain("/spec/listeners/0/allowedRoutes/namespaces/from"),
+            json!("All"),
+            taken,
+        ),
     ]
 }

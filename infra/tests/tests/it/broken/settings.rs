@@ -42,5 +42,12 @@ pub fn faults() -> Vec<Fault> {
             json!({"name": "OPERATOR_TOKEN", "value": "in-plain"}),
             "no secret is written down",
         ),
+        (
+            DEPLOYMENT,
+            CLIENT,
+            container("/env/-"),
+            json!({"name": "LEPTOS_SITE_ROOT", "value": "target/site"}),
+            settings,
+        ),
     ]
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 pub fn faults() -> Vec<Fault> {
     let (alone, several) = ("whoever keeps data is alone", "what runs more than once survives a drain");
+    let room = "claims have room";
     vec![
         (DEPLOYMENT, POSTS, plain("/spec/replicas"), json!(2), alone),
         (DEPLOYMENT, POSTS, plain("/spec/replicas"), Value::Null, alone),
@@ -25,5 +26,27 @@ pub fn faults() -> Vec<Fault> {
             json!({"app.kubernetes.io/name": "posts"}),
             several,
         ),
+        ("PersistentVolumeClaim", "posts-data", plain("/spec/resources"), Value::Null, room),
+        (
+            "PersistentVolumeClaim",
+            "posts-data",
+            plain("/spec/resources/requests/storage"),
+            json!("1Mi"),
+            room,
+        ),
+        ("PodDisruptionBudget", "client", plain("/spec/maxUnavailable"), json!(0), several),
+        ("PodDisruptionBudget", "client", plain("/spec/maxUnavailable"), json!("100%"), several),
+        ("PodDisruptionBudget", "client", plain("/spec/maxUnavailable"), Value::Null, several),
+        (DEPLOYMENT, CLIENT, plain("/spec/strategy/rollingUpdate/maxSurge"), json!(0), several),
+        (
+            DEPLOYMENT,
+            CLIENT,
+            pod("/topologySpreadConstraints/0/whenUnsatisfiable"),
+            json!("DoNotSchedule"),
+            several,
+        ),
+        ("HorizontalPodAutoscaler", "client", plain("/spec/minReplicas"), json!(7), several),
+        ("HorizontalPodAutoscaler", "client", plain("/spec/minReplicas"), json!(1), several),
+        ("HorizontalPodAutoscaler", "client", plain("/spec/maxReplicas"), json!(1), several),
     ]
 }
