@@ -4,3 +4,4 @@ mod broken;
 mod files;
 mod rendered;
 mod schemas;
+mod skaffold;
