@@ -39,8 +39,8 @@ fn pushes(file: &Value) -> Vec<String> {
     pushing.map(|build| format!("pushes images: {}", at(build, "/local"))).collect()
 }
 
-/// An image is built again for what its program is compiled from, and for nothing else: what is missing would leave an old
-/// program in the cluster, what is too much would build all images for a change of one.
+/// An image is built again for what its program is compiled from, and for nothing else: what is missing would leave an
+/// old program in the cluster, what is too much would build all images for a change of one.
 fn dependencies(file: &Value) -> Vec<String> {
     let mut complaints = Vec::new();
     for artifact in builds(file).flat_map(|build| list(at(build, "/artifacts"))) {

@@ -129,7 +129,7 @@ pub fn nothing_unknown(cluster: &Cluster) -> Vec<String> {
         for (place, known) in places {
             let fields = all_at(value, place).into_iter().filter_map(Value::as_object).flatten();
             for (field, value) in fields.filter(|(field, _)| !known.contains(&field.as_str())) {
-                complaints.push(format!("{name}: {place}/{field} is {value}, and no policy knows that"));
+                complaints.push(format!("{name}: {place}/{field} is {value}, which no policy looks at"));
             }
         }
     };

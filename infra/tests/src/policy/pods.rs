@@ -57,8 +57,8 @@ pub fn hardened(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// An image that the node has is not asked for: on a laptop no registry has it. Without a word Kubernetes would ask each
-/// time, as the images there have no tag.
+/// An image that the node has is not asked for: on a laptop no registry has it. Without a word Kubernetes would ask
+/// each time, as the images there have no tag.
 pub fn images_may_be_there_already(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for (workload, container) in containers(cluster) {

@@ -60,8 +60,8 @@ pub fn claims_have_room(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// A workload with several pods is spread over the nodes where that is possible, has a budget that lets one go at a time,
-/// and is replaced without a gap; one with a single pod has no budget, which would block the drain of its node.
+/// A workload with several pods is spread over the nodes where that is possible, has a budget that lets one go at a
+/// time, and is replaced without a gap; one with a single pod has no budget, which would block the drain of its node.
 pub fn several_are_spread_and_budgeted(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for workload in cluster.workloads() {
