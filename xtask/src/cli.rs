@@ -58,9 +58,13 @@ enum Task {
         /// Which one: event-bus, posts, comments, moderation, query or frontend
         service: String,
     },
-    /// Build the images, run all six as the manifests say, and try what holds: killed, stopped, made anew, set up
-    /// wrongly. Skipped, with a word, where no container engine can be started
-    TestImages,
+    /// Build the images, run all six as the manifests say, and try what holds: the images themselves, then the tests
+    /// of the system. Skipped, with a word, where no container engine can be used
+    TestImages {
+        /// Only the tests of the system whose name contains this, and nothing else
+        #[arg(long, value_name = "TEXT")]
+        filter: Option<String>,
+    },
     /// Check format and lints, for this machine and for the browser, then run every test: what CI runs
     Ci,
     /// Install what building and testing need, and do nothing else
@@ -168,11 +172,12 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             images::build(shell, &service)?;
             Ok(ExitCode::SUCCESS)
         }
-        Task::TestImages => {
+        Task::TestImages { filter } => {
             packages::install_engine(shell);
             packages::install_browser(shell)?;
             let mut tests = shell.cargo();
-            become_it(tests.args(["run", "--quiet", "--package", IMAGE_TESTS]))
+            tests.args(["run", "--quiet", "--package", IMAGE_TESTS, "--"]);
+            become_it(tests.args(filter.map(|text| format!("--filter={text}"))))
         }
         // One list of checks for people and machines.
         Task::Ci => become_it(shell.command("bash").arg(".ci/run")),
