@@ -115,6 +115,11 @@ impl Deployment {
 
     /// Makes a service's container anew and starts it. What is in its volumes stays.
     pub async fn launch(&self, service: ServiceName) {
+        self.create(service).await;
+        self.engine.run(&["start", &self.name(service)]).await;
+    }
+
+    async fn create(&self, service: ServiceName) {
         let container = &self.manifests[&service];
         let mut flags = self.flags(container);
         flags.push(format!("--name={}", self.name(service)));
@@ -129,22 +134,24 @@ impl Deployment {
             flags.push(format!("--publish=127.0.0.1:{}:{}", self.port, container.ports["http"]));
         }
         let flags = flags.iter().map(String::as_str);
-        let args = ["run", "--detach"].into_iter().chain(flags).chain([container.image.as_str()]);
+        let args = ["create"].into_iter().chain(flags).chain([container.image.as_str()]);
         self.engine.run(&args.collect::<Vec<_>>()).await;
     }
 
-    /// Launches all at once and waits until they are ready.
+    /// Launches all and waits until they are ready.
     pub async fn launch_all(&self) {
-        join_all(self.services().map(async |service| {
-            self.launch(service).await;
-            self.until_ready(service).await;
-        }))
-        .await;
+        join_all(self.services().map(|service| self.create(service))).await;
+        self.start_all().await;
     }
 
-    /// Starts all that have ended, at once, and waits until they are ready.
+    /// Starts all that have ended, and waits until they are ready.
     pub async fn start_all(&self) {
-        join_all(self.services().map(|service| self.start(service))).await;
+        // One command takes one after the other: older engines (20.10) count a network's containers wrongly where two
+        // join it at the same moment, and then never let go of it.
+        let names: Vec<_> = self.services().map(|service| self.name(service)).collect();
+        let args: Vec<_> = ["start"].into_iter().chain(names.iter().map(String::as_str)).collect();
+        self.engine.run(&args).await;
+        join_all(self.services().map(|service| self.until_ready(service))).await;
     }
 
     /// Stops all at once; gives back how each ended.
