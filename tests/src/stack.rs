@@ -269,7 +269,7 @@ impl Drop for Stack {
             return;
         }
         let kept = self.folder.take().map(TempDir::keep).unwrap_or_default();
-        eprintln!("{what} was tested; the data is kept in {}; the last lines:", kept.display());
+        eprintln!("tested: {what}; the data is kept in {}; the last lines:", kept.display());
         eprintln!("{last}");
         assert!(!panicked || std::thread::panicking(), "a process has panicked");
     }

@@ -130,6 +130,6 @@ impl Contained {
         self.deployment.end();
         let last = last_words(&logs);
         let output: String = logs.into_iter().map(|(_, log)| log + "\n").collect();
-        (format!("the images of {}", self.deployment.engine.run), output, last)
+        (format!("images of {}", self.deployment.engine.run), output, last)
     }
 }
