@@ -23,6 +23,7 @@ use manifest_tests::{render, tools};
 use report::Row;
 use shared::ServiceName;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 use system_tests::containers::Images;
@@ -33,6 +34,8 @@ use tokio::task::{LocalSet, spawn_local};
 
 /// The overlay whose images are built here.
 const OVERLAY: &str = "dev";
+/// The exit code where something does not hold.
+const FAILED: u8 = 1;
 /// The exit code of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
@@ -69,32 +72,45 @@ async fn main() -> ExitCode {
     };
     let run = running.engine.run.clone();
     let images = Images { containers: manifest::containers(&cluster, &run), run };
-    let ended = LocalSet::new().run_until(to_its_end(running, images, cli.filter, stop)).await;
-    if ended == INTERRUPTED {
-        eprintln!("interrupted");
+    // It goes only after the containers, which write into it.
+    let folder = tempfile::Builder::new().prefix("mini-blog-images-").tempdir().expect("a folder");
+    let tests = Tests { images, filter: cli.filter, folder: folder.path().to_owned() };
+    let ended = LocalSet::new().run_until(to_its_end(running, tests, stop)).await;
+    match ended {
+        FAILED => {
+            // What failing tests have left stays; where there is nothing, neither does the folder.
+            let _ = std::fs::remove_dir(folder.keep());
+        }
+        INTERRUPTED => eprintln!("interrupted"),
+        _ => {}
     }
     ExitCode::from(ended)
 }
 
-/// Runs everything until its end or a signal; gives back the exit code. Nothing is left behind.
-async fn to_its_end(
-    running: Running,
+/// What is tried.
+struct Tests {
     images: Images,
+    /// Only the tests of the system whose name contains this.
     filter: Option<String>,
-    [mut interrupt, mut terminate]: [Signal; 2],
-) -> u8 {
+    /// Where these keep their data.
+    folder: PathBuf,
+}
+
+/// Runs everything until its end or a signal; gives back the exit code. Nothing is left behind.
+async fn to_its_end(running: Running, tests: Tests, [mut interrupt, mut terminate]: [Signal; 2]) -> u8 {
     let engine = running.engine.clone();
     // What panics there ends that task alone, so that everything is cleaned up.
     let mut run = spawn_local(async move {
+        let Tests { images, filter, folder } = tests;
         pack(&engine, &images).await;
         if filter.is_none() {
             try_images(&engine, &images).await;
         }
-        let suite = suite::holds(&images, engine.host.as_deref(), filter.as_deref());
+        let suite = suite::holds(&images, engine.host.as_deref(), filter.as_deref(), &folder);
         step("the tests of the system", suite).await;
     });
     tokio::select! {
-        ended = &mut run => return u8::from(ended.is_err()),
+        ended = &mut run => return if ended.is_ok() { 0 } else { FAILED },
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }

@@ -17,24 +17,21 @@ const LEFT_OUT: [(&str, &str); 3] = [
     ("program", "it is about the program `mini-blog`, which is in no image"),
 ];
 
-/// Runs every test, or those whose name contains a text, and fails where one fails. The data of those that fail is
-/// kept.
-pub async fn holds(images: &Images, host: Option<&str>, filter: Option<&str>) {
-    let folder = tempfile::Builder::new().prefix("mini-blog-images-").tempdir().expect("a folder");
-    let file = folder.path().join("images.json");
+/// Runs every test, or those whose name contains a text, and fails where one fails. The data of those that fail stays
+/// in the folder.
+pub async fn holds(images: &Images, host: Option<&str>, filter: Option<&str>, folder: &Path) {
+    let file = folder.join("images.json");
     images.write(&file);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut tests = Command::new(cargo);
     tests.args(["test", "--package", PACKAGE, "--no-fail-fast"]);
     tests.args(programs().iter().flat_map(|program| ["--test", program])).args(filter);
-    tests.env(VARIABLE, &file).env("TMPDIR", folder.path()).envs(host.map(|host| ("DOCKER_HOST", host)));
+    tests.env(VARIABLE, &file).env("TMPDIR", folder).envs(host.map(|host| ("DOCKER_HOST", host)));
     let mut running = Group::start(tests.current_dir(program::root()).stdin(Stdio::null()));
     let status = running.end().await;
-    if !status.success() {
-        let kept = folder.keep();
-        fs::remove_file(kept.join("images.json")).expect("a file with secrets");
-        panic!("tests of the system fail; their data is in {}", kept.display());
-    }
+    // Secrets are in it.
+    fs::remove_file(file).expect("a file of ours");
+    assert!(status.success(), "tests of the system fail; their data is in {}", folder.display());
 }
 
 /// Every test program of the package, but for those that are left out.
