@@ -33,7 +33,8 @@ pub struct Setup {
     files: Vec<(String, String)>,
 }
 
-/// A running stack. Dropping it ends all its processes, and fails the test if one of them has panicked.
+/// A running stack. Dropping it ends all its processes, and fails the test if one of them has panicked, or,
+/// in a container, died by itself.
 #[derive(Debug)]
 pub struct Stack {
     keeper: Keeper,
@@ -59,6 +60,19 @@ struct Addresses {
     front_door: String,
     /// Where each service is spoken to, and where its probes and metrics are.
     services: BTreeMap<ServiceName, [String; 2]>,
+}
+
+/// What is left of a stack when it has been ended.
+#[derive(Debug)]
+struct Remains {
+    /// What was tested.
+    what: String,
+    /// Everything that was written.
+    output: String,
+    /// The end of it.
+    last: String,
+    /// Which services have died without the test's doing.
+    died: Vec<ServiceName>,
 }
 
 /// How everything ended.
@@ -260,18 +274,18 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let (what, output, last) = match &mut self.keeper {
+        let Remains { what, output, last, died } = match &mut self.keeper {
             Keeper::Program(program) => program.end(),
             Keeper::Engine(containers) => containers.end(),
         };
-        let panicked = output.contains("panicked at");
-        if !panicked && !std::thread::panicking() {
+        let sound = !output.contains("panicked at") && died.is_empty();
+        if sound && !std::thread::panicking() {
             return;
         }
         let kept = self.folder.take().map(TempDir::keep).unwrap_or_default();
         eprintln!("tested: {what}; the data is kept in {}; the last lines:", kept.display());
         eprintln!("{last}");
-        assert!(!panicked || std::thread::panicking(), "a process has panicked");
+        assert!(sound || std::thread::panicking(), "a process has panicked, or died by itself: {died:?}");
     }
 }
 

@@ -212,14 +212,13 @@ impl Deployment {
         self.inspect(container).await["State"].clone()
     }
 
-    /// The process of each container, as this machine counts them; nothing while it does not run.
-    pub fn pids(&self) -> Vec<(ServiceName, Option<u32>)> {
+    /// What the engine knows of each container, as far as `docker inspect --format` is told.
+    pub fn inspect_all(&self, format: &str) -> Vec<(ServiceName, String)> {
         let names: Vec<_> = self.services().map(|service| self.name(service)).collect();
-        let ask = ["inspect", "--type", "container", "--format", "{{.State.Pid}}"];
+        let ask = ["inspect", "--type", "container", "--format", format];
         let args: Vec<_> = ask.into_iter().chain(names.iter().map(String::as_str)).collect();
-        let pids = self.engine.run_now(&args);
-        let pids = pids.lines().map(|pid| pid.parse().ok().filter(|pid| *pid > 0));
-        self.services().zip(pids).collect()
+        let answers = self.engine.run_now(&args);
+        self.services().zip(answers.lines().map(str::to_owned)).collect()
     }
 
     /// Where a service itself is.

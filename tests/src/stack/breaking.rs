@@ -46,6 +46,9 @@ impl Stack {
     /// Ends a service with SIGKILL behind its keeper's back, and waits until it was started again.
     pub async fn crash(&self, service: ServiceName) {
         let before = self.pid(service).unwrap_or_else(|| panic!("{service} does not run"));
+        if let Keeper::Engine(containers) = &self.keeper {
+            containers.expect_death(service);
+        }
         processes::send(before, Signal::KILL);
         let what = format!("{service} is started again");
         eventually(LIMIT, &what, async || match self.pid(service) {

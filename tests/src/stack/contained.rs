@@ -1,6 +1,6 @@
 //! The services as containers, which the engine starts again when they die, as a cluster's nodes do.
 
-use super::{Addresses, Ended, Setup};
+use super::{Addresses, Ended, Remains, Setup};
 use crate::containers::Images;
 use crate::containers::deployment::{Deployment, Storage, last_words};
 use crate::containers::engine::Engine;
@@ -8,6 +8,7 @@ use serde_json::Value;
 use shared::ServiceName;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ static STACKS: AtomicU32 = AtomicU32::new(0);
 pub(super) struct Contained {
     deployment: Deployment,
     launched: bool,
+    /// How many deaths of each service are the test's doing.
+    expected: Mutex<BTreeMap<ServiceName, u32>>,
 }
 
 impl Contained {
@@ -47,7 +50,7 @@ impl Contained {
             deployment.tell(format!("--volume={}:{FILES}/{name}:ro", folder.join(name).display()));
             deployment.tell(format!("--env={name}={FILES}/{name}"));
         }
-        Self { deployment, launched: false }
+        Self { deployment, launched: false, expected: Mutex::default() }
     }
 
     /// Makes the containers, or starts them again, and waits until all are ready.
@@ -97,8 +100,24 @@ impl Contained {
     }
 
     pub(super) fn pids(&self) -> BTreeMap<ServiceName, u32> {
-        let pids = self.deployment.pids().into_iter();
-        pids.filter_map(|(service, pid)| Some((service, pid?))).collect()
+        let pids = self.deployment.inspect_all("{{.State.Pid}}").into_iter();
+        let pids = pids.map(|(service, pid)| (service, pid.parse().expect("a number")));
+        // 0 is said of one that does not run.
+        pids.filter(|(_, pid)| *pid > 0).collect()
+    }
+
+    /// From now on one more death of a service is the test's doing.
+    pub(super) fn expect_death(&self, service: ServiceName) {
+        *self.expected.lock().expect("a count").entry(service).or_default() += 1;
+    }
+
+    /// Who has died by itself, and was started again before anybody could notice.
+    fn died(&self) -> Vec<ServiceName> {
+        let expected = self.expected.lock().expect("a count");
+        let deaths = self.deployment.inspect_all("{{.RestartCount}}").into_iter();
+        let deaths = deaths.map(|(service, count)| (service, count.parse::<u32>().expect("a number")));
+        let more = deaths.filter(|(service, count)| count > expected.get(service).unwrap_or(&0));
+        more.map(|(service, _)| service).collect()
     }
 
     pub(super) fn output(&self) -> String {
@@ -124,12 +143,17 @@ impl Contained {
         Ended { code: i32::try_from(code).ok(), took: begun.elapsed() }
     }
 
-    /// Takes everything away. Says what it was, all that was written, and the end of it.
-    pub(super) fn end(&mut self) -> (String, String, String) {
+    /// Takes everything away.
+    pub(super) fn end(&mut self) -> Remains {
         let logs = self.deployment.all_logs();
+        // A test that has failed already may have left too little to be asked.
+        let died = if std::thread::panicking() { Vec::new() } else { self.died() };
         self.deployment.end();
-        let last = last_words(&logs);
-        let output: String = logs.into_iter().map(|(_, log)| log + "\n").collect();
-        (format!("images of {}", self.deployment.engine.run), output, last)
+        Remains {
+            what: format!("images of {}", self.deployment.engine.run),
+            last: last_words(&logs),
+            output: logs.into_iter().map(|(_, log)| log + "\n").collect(),
+            died,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `mini-blog up`: the services as processes that the program starts, watches and ends.
 
-use super::{Addresses, Ended, Setup, said};
+use super::{Addresses, Ended, Remains, Setup, said};
 use crate::eventually::{LIMIT, eventually, holds};
 use crate::processes;
 use crate::program;
@@ -183,8 +183,8 @@ impl Supervised {
         Ended { code: status.code(), took: started.elapsed() }
     }
 
-    /// Ends everything on the spot. Says what it was, all that was written, and the end of it.
-    pub(super) fn end(&mut self) -> (String, String, String) {
+    /// Ends everything on the spot.
+    pub(super) fn end(&mut self) -> Remains {
         // Only what certainly runs: the ids of processes that ended are given to others.
         if self.up.is_some() {
             self.kill_everything();
@@ -192,7 +192,7 @@ impl Supervised {
         let output = self.output();
         let lines: Vec<_> = output.lines().collect();
         let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-        (self.program.display().to_string(), output, last)
+        Remains { what: self.program.display().to_string(), output, last, died: Vec::new() }
     }
 }
 
