@@ -1,10 +1,12 @@
 //! Black-box tests of the running system: the real program, real processes, real files, real sockets.
 //!
 //! The tests are in `tests/`; here is what they stand on. Each test runs a stack of its own on free ports and a
-//! fresh data folder, does to it what a person could do, and watches from outside.
+//! fresh data folder, does to it what a person could do, and watches from outside. The same tests try the images:
+//! then the stack is containers.
 //!
 //! Where to look:
-//! - [`stack`]: starts `mini-blog up`, breaks it, and leaves nothing behind ([`processes`] sends the signals).
+//! - [`stack`]: starts `mini-blog up` or containers, breaks them, and leaves nothing behind ([`processes`] sends the
+//!   signals; [`containers`] knows the container engine).
 //! - [`http`], [`sse`], [`raw`]: how the tests speak to it; [`blog`]: as a reader and a writer; [`bus`]: as an
 //!   operator, and as a service with its secret ([`signature`]); [`load`]: as many at once.
 //! - [`browser`]: a real browser.
@@ -15,6 +17,7 @@
 pub mod blog;
 pub mod browser;
 pub mod bus;
+pub mod containers;
 pub mod eventually;
 pub mod faults;
 pub mod http;

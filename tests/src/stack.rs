@@ -1,65 +1,45 @@
-//! A stack of its own for one test: `mini-blog up`, from its start to its end. What a test does to it meanwhile is
-//! in `breaking`.
+//! A stack of its own for one test, from its start to its end: `mini-blog up`, or containers of the images that are to
+//! be tried. What a test does to it meanwhile is in `breaking`.
 
 mod breaking;
+mod contained;
+mod supervised;
 
 pub use breaking::Backup;
 
 use crate::blog::Blog;
-use crate::eventually::eventually;
+use crate::containers::Images;
 use crate::http::{Place, client};
-use crate::processes;
-use crate::program;
-use rustix::process::Signal;
-use serde::Deserialize;
+use contained::Contained;
 use shared::ServiceName;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 use std::time::Duration;
+use supervised::Supervised;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// How many stacks run at the same time: each is seven processes.
+/// How many stacks run at the same time: each is six processes or more.
 static PLACES: Semaphore = Semaphore::const_new(2);
-/// How long a start may take.
-const START: Duration = Duration::from_secs(60);
-/// How many lines of its output are shown when a test fails.
-const SHOWN_LINES: usize = 60;
 
 /// How a stack is started.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     without: Vec<ServiceName>,
     environment: Vec<(String, String)>,
+    files: Vec<(String, String)>,
 }
 
-/// The part of `stack.json` that is of interest.
-#[derive(Debug, Clone, Deserialize)]
-struct StackFile {
-    pid: u32,
-    address: String,
-    ready: bool,
-    services: BTreeMap<ServiceName, Entry>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Entry {
-    url: String,
-    admin: String,
-    pid: Option<u32>,
-}
-
-/// A running stack. Dropping it ends all its processes, and fails the test if one of them has panicked.
+/// A running stack. Dropping it ends all its processes, and fails the test if one of them has panicked, or,
+/// in a container, died by itself.
 #[derive(Debug)]
 pub struct Stack {
-    program: PathBuf,
-    setup: Setup,
+    keeper: Keeper,
     /// Nothing once it has been decided that it stays.
     folder: Option<TempDir>,
-    data: PathBuf,
-    up: Option<Child>,
     client: reqwest::Client,
     places: BTreeMap<ServiceName, Place>,
     admin: BTreeMap<ServiceName, Place>,
@@ -67,10 +47,38 @@ pub struct Stack {
     _place: SemaphorePermit<'static>,
 }
 
-/// How `mini-blog up` ended.
+/// What starts the services, and starts them again when they die.
+#[derive(Debug)]
+enum Keeper {
+    Program(Supervised),
+    Engine(Contained),
+}
+
+/// Where everything is.
+#[derive(Debug)]
+struct Addresses {
+    front_door: String,
+    /// Where each service is spoken to, and where its probes and metrics are.
+    services: BTreeMap<ServiceName, [String; 2]>,
+}
+
+/// What is left of a stack when it has been ended.
+#[derive(Debug)]
+struct Remains {
+    /// What was tested.
+    what: String,
+    /// Everything that was written.
+    output: String,
+    /// The end of it.
+    last: String,
+    /// Which services have died without the test's doing.
+    died: Vec<ServiceName>,
+}
+
+/// How everything ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit code; nothing where a signal ended it.
+    /// The exit code: the first that is not 0, where there are several; nothing where a signal ended it.
     pub code: Option<i32>,
     /// How long it took.
     pub took: Duration,
@@ -88,9 +96,15 @@ impl Setup {
         self
     }
 
-    /// Sets an environment variable of `up`, which the services inherit.
+    /// Sets an environment variable of every service.
     pub fn with_env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets an environment variable of every service to the path of a file with this text.
+    pub fn with_file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
@@ -102,13 +116,17 @@ impl Setup {
 
     async fn start_beside(self, place: SemaphorePermit<'static>) -> Stack {
         let folder = tempfile::Builder::new().prefix("mini-blog-test-").tempdir().expect("a folder");
+        for (name, text) in &self.files {
+            fs::write(folder.path().join(name), text).expect("a file");
+        }
+        let keeper = match Images::chosen() {
+            None => Keeper::Program(Supervised::new(self, folder.path())),
+            Some(images) => Keeper::Engine(Contained::new(images, self, folder.path()).await),
+        };
         let client = client();
         let mut stack = Stack {
-            program: program::path(),
-            setup: self,
-            data: folder.path().join("data"),
+            keeper,
             folder: Some(folder),
-            up: None,
             places: BTreeMap::new(),
             admin: BTreeMap::new(),
             front_door: Place::new(&client, ""),
@@ -140,57 +158,17 @@ impl Stack {
         tokio::join!(setup.clone().start_beside(places), setup.start_beside(place))
     }
 
-    /// Runs `mini-blog up` (again), without waiting for it.
-    fn launch(&mut self) {
-        assert!(self.up.is_none(), "it runs");
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
-        let mut command = self.up_command();
-        command.stdout(log.try_clone().expect("the log file again")).stderr(log);
-        self.up = Some(command.spawn().expect("mini-blog starts"));
-    }
-
-    fn up_command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(["up", "--ports", "free", "--data-dir"]).arg(&self.data);
-        // Pages that are open go on at the same address.
-        let port = self.front_door.url.rsplit(':').next().filter(|port| !port.is_empty());
-        command.args(port.into_iter().flat_map(|port| ["--port", port]));
-        command.args(self.setup.without.iter().flat_map(|s| ["--without", s.as_str()]));
-        command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
-        command.current_dir(program::root()).stdin(Stdio::null());
-        command
-    }
-
-    /// Runs `mini-blog up` (again) and waits until all is ready.
+    /// Starts everything (again) and waits until all is ready. The public address stays the same.
     pub async fn up(&mut self) {
-        self.launch();
-        let data = self.data.clone();
-        let up = self.up.as_mut().expect("just launched");
-        let pid = up.id();
-        let file = eventually(START, "the stack is ready", async || {
-            let ended = up.try_wait().expect("its state");
-            assert!(ended.is_none(), "mini-blog up has ended by itself: {ended:?}");
-            let file = read_file(&data).filter(|file| file.pid == pid).ok_or("no stack.json of it")?;
-            if file.ready { Ok(file) } else { Err(format!("not ready: {file:?}")) }
-        })
-        .await;
+        let addresses = match &mut self.keeper {
+            Keeper::Program(program) => program.up().await,
+            Keeper::Engine(containers) => containers.up().await,
+        };
         let place = |url: &str| Place::new(&self.client, url);
-        self.places = file.services.iter().map(|(name, entry)| (*name, place(&entry.url))).collect();
-        self.admin = file.services.iter().map(|(name, entry)| (*name, place(&entry.admin))).collect();
-        self.front_door = place(&file.address);
-    }
-
-    /// The program that runs, and the folder in which its `./data` is.
-    pub fn program_and_folder(&self) -> (&Path, &Path) {
-        (&self.program, self.data.parent().unwrap_or(&self.data))
-    }
-
-    /// A second `up` on the same data folder, as far as it gets.
-    pub async fn second_up(&self) -> Output {
-        let mut command = self.up_command();
-        tokio::task::spawn_blocking(move || command.output().expect("mini-blog starts"))
-            .await
-            .expect("no panic")
+        let all = addresses.services.iter();
+        (self.places, self.admin) =
+            all.map(|(name, [url, admin])| ((*name, place(url)), (*name, place(admin)))).unzip();
+        self.front_door = place(&addresses.front_door);
     }
 
     /// The service's own address.
@@ -224,79 +202,105 @@ impl Stack {
         Blog { posts: place(), comments: place(), query: place() }
     }
 
-    /// A value of `secrets.env`.
+    /// The operator's token, or the secret of a service.
     pub fn secret(&self, name: &str) -> String {
-        let text = fs::read_to_string(self.data.join("secrets.env")).expect("the secrets");
-        let value = text.lines().filter_map(|line| line.split_once('=')).find(|(n, _)| *n == name);
-        value.unwrap_or_else(|| panic!("no {name} in secrets.env")).1.to_owned()
+        let secret = match &self.keeper {
+            Keeper::Program(program) => program.secret(name),
+            Keeper::Engine(containers) => containers.secret(name),
+        };
+        secret.unwrap_or_else(|| panic!("there is no {name}"))
     }
 
-    /// Runs `mini-blog` with these arguments on this stack.
-    pub async fn cli(&self, args: &[&str]) -> Output {
-        let mut command = tokio::process::Command::new(&self.program);
-        command.args(args).arg("--data-dir").arg(&self.data).stdin(Stdio::null());
-        command.output().await.expect("mini-blog starts")
+    /// Why a service is not ready, as an operator is told; nothing where it is ready.
+    pub async fn not_ready(&self, service: ServiceName) -> Option<String> {
+        match &self.keeper {
+            Keeper::Program(program) => program.not_ready(service).await,
+            Keeper::Engine(containers) => containers.not_ready(service).await,
+        }
     }
 
     /// The service's process; nothing while it does not run.
     pub fn pid(&self, service: ServiceName) -> Option<u32> {
-        read_file(&self.data)?.services.get(&service)?.pid
+        self.pids().get(&service).copied()
     }
 
-    /// The processes of all services.
+    /// The processes of all services that run.
     pub fn pids(&self) -> BTreeMap<ServiceName, u32> {
-        let services = read_file(&self.data).map(|file| file.services).unwrap_or_default();
-        services.into_iter().filter_map(|(name, entry)| Some((name, entry.pid?))).collect()
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.data.with_file_name("up.log")
-    }
-
-    /// Everything that the stack has written so far.
-    pub fn output(&self) -> String {
-        fs::read(self.log_path())
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
-    }
-
-    fn end(&mut self) {
-        // Only what certainly runs: the ids of processes that ended are given to others.
-        let Some(mut up) = self.up.take() else { return };
-        let _ = up.kill();
-        let _ = up.wait();
-        for pid in self.pids().into_values() {
-            processes::send(pid, Signal::KILL);
+        match &self.keeper {
+            Keeper::Program(program) => program.pids(),
+            Keeper::Engine(containers) => containers.pids(),
         }
+    }
+
+    /// Everything that the services have written so far.
+    pub fn output(&self) -> String {
+        match &self.keeper {
+            Keeper::Program(program) => program.output(),
+            Keeper::Engine(containers) => containers.output(),
+        }
+    }
+
+    /// The folder that the store of a service is in.
+    fn data(&self, service: ServiceName) -> PathBuf {
+        match &self.keeper {
+            Keeper::Program(program) => program.data().to_owned(),
+            Keeper::Engine(containers) => containers.data(service),
+        }
+    }
+
+    /// The program `mini-blog` that runs this stack, for tests of the program itself.
+    fn program(&self) -> &Supervised {
+        match &self.keeper {
+            Keeper::Program(program) => program,
+            Keeper::Engine(_) => panic!("the program `mini-blog` has no part in containers"),
+        }
+    }
+
+    /// The program that runs, and the folder in which its `./data` is.
+    pub fn program_and_folder(&self) -> (&Path, &Path) {
+        self.program().path_and_folder()
+    }
+
+    /// A second `up` on the same data folder, as far as it gets.
+    pub async fn second_up(&self) -> Output {
+        self.program().second_up().await
+    }
+
+    /// Runs `mini-blog` with these arguments on this stack.
+    pub async fn cli(&self, args: &[&str]) -> Output {
+        self.program().cli(args).await
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        self.end();
-        let output = self.output();
-        let panicked = output.contains("panicked at");
-        if !panicked && !std::thread::panicking() {
+        let Remains { what, output, last, died } = match &mut self.keeper {
+            Keeper::Program(program) => program.end(),
+            Keeper::Engine(containers) => containers.end(),
+        };
+        let sound = !output.contains("panicked at") && died.is_empty();
+        if sound && !std::thread::panicking() {
             return;
         }
         let kept = self.folder.take().map(TempDir::keep).unwrap_or_default();
-        let lines: Vec<_> = output.lines().collect();
-        let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-        eprintln!(
-            "{} was tested; the data and the output are kept in {}; the last lines:",
-            self.program.display(),
-            kept.display()
-        );
+        eprintln!("tested: {what}; the data is kept in {}; the last lines:", kept.display());
         eprintln!("{last}");
-        assert!(!panicked || std::thread::panicking(), "a process has panicked");
+        assert!(sound || std::thread::panicking(), "a process has panicked, or died by itself: {died:?}");
     }
+}
+
+/// A port of this machine, and the `HOST:PORT` by which the services of every stack reach it.
+pub async fn listen() -> (TcpListener, String) {
+    let (address, host) = match Images::chosen() {
+        None => ("127.0.0.1:0", "127.0.0.1"),
+        Some(_) => ("0.0.0.0:0", contained::MACHINE),
+    };
+    let listener = TcpListener::bind(address).await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    (listener, format!("{host}:{port}"))
 }
 
 /// What a command has printed.
 pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn read_file(data: &Path) -> Option<StackFile> {
-    serde_json::from_slice(&fs::read(data.join("stack.json")).ok()?).ok()
 }

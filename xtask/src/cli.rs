@@ -59,9 +59,13 @@ enum Task {
         /// Which one: event-bus, posts, comments, moderation, query or frontend
         service: String,
     },
-    /// Build the images, run all six as the manifests say, and try what holds: killed, stopped, made anew, set up
-    /// wrongly. Skipped, with a word, where no container engine can be started
-    TestImages,
+    /// Build the images, run all six as the manifests say, and try what holds: the images themselves, then the tests
+    /// of the system. Skipped, with a word, where no container engine can be used
+    TestImages {
+        /// Only the tests of the system whose name contains this, and nothing else
+        #[arg(long, value_name = "TEXT")]
+        filter: Option<String>,
+    },
     /// Check format and lints, for this machine and for the browser, then run every test: what CI runs
     Ci,
     /// Install what building and testing need, and do nothing else
@@ -166,7 +170,7 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             images::build(shell, &service)?;
             Ok(ExitCode::SUCCESS)
         }
-        Task::TestImages => test_images(shell, true),
+        Task::TestImages { filter } => test_images(shell, true, filter.as_deref()),
         // One list of checks for people and machines.
         Task::Ci => become_it(shell.command("bash").arg(".ci/run")),
         Task::Setup => {
@@ -215,26 +219,27 @@ fn test(shell: &Shell, filter: Option<&str>, packages: &[String], flags: &[OsStr
         // Somebody looks for something in particular.
         return Ok(ExitCode::SUCCESS);
     }
-    test_images(shell, env::var_os("CI").is_some_and(|ci| !ci.is_empty()))
+    test_images(shell, env::var_os("CI").is_some_and(|ci| !ci.is_empty()), None)
 }
 
 /// Tries the images where containers can run; where they cannot, that is said and nothing fails. What only compiling
 /// them takes may be missing where nobody has asked for this in particular.
-fn test_images(shell: &Shell, asked_for: bool) -> Result<ExitCode> {
-    if !packages::install_engine(shell) {
-        say("skipped: the images are not tried, since nothing here runs containers");
-        return Ok(ExitCode::SUCCESS);
+fn test_images(shell: &Shell, asked_for: bool, filter: Option<&str>) -> Result<ExitCode> {
+    let skip = |why: &str, e: &anyhow::Error| {
+        say(&format!("skipped: the images are not tried, since {why}: {e:#}"));
+        Ok(ExitCode::SUCCESS)
+    };
+    if let Err(e) = packages::install_engine(shell) {
+        return skip("no container engine can be used", &e);
     }
     match images::prepare(shell) {
-        Err(e) if !asked_for => {
-            say(&format!("skipped: the images are not tried, since they cannot be built here: {e:#}"));
-            return Ok(ExitCode::SUCCESS);
-        }
+        Err(e) if !asked_for => return skip("they cannot be built here", &e),
         prepared => prepared?,
     };
     packages::install_browser(shell)?;
     let mut tests = shell.cargo();
-    become_it(tests.args(["run", "--quiet", "--package", IMAGE_TESTS]))
+    tests.args(["run", "--quiet", "--package", IMAGE_TESTS, "--"]);
+    become_it(tests.args(filter.map(|text| format!("--filter={text}"))))
 }
 
 /// Says what is wrong with the flags as clap says it.

@@ -54,19 +54,23 @@ pub fn install_musl(shell: &Shell) -> Result<()> {
     install(shell, &MUSL)
 }
 
-/// Whether a container engine runs, or could be started by root; it is installed where that can be done.
-pub fn install_engine(shell: &Shell) -> bool {
-    if read(shell.command("docker").args(["info", "--format", "{{.ServerVersion}}"]))
-        .is_some_and(|v| !v.is_empty())
-    {
+/// Sees to it that a container engine runs, or that there is one to be started, which is installed where that can be
+/// done. The error says why there is none.
+pub fn install_engine(shell: &Shell) -> Result<()> {
+    if !is_root(shell) {
+        bail!("only root can look into the processes of containers, and send them signals");
+    }
+    let version = read(shell.command("docker").args(["info", "--format", "{{.ServerVersion}}"]));
+    if version.is_some_and(|version| !version.is_empty()) {
         say("a container engine runs");
-        return true;
+        return Ok(());
     }
-    let installed = install(shell, &ENGINE).and_then(|()| install(shell, &ENGINES_CLIENT));
-    if let Err(e) = &installed {
-        say(&format!("no container engine runs, and {e}"));
-    }
-    installed.is_ok()
+    install(shell, &ENGINE)?;
+    install(shell, &ENGINES_CLIENT)
+}
+
+fn is_root(shell: &Shell) -> bool {
+    read(shell.command("id").arg("-u")).as_deref() == Some("0")
 }
 
 /// Says whether the browser is there.
@@ -89,8 +93,7 @@ fn install(shell: &Shell, wanted: &[Wanted]) -> Result<()> {
         say(&format!("{} {} there", programs.join(" and "), if programs.len() == 1 { "is" } else { "are" }));
         return Ok(());
     }
-    let is_root = read(shell.command("id").arg("-u")).as_deref() == Some("0");
-    if is_root && shell.find("apt-get").is_some() {
+    if is_root(shell) && shell.find("apt-get").is_some() {
         let apt = |args: &[&str], step: &str| {
             run(step, shell.command("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"))
         };

@@ -4,9 +4,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use system_tests::containers::engine::{Engine, said};
 use tempfile::TempDir;
 
 /// How long an engine may take to start, and to end.
@@ -14,14 +15,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A container engine. Dropping it takes away everything that bears this run's label, and ends it where it is our own.
+/// A container engine for this run. Dropping it takes away everything that bears the run's label, and ends it where it
+/// is our own.
 #[derive(Debug)]
-pub struct Engine {
-    /// Begins the name of everything that this run makes.
-    pub id: String,
-    /// What `DOCKER_HOST` is set to for it.
-    host: Option<String>,
-    own: Option<Own>,
+pub struct Running {
+    /// How it is spoken to.
+    pub engine: Engine,
+    _own: Option<Own>,
 }
 
 /// An engine that nobody else uses. Everything that it keeps is in its folder.
@@ -31,28 +31,25 @@ struct Own {
     folder: TempDir,
 }
 
-impl Engine {
+impl Running {
     /// The engine that runs, else one of our own; the error says why there is none.
     pub fn find() -> Result<Self, String> {
-        let id = format!("mini-blog-test-{}", std::process::id());
-        let running = Self { id: id.clone(), host: None, own: None };
-        let absent = match running.answers() {
-            Ok(()) => return Ok(running),
-            Err(absent) => absent,
-        };
         if !rustix::process::geteuid().is_root() {
-            return Err(format!("{absent}, and only root can start one"));
+            return Err("only root can look into the processes of containers and send them signals".into());
         }
-        Self::start(id)
-    }
-
-    /// What marks everything that this run makes, as `docker run` and others are told.
-    pub fn label(&self) -> String {
-        format!("--label=mini-blog.test={}", self.id)
+        let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+        if !host.is_empty() && !host.starts_with("unix://") {
+            return Err(format!(
+                "DOCKER_HOST leads to another machine ({host}), whose processes are not to be seen"
+            ));
+        }
+        let run = format!("mini-blog-test-{}", std::process::id());
+        let engine = Engine { run: run.clone(), host: None };
+        if answers(&engine).is_ok() { Ok(Self { engine, _own: None }) } else { Self::start(run) }
     }
 
     /// Starts one beside whatever else there may be.
-    fn start(id: String) -> Result<Self, String> {
+    fn start(run: String) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("mini-blog-engine-").tempdir();
         let folder = folder.map_err(|e| format!("there is no folder for one: {e}"))?;
         let host = format!("unix://{}", folder.path().join("docker.sock").display());
@@ -65,11 +62,11 @@ impl Engine {
         // Out of reach of Ctrl-C: it is needed to clean up.
         command.process_group(0).stdin(Stdio::null()).stdout(log).stderr(again);
         let process = command.spawn().map_err(|e| format!("dockerd does not start: {e}"))?;
-        let mut engine = Self { id, host: Some(host), own: Some(Own { process, folder }) };
+        let engine = Engine { run, host: Some(host) };
+        let mut own = Own { process, folder };
         let until = Instant::now() + LIMIT;
         loop {
-            let Err(absent) = engine.answers() else { return Ok(engine) };
-            let Some(own) = &mut engine.own else { return Err(absent) };
+            let Err(absent) = answers(&engine) else { return Ok(Self { engine, _own: Some(own) }) };
             if !matches!(own.process.try_wait(), Ok(None)) {
                 return Err(format!("dockerd has ended: {}", last_line(&own.folder.path().join("log"))));
             }
@@ -80,42 +77,9 @@ impl Engine {
         }
     }
 
-    fn answers(&self) -> Result<(), String> {
-        let output = self.command(&["info", "--format", "{{.ServerVersion}}"]).output();
-        let output = output.map_err(|e| format!("docker cannot be run: {e}"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let ready = output.status.success() && !output.stdout.trim_ascii().is_empty();
-        let reason = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("docker info says nothing");
-        if ready { Ok(()) } else { Err(reason.trim().to_owned()) }
-    }
-
-    /// A command of `docker`.
-    pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("docker");
-        command.args(args).envs(self.host.iter().map(|host| ("DOCKER_HOST", host))).stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a command of `docker`; the test fails where it fails. Gives back what it prints.
-    pub async fn run(&self, args: &[&str]) -> String {
-        let output = self.output(args).await;
-        // Values of variables are nobody's business.
-        let shown: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--env=")).copied().collect();
-        assert!(output.status.success(), "docker {}: {}", shown.join(" "), said(&output));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    /// Runs a command of `docker`, however it ends.
-    pub async fn output(&self, args: &[&str]) -> Output {
-        let mut command = tokio::process::Command::from(self.command(args));
-        command.kill_on_drop(true).output().await.unwrap_or_else(|e| panic!("docker cannot be run: {e}"))
-    }
-}
-
-impl Engine {
     /// Takes away everything of this run, in the order in which nothing is still in use.
     fn clean_up(&self) {
-        let label = format!("label=mini-blog.test={}", self.id);
+        let label = format!("label=mini-blog.test={}", self.engine.run);
         let of_ours: [(&[&str], &[&str]); 4] = [
             (&["ps", "--all", "--quiet"], &["rm", "--force", "--volumes"]),
             (&["network", "ls", "--quiet"], &["network", "rm"]),
@@ -123,14 +87,14 @@ impl Engine {
             (&["images", "--quiet"], &["rmi", "--force"]),
         ];
         for (list, remove) in of_ours {
-            let found = self.command(&[list, &["--filter", &label]].concat()).output();
+            let found = self.engine.command(&[list, &["--filter", &label]].concat()).output();
             let found = found.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
             let found = found.unwrap_or_default();
             let names: Vec<_> = found.split_whitespace().collect();
             if names.is_empty() {
                 continue;
             }
-            match self.command(&[remove, &names].concat()).output() {
+            match self.engine.command(&[remove, &names].concat()).output() {
                 Ok(output) if output.status.success() => {}
                 Ok(output) => {
                     eprintln!("docker {} leaves something behind: {}", remove.join(" "), said(&output));
@@ -141,7 +105,7 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
+impl Drop for Running {
     fn drop(&mut self) {
         self.clean_up();
     }
@@ -165,10 +129,13 @@ impl Drop for Own {
     }
 }
 
-/// Everything that a command has said.
-pub fn said(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).trim().to_owned()
+fn answers(engine: &Engine) -> Result<(), String> {
+    let output = engine.command(&["info", "--format", "{{.ServerVersion}}"]).output();
+    let output = output.map_err(|e| format!("docker cannot be run: {e}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ready = output.status.success() && !output.stdout.trim_ascii().is_empty();
+    let reason = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("docker info says nothing");
+    if ready { Ok(()) } else { Err(reason.trim().to_owned()) }
 }
 
 fn last_line(log: &Path) -> String {

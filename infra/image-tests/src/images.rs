@@ -1,9 +1,9 @@
 //! The images: packed, and looked into.
 
-use crate::engine::{Engine, said};
 use shared::ServiceName;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use system_tests::containers::engine::{Engine, said};
 use tokio::process::Command;
 
 /// Packs the files of an image.

@@ -6,39 +6,17 @@ use manifest_tests::object::{Cluster, Workload, at, list, selects, text};
 use serde_json::Value;
 use shared::ServiceName;
 use std::collections::BTreeMap;
+use system_tests::containers::{Container, Containers};
 
-/// What a pod of one container is.
-#[derive(Debug, Clone)]
-pub struct Container {
-    /// Which service it is.
-    pub service: ServiceName,
-    /// The name of its image.
-    pub image: String,
-    /// Its environment; secrets are looked up.
-    pub environment: BTreeMap<String, String>,
-    /// Its ports by name.
-    pub ports: BTreeMap<String, u16>,
-    /// The names by which the others reach it.
-    pub aliases: Vec<String>,
-    /// Its volumes: the claim, and where it stands.
-    pub volumes: Vec<(String, String)>,
-    /// The port where its probes are.
-    pub probes: u16,
-    /// How long it has from SIGTERM to its end, in seconds: what the pause before leaves of the grace period.
-    pub grace: u64,
-    /// What of its security context and its limits `docker run` can be told.
-    pub walls: Vec<String>,
-}
-
-/// The six containers of a rendering.
-pub fn containers(cluster: &Cluster) -> BTreeMap<ServiceName, Container> {
-    let all = cluster.workloads().map(|workload| container(cluster, workload));
+/// The six containers of a rendering, of images with this tag.
+pub fn containers(cluster: &Cluster, tag: &str) -> Containers {
+    let all = cluster.workloads().map(|workload| container(cluster, workload, tag));
     let all: BTreeMap<_, _> = all.map(|container| (container.service, container)).collect();
     assert_eq!(all.keys().copied().collect::<Vec<_>>(), ServiceName::ALL, "a workload for each service");
     all
 }
 
-fn container(cluster: &Cluster, workload: Workload<'_>) -> Container {
+fn container(cluster: &Cluster, workload: Workload<'_>, tag: &str) -> Container {
     let name = workload.0.name();
     let pod = workload.pod();
     let all: Vec<_> = workload.containers().collect();
@@ -68,8 +46,9 @@ fn container(cluster: &Cluster, workload: Workload<'_>) -> Container {
             .port(at(container, "/readinessProbe/httpGet/port"))
             .unwrap_or_else(|| panic!("{name}: the port of its probes")) as u16,
         grace: grace.checked_sub(pause).unwrap_or_else(|| panic!("{name}: the pause is all its grace")),
+        user: (id(pod, "runAsUser"), id(pod, "runAsGroup")),
         walls: walls(pod, container),
-        image,
+        image: format!("{image}:{tag}"),
         ports,
     }
 }
@@ -120,11 +99,14 @@ fn volumes(pod: &Value, container: &Value) -> Vec<(String, String)> {
     mounts.map(|mount| (claim(at(mount, "/name")), text(at(mount, "/mountPath")).to_owned())).collect()
 }
 
+fn id(pod: &Value, name: &str) -> u32 {
+    number(at(pod, &format!("/securityContext/{name}"))) as u32
+}
+
 fn walls(pod: &Value, container: &Value) -> Vec<String> {
     let is = |pointer: &str, wanted: bool| at(container, pointer) == &Value::Bool(wanted);
-    let user = ["runAsUser", "runAsGroup"].map(|id| number(at(pod, &format!("/securityContext/{id}"))));
     let mut walls = vec![
-        format!("--user={}:{}", user[0], user[1]),
+        format!("--user={}:{}", id(pod, "runAsUser"), id(pod, "runAsGroup")),
         format!("--memory={}", bytes(text(at(container, "/resources/limits/memory")))),
         format!("--cpus={}", text(at(container, "/resources/limits/cpu"))),
     ];

@@ -1,40 +1,41 @@
-//! What a test does to a running stack: what a person could do at the command line, and what befalls machines.
+//! What a test does to a running stack: what an operator could do, and what befalls machines.
 
-use super::{Ended, Stack, said};
-use crate::eventually::{LIMIT, eventually, holds};
+use super::{Ended, Keeper, Stack};
+use crate::eventually::{LIMIT, eventually};
 use crate::processes::{self, Paused, runs};
 use rustix::process::Signal;
 use shared::ServiceName;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::PathBuf;
-use std::time::Instant;
 
 /// A copy of a store.
 #[derive(Debug)]
 pub struct Backup(Vec<(PathBuf, Vec<u8>)>);
 
 impl Stack {
-    async fn order(&self, verb: &str, service: ServiceName, runs: bool) {
-        let output = self.cli(&[verb, service.as_str()]).await;
-        assert!(output.status.success(), "mini-blog {verb} {service}: {}", said(&output));
-        // The answer may come a moment before the file that the tests read.
-        let what = format!("stack.json says whether {service} runs");
-        eventually(LIMIT, &what, async || holds(self.pid(service), |pid| pid.is_some() == runs)).await;
-    }
-
-    /// `mini-blog kill`: ends the service on the spot, and it stays down.
+    /// Ends a service on the spot, and it stays down.
     pub async fn kill(&self, service: ServiceName) {
-        self.order("kill", service, false).await;
+        match &self.keeper {
+            Keeper::Program(program) => program.order("kill", service).await,
+            Keeper::Engine(containers) => containers.kill(service).await,
+        }
     }
 
-    /// `mini-blog start`: returns when the service is ready.
+    /// Starts a service; returns when it is ready.
     pub async fn start_service(&self, service: ServiceName) {
-        self.order("start", service, true).await;
+        match &self.keeper {
+            Keeper::Program(program) => program.order("start", service).await,
+            Keeper::Engine(containers) => containers.start(service).await,
+        }
     }
 
-    /// `mini-blog restart`: returns when the service is ready again.
+    /// Stops a service in order and starts it again; returns when it is ready.
     pub async fn restart(&self, service: ServiceName) {
-        self.order("restart", service, true).await;
+        match &self.keeper {
+            Keeper::Program(program) => program.order("restart", service).await,
+            Keeper::Engine(containers) => containers.restart(service).await,
+        }
     }
 
     /// Holds a service still: its port is open, and nobody answers there.
@@ -42,12 +43,14 @@ impl Stack {
         processes::pause(self.pid(service).unwrap_or_else(|| panic!("{service} does not run")))
     }
 
-    /// Ends a service with SIGKILL behind the supervisor's back, and waits until the supervisor has started it
-    /// again.
+    /// Ends a service with SIGKILL behind its keeper's back, and waits until it was started again.
     pub async fn crash(&self, service: ServiceName) {
         let before = self.pid(service).unwrap_or_else(|| panic!("{service} does not run"));
+        if let Keeper::Engine(containers) = &self.keeper {
+            containers.expect_death(service);
+        }
         processes::send(before, Signal::KILL);
-        let what = format!("the supervisor starts {service} again");
+        let what = format!("{service} is started again");
         eventually(LIMIT, &what, async || match self.pid(service) {
             Some(pid) if pid != before => Ok(()),
             pid => Err(format!("pid {pid:?}, before {before}")),
@@ -59,7 +62,7 @@ impl Stack {
     fn store_files(&self, service: ServiceName) -> Vec<PathBuf> {
         assert!(!self.pid(service).is_some_and(runs), "{service} runs");
         let prefix = format!("{service}.db");
-        let entries = fs::read_dir(&self.data).expect("the data folder").filter_map(Result::ok);
+        let entries = fs::read_dir(self.data(service)).expect("the data folder").filter_map(Result::ok);
         let files = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
         files.map(|entry| entry.path()).collect()
     }
@@ -82,19 +85,19 @@ impl Stack {
     /// Puts the copy back in place of the store of a service, which must be down.
     pub fn restore(&self, service: ServiceName, backup: &Backup) {
         self.wipe(service);
+        let owner = fs::metadata(self.data(service)).expect("the data folder");
         for (path, content) in &backup.0 {
             fs::write(path, content).expect("a file to write");
+            chown(path, Some(owner.uid()), Some(owner.gid())).expect("the owner's file");
         }
     }
 
-    /// SIGKILL for every process, the supervisor first, so that none of them can say goodbye.
+    /// SIGKILL for every process at once, so that none of them can say goodbye.
     pub async fn kill_everything(&mut self) {
-        let mut up = self.up.take().expect("it runs");
         let pids = self.pids();
-        let _ = up.kill();
-        up.wait().expect("its end");
-        for &pid in pids.values() {
-            processes::send(pid, Signal::KILL);
+        match &mut self.keeper {
+            Keeper::Program(program) => program.kill_everything(),
+            Keeper::Engine(containers) => containers.kill_everything().await,
         }
         eventually(LIMIT, "every process has ended", async || match pids.values().find(|pid| runs(**pid)) {
             None => Ok(()),
@@ -103,17 +106,15 @@ impl Stack {
         .await;
     }
 
-    /// Ctrl-C: stops everything in order, and says how that went.
+    /// Stops everything in order, as Ctrl-C does, and says how that went.
     pub async fn interrupt(&mut self) -> Ended {
-        let mut up = self.up.take().expect("it runs");
-        let (pids, started) = (self.pids(), Instant::now());
-        processes::send(up.id(), Signal::INT);
-        let status = eventually(LIMIT, "mini-blog up ends", async || {
-            up.try_wait().expect("its state").ok_or_else(|| "it runs".to_owned())
-        })
-        .await;
+        let pids = self.pids();
+        let ended = match &mut self.keeper {
+            Keeper::Program(program) => program.interrupt().await,
+            Keeper::Engine(containers) => containers.interrupt().await,
+        };
         let left: Vec<_> = pids.iter().filter(|(_, pid)| runs(**pid)).collect();
         assert!(left.is_empty(), "left running: {left:?}");
-        Ended { code: status.code(), took: started.elapsed() }
+        ended
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use system_tests::blog::{Blog, contents, statuses};
 use system_tests::bus::{comment_created, post_created};
 use system_tests::load::{Load, until_all_approved};
+use system_tests::stack::listen;
 use system_tests::{LIMIT, Setup, Stack, eventually, holds, processes};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 async fn posts(blog: &Blog, count: usize) -> Vec<String> {
@@ -135,8 +135,7 @@ async fn restarting_query_under_load_duplicates_no_comment_and_empties_no_post()
 
 /// Accepts connections and never answers; tells how many are open.
 async fn never_answers() -> (String, watch::Receiver<usize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
+    let (listener, address) = listen().await;
     let (open, seen) = watch::channel(0);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

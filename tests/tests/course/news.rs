@@ -3,7 +3,6 @@
 use serde_json::json;
 use shared::ServiceName::{Comments, EventBus, Moderation, Posts, Query};
 use system_tests::sse::Stream;
-use system_tests::stack::said;
 use system_tests::{LIMIT, Stack, eventually, holds};
 
 /// 10. Nothing refreshes after a submit.
@@ -36,10 +35,6 @@ async fn what_was_submitted_is_on_the_next_page_and_its_fate_is_told_live() {
 #[tokio::test]
 async fn a_dead_process_behind_an_open_port_is_noticed() {
     let stack = Stack::services().await;
-    let row = async |service: &str| {
-        let text = said(&stack.cli(&["status"]).await);
-        text.lines().filter(|line| line.starts_with(service)).collect::<Vec<_>>().join("\n")
-    };
     for service in [Posts, Comments, Moderation, Query, EventBus] {
         for probe in ["/livez", "/readyz"] {
             assert_eq!(stack.admin(service).get(probe).send().await.expect(200).text(), "ok", "{service}");
@@ -48,19 +43,14 @@ async fn a_dead_process_behind_an_open_port_is_noticed() {
     let paused = stack.pause(Query);
     let port = stack.at(Query).authority();
     tokio::net::TcpStream::connect(port).await.expect("the port is open all the same");
-    let said = row("query").await;
-    assert!(said.contains("  no  ") && said.contains("does not answer"), "{said}");
-    let said = row("posts").await;
-    assert!(said.contains("  yes  "), "the others are as they were: {said}");
+    let why = stack.not_ready(Query).await;
+    assert!(why.as_ref().is_some_and(|why| why.contains("does not answer")), "{why:?}");
+    assert_eq!(stack.not_ready(Posts).await, None, "the others are as they were");
     drop(paused);
-    eventually(LIMIT, "query is ready again", async || {
-        holds(row("query").await, |row| row.contains("  yes  "))
-    })
-    .await;
+    eventually(LIMIT, "query is ready again", async || holds(stack.not_ready(Query).await, Option::is_none))
+        .await;
 
     stack.crash(Query).await;
-    eventually(LIMIT, "query is ready again", async || {
-        holds(row("query").await, |row| row.contains("  yes  "))
-    })
-    .await;
+    eventually(LIMIT, "query is ready again", async || holds(stack.not_ready(Query).await, Option::is_none))
+        .await;
 }

@@ -8,7 +8,6 @@ use system_tests::blog::Blog;
 use system_tests::bus::{comment_created, post_created, signed};
 use system_tests::signature::Direction;
 use system_tests::sse::{Event, Stream};
-use system_tests::stack::said;
 
 #[tokio::test]
 async fn every_event_tells_what_began_it_and_what_caused_it() {
@@ -109,26 +108,9 @@ async fn a_poison_event_stops_its_own_post_alone_until_it_is_discarded() {
     stack.restart(Query).await;
     assert_eq!(stack.dead_letters(Query).await.len(), 2);
 
-    // All of it from the terminal, too. The event is for three services, and waits in each.
-    let terminal = async |args: &str| {
-        let output = stack.cli(&args.split(' ').collect::<Vec<_>>()).await;
-        (output.status.code(), said(&output))
-    };
-    let (code, list) = terminal("dead-letters").await;
-    let rows = |service: &str| list.lines().filter(|line| line.starts_with(service)).count();
-    assert_eq!((code, rows("SERVICE")), (Some(0), 1), "{list}");
-    assert_eq!(["posts", "comments", "moderation", "query"].map(rows), [2, 2, 0, 2], "{list}");
-    assert!(list.lines().skip(1).all(|line| line.contains(" poisoned ")), "{list}");
-    let none = (Some(0), "No event waits.\n".to_owned());
-    assert_eq!(terminal("dead-letters --service moderation").await, none);
-    assert_eq!(terminal("dead-letters redrive moderation 1").await.0, Some(1), "it is not there");
-    let (code, why) = terminal("dead-letters redrive event-bus 1").await;
-    assert!(code == Some(2) && why.contains("none of posts, comments, moderation and query"), "{why}");
-    let redriven = terminal(&format!("dead-letters redrive query {id}")).await;
-    assert_eq!(redriven, (Some(0), "query: 0 applied, 2 still wait\n".to_owned()));
-    let discarded = terminal(&format!("dead-letters discard query {id}")).await;
-    assert_eq!(discarded, (Some(0), "query: discarded; 1 applied, none waits any more\n".to_owned()));
-    assert_eq!(terminal("dead-letters --service query").await, none);
+    let discard = format!("/dead-letters/{id}/discard");
+    let came_to = stack.operator_post(Query, &discard).await.expect(200).json();
+    assert_eq!(came_to, json!({ "applied": 1, "remaining": 0 }), "what came later is in order");
     assert_eq!(blog.read_post("poisoned").await["title"], "The same post, now in order");
     assert_eq!(stack.dead_letters(Query).await, [Value::Null; 0]);
     stack.operator_post(Query, &redrive).await.expect_problem(404);

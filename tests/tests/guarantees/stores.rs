@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use shared::ServiceName::{self, Comments, EventBus, Frontend, Moderation, Posts, Query};
 use std::collections::BTreeMap;
 use system_tests::blog::{Blog, id_of, statuses};
-use system_tests::stack::said;
 use system_tests::{LIMIT, Setup, Stack, eventually, holds};
 
 /// A little of everything: three posts, with and without comments, approved and rejected.
@@ -140,11 +139,8 @@ async fn a_store_restored_from_an_old_backup_asks_for_what_it_lacks() {
 
 #[tokio::test]
 async fn a_comment_that_a_rule_holds_waits_for_a_person() {
-    let rules = tempfile::NamedTempFile::new().expect("a file");
-    let text = r#"{"rules":[{"id":"links","words":["http://"],"action":"hold","reason":"has a link"}]}"#;
-    std::fs::write(rules.path(), text).expect("the rules");
-    let rules = rules.path().to_str().expect("a plain path");
-    let stack = Setup::new().without(Frontend).with_env("RULES", rules).start().await;
+    let rules = r#"{"rules":[{"id":"links","words":["http://"],"action":"hold","reason":"has a link"}]}"#;
+    let stack = Setup::new().without(Frontend).with_file("RULES", rules).start().await;
     let blog = stack.blog();
     let post = blog.post("Moderated").await;
     let held = blog.comment(&post, "see http://example.com").await;
@@ -196,11 +192,8 @@ async fn a_log_that_lost_its_tail_is_said_and_nothing_is_delivered() {
         problem["detail"].as_str().is_some_and(|why| why.contains("the bus has lost events")),
         "{problem}"
     );
-    let status = said(&stack.cli(&["status"]).await);
-    assert!(
-        status.contains("query is not ready: ") && status.contains("the bus has lost events"),
-        "{status}"
-    );
+    let why = stack.not_ready(Query).await;
+    assert!(why.as_ref().is_some_and(|why| why.contains("the bus has lost events")), "{why:?}");
     eventually(LIMIT, "the bus says it, too", async || {
         holds(stack.output(), |output| output.contains("the log has lost its tail"))
     })

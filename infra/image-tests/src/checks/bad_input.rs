@@ -1,7 +1,8 @@
 //! What a container says, and does, where its settings or its surroundings are wrong.
 
-use crate::deployment::Deployment;
+use crate::another;
 use shared::ServiceName::{self, Comments, EventBus, Frontend, Moderation, Posts, Query};
+use system_tests::containers::deployment::Deployment;
 use system_tests::{LIMIT, eventually};
 
 /// The exit code of wrong settings, and that of surroundings in which it cannot start.
@@ -65,9 +66,9 @@ const WRONG: [Wrong; 15] = [
 /// Each ends at once with its exit code, and one line says what is wrong. No secret is in it.
 pub async fn is_named_in_one_line(deployment: &Deployment) {
     for Wrong { service, variables, flags, code, names } in WRONG {
-        let container = deployment.launch_another(service, variables, flags).await;
-        let ended = deployment.until_ended(&container).await;
-        let log = deployment.logs(&container).await;
+        let container = another::launch(deployment, service, variables, flags).await;
+        let ended = another::until_ended(deployment, &container).await;
+        let log = deployment.logs(&container);
         let what = format!("{service} with {variables:?} {flags:?} ends with {ended} and says:\n{log}");
         assert_eq!(ended, code, "{what}");
         let line = log.lines().find(|line| names.iter().all(|name| line.contains(name)));
@@ -87,11 +88,12 @@ pub async fn is_survived_where_only_the_bus_is_missing(deployment: &Deployment) 
     let nowhere = [("EVENT_BUS_URL", Some("http://nobody-here:4005"))];
     for (service, ready) in [(Posts, 200), (Comments, 200), (Query, 503)] {
         let flags = ["--volume=/data"];
-        let container = deployment.launch_another(service, &nowhere, &flags).await;
-        let place = deployment.place(&container, deployment.manifests[&service].ports["http"]).await;
+        let container = another::launch(deployment, service, &nowhere, &flags).await;
+        let place =
+            another::place(deployment, &container, deployment.manifests[&service].ports["http"]).await;
         let what = format!("{service} says that the bus cannot be reached");
         eventually(LIMIT, &what, async || {
-            let log = deployment.logs(&container).await;
+            let log = deployment.logs(&container);
             if log.contains("the bus cannot be reached: cannot connect") { Ok(()) } else { Err(log) }
         })
         .await;

@@ -5,8 +5,7 @@ use crate::report::most_bytes;
 use serde_json::{Value, json};
 use shared::ServiceName;
 use std::path::Path;
-
-use crate::deployment::Deployment;
+use system_tests::containers::deployment::Deployment;
 
 /// What the engine itself lays over every container.
 const ENGINES: [&str; 5] = [".dockerenv", "dev", "etc", "proc", "sys"];
@@ -22,8 +21,8 @@ pub async fn are_the_program_and_nothing_else(
     root: &Path,
     service: ServiceName,
 ) -> u64 {
-    let image = deployment.image(service);
-    let entries = images::entries(&deployment.engine, &image).await;
+    let image = &deployment.manifests[&service].image;
+    let entries = images::entries(&deployment.engine, image).await;
     let top = |entry: &Entry| entry.path.split('/').next().unwrap_or_default().to_owned();
     let own: Vec<_> = entries.into_iter().filter(|entry| !ENGINES.contains(&top(entry).as_str())).collect();
     for entry in &own {
@@ -44,7 +43,7 @@ pub async fn are_the_program_and_nothing_else(
     let bytes = own.iter().map(|entry| entry.size).sum();
     assert!(bytes <= most_bytes(service), "the image of {service} has {bytes} bytes");
 
-    let inspected = deployment.engine.run(&["image", "inspect", &image]).await;
+    let inspected = deployment.engine.run(&["image", "inspect", image]).await;
     let inspected: Value = serde_json::from_str(&inspected).expect("JSON");
     let config = &inspected[0]["Config"];
     assert_eq!(config["User"], "65532:65532", "{service}");

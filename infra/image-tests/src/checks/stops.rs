@@ -1,10 +1,10 @@
 //! How containers end when they are asked to.
 
-use crate::deployment::Deployment;
 use shared::ServiceName;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use system_tests::LIMIT;
+use system_tests::containers::deployment::Deployment;
 use system_tests::sse::Reader;
 
 /// How many readers have a stream open while everything is told to stop.
@@ -13,8 +13,8 @@ const READERS: usize = 20;
 /// SIGTERM ends each with exit code 0 inside its grace period, though readers have streams open; the streams end
 /// properly. Gives back how long each took. Afterwards all run again.
 pub async fn are_clean_and_in_time(deployment: &Deployment) -> BTreeMap<ServiceName, Duration> {
-    let (door, query) = (deployment.front_door(), deployment.service(ServiceName::Query).await);
-    let bus = deployment.service(ServiceName::EventBus).await;
+    let (door, query) = (deployment.front_door(), deployment.service(ServiceName::Query));
+    let bus = deployment.service(ServiceName::EventBus);
     let token = &deployment.manifests[&ServiceName::EventBus].environment["OPERATOR_TOKEN"];
     // Where the log ends, or nearly so: reading all of it over and over is no test of streams either.
     let subscriptions = bus.get("/subscriptions").token(token).send().await.expect(200).json();
@@ -38,7 +38,7 @@ pub async fn are_clean_and_in_time(deployment: &Deployment) -> BTreeMap<ServiceN
         }
         let grace = Duration::from_secs(deployment.manifests[&service].grace);
         let ended = deployment.stop(service).await;
-        let log = deployment.logs(&deployment.name(service)).await;
+        let log = deployment.logs(&deployment.name(service));
         assert_eq!(ended.code, 0, "{service} ends with {} after {:?}:\n{log}", ended.code, ended.took);
         assert!(ended.took < grace, "{service} took {:?} of its {grace:?}:\n{log}", ended.took);
         assert!(log.contains("\"stopped\""), "{service} does not say that it has stopped:\n{log}");
@@ -48,8 +48,6 @@ pub async fn are_clean_and_in_time(deployment: &Deployment) -> BTreeMap<ServiceN
         }
         took.insert(service, ended.took);
     }
-    for service in ServiceName::ALL {
-        deployment.start(service).await;
-    }
+    deployment.start_all().await;
     took
 }

@@ -1,13 +1,12 @@
 //! What a container may not do, asked of the kernel.
 
-use crate::deployment::Deployment;
-use crate::engine::said;
-use crate::manifest::Container;
 use shared::ServiceName;
 use shared::routes::NEVER_PUBLIC;
 use std::fs;
-use system_tests::eventually::holds;
-use system_tests::{LIMIT, eventually, raw};
+use system_tests::containers::Container;
+use system_tests::containers::deployment::Deployment;
+use system_tests::containers::engine::said;
+use system_tests::{LIMIT, eventually, holds, raw};
 
 /// What `/proc/PID/status` says of a process that is nobody and can become nobody else.
 const NOBODY: [(&str, &str); 7] = [
@@ -33,7 +32,8 @@ pub async fn hold(deployment: &Deployment) {
         }
         assert_writable(*service, container, pid);
         for shell in ["sh", "/bin/sh", "bash", "/bin/busybox"] {
-            let output = deployment.exec(*service, &[shell, "-c", "exit 0"]).await;
+            let name = deployment.name(*service);
+            let output = deployment.engine.output(&["exec", &name, shell, "-c", "exit 0"]).await;
             let said = said(&output);
             assert!(!output.status.success() && said.contains("no such file") || said.contains("not found"));
         }
@@ -83,7 +83,7 @@ pub async fn have_one_door(deployment: &Deployment) {
         }
     }
     // Where they do belong, so that the list is known to be the right one.
-    let bus = deployment.service(ServiceName::EventBus).await;
+    let bus = deployment.service(ServiceName::EventBus);
     bus.get("/events").send().await.expect(401);
     let token = &deployment.manifests[&ServiceName::EventBus].environment["OPERATOR_TOKEN"];
     bus.get("/events").token(token).send().await.expect(200);

@@ -1,0 +1,54 @@
+//! Containers beside the six: of the same images, with something wrong.
+
+use serde_json::Value;
+use shared::ServiceName;
+use std::time::Duration;
+use system_tests::containers::deployment::Deployment;
+use system_tests::eventually;
+use system_tests::http::{Place, client};
+
+/// How long one may take to end by itself.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs a container of a service that differs: these variables are set (or taken away), these flags are added. Gives
+/// back its name.
+pub async fn launch(
+    deployment: &Deployment,
+    service: ServiceName,
+    variables: &[(&str, Option<&str>)],
+    more: &[&str],
+) -> String {
+    let mut container = deployment.manifests[&service].clone();
+    for (name, value) in variables {
+        match value {
+            Some(value) => drop(container.environment.insert((*name).to_owned(), (*value).to_owned())),
+            None => assert!(container.environment.remove(*name).is_some(), "{service} has no {name}"),
+        }
+    }
+    let flags = deployment.flags(&container);
+    let flags = flags.iter().map(String::as_str).chain(more.iter().copied());
+    let args = ["run", "--detach"].into_iter().chain(flags).chain([container.image.as_str()]);
+    deployment.engine.run(&args.collect::<Vec<_>>()).await
+}
+
+/// Waits until one has ended; gives back its exit code.
+pub async fn until_ended(deployment: &Deployment, container: &str) -> i64 {
+    eventually(LIMIT, "the container ends by itself", async || {
+        let state = deployment.state(container).await;
+        if state["Running"] == true {
+            Err(deployment.logs(container))
+        } else {
+            Ok(state["ExitCode"].as_i64().unwrap_or(-1))
+        }
+    })
+    .await
+}
+
+/// The address that the engine has given it, with this port.
+pub async fn place(deployment: &Deployment, container: &str, port: u16) -> Place {
+    let inspected: Value = deployment.inspect(container).await;
+    let address = &inspected["NetworkSettings"]["Networks"][&deployment.network.name]["IPAddress"];
+    let address = address.as_str().filter(|address| !address.is_empty());
+    let address = address.unwrap_or_else(|| panic!("{container} does not run: {}", inspected["State"]));
+    Place::new(&client(), &format!("http://{address}:{port}"))
+}

@@ -1,0 +1,74 @@
+//! The tests of the system, run against the images.
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::fs;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use system_tests::containers::{Images, VARIABLE};
+use system_tests::program;
+use tokio::process::{Child, Command};
+
+/// The package whose tests they are.
+const PACKAGE: &str = "system-tests";
+/// Which of its test programs are not about the images, and why.
+const LEFT_OUT: [(&str, &str); 3] = [
+    ("faults", "it puts a proxy into every connection of processes that it starts itself"),
+    ("neighbours", "it starts the bus alone and without secrets, as no manifest does"),
+    ("program", "it is about the program `mini-blog`, which is in no image"),
+];
+
+/// Runs every test, or those whose name contains a text, and fails where one fails. The data of those that fail stays
+/// in the folder.
+pub async fn holds(images: &Images, host: Option<&str>, filter: Option<&str>, folder: &Path) {
+    let file = folder.join("images.json");
+    images.write(&file);
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut tests = Command::new(cargo);
+    tests.args(["test", "--package", PACKAGE, "--no-fail-fast"]);
+    tests.args(programs().iter().flat_map(|program| ["--test", program])).args(filter);
+    tests.env(VARIABLE, &file).env("TMPDIR", folder).envs(host.map(|host| ("DOCKER_HOST", host)));
+    let mut running = Group::start(tests.current_dir(program::root()).stdin(Stdio::null()));
+    let status = running.end().await;
+    // Secrets are in it.
+    fs::remove_file(file).expect("a file of ours");
+    assert!(status.success(), "tests of the system fail; their data is in {}", folder.display());
+}
+
+/// Every test program of the package, but for those that are left out.
+fn programs() -> Vec<String> {
+    let folder = program::root().join("tests/tests");
+    let entries = fs::read_dir(folder).expect("the tests").map(|entry| entry.expect("an entry").path());
+    let name = |path: &Path| path.file_stem().expect("a name").to_str().expect("UTF-8").to_owned();
+    let mut programs: Vec<_> = entries.map(|path| name(&path)).collect();
+    programs.sort();
+    for (left_out, why) in LEFT_OUT {
+        let place = programs.iter().position(|program| program == left_out);
+        programs.remove(place.unwrap_or_else(|| panic!("there is no {left_out} to leave out")));
+        println!("    left out: {left_out}, since {why}");
+    }
+    programs
+}
+
+/// Processes that end together: what cargo starts does not outlive cargo.
+struct Group(Child);
+
+impl Group {
+    fn start(command: &mut Command) -> Self {
+        Self(command.process_group(0).spawn().expect("cargo runs"))
+    }
+
+    async fn end(&mut self) -> ExitStatus {
+        self.0.wait().await.expect("its end")
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // One that has been waited for has no number any more.
+        let pid = self.0.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        if let Some(pid) = pid {
+            // It may have ended this moment.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
