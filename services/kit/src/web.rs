@@ -12,6 +12,7 @@ mod finish;
 mod json;
 mod operator;
 mod request_id;
+mod room;
 
 pub use body::{EventMedia, JsonBody, RawBody};
 pub use failure::{Answer, Failure};
@@ -19,3 +20,4 @@ pub use finish::{DEFAULT_BODY_LIMIT, Options, REQUEST_TIMEOUT, finish};
 pub use json::{json_bytes, ordered_object};
 pub use operator::{OperatorToken, operator_only};
 pub use request_id::{REQUEST_ID, RequestId};
+pub use room::{BODY_ROOM, BodyRoom};

@@ -3,7 +3,7 @@
 use serde_json::json;
 use shared::ServiceName::{Comments, Posts, Query};
 use std::time::{Duration, Instant};
-use system_tests::{Stack, raw};
+use system_tests::{LIMIT, Stack, eventually, holds, processes, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -135,4 +135,51 @@ async fn clients_that_dawdle_keep_nobody_waiting_and_are_cut_off() {
     let cut_off = tokio::time::timeout(Duration::from_secs(15), slow.read_to_end(&mut rest)).await;
     assert!(cut_off.is_ok(), "a head that never ends is cut off");
     assert!(rest.is_empty() || raw::status(&String::from_utf8_lossy(&rest)) == 408, "{rest:?}");
+}
+
+/// However much is begun and not ended: what a service holds of it stays below what its container is granted.
+#[tokio::test]
+async fn bodies_whose_end_is_held_back_end_no_service() {
+    const CLIENTS: usize = 450;
+    const BODY: usize = 250_000;
+    const GRANTED_KIB: u64 = 96 * 1024;
+    // Before the front door gives up on all of them.
+    const SOON: Duration = Duration::from_secs(10);
+    let stack = Stack::start().await;
+    let (blog, door, before) = (stack.public_blog(), stack.front_door(), stack.pids());
+    let post = blog.post("Readable").await;
+    blog.until_known(&post).await;
+    let head = format!(
+        "POST /posts/create HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {BODY}\r\n\r\n"
+    );
+    let begun = [head.into_bytes(), vec![b' '; BODY - 1]].concat();
+    let mut held = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut stream = TcpStream::connect(door.authority()).await.expect("a connection");
+        let (answer, mut request) = stream.split();
+        // Whoever is refused may be told so before everything is sent.
+        tokio::select! {
+            _ = request.write_all(&begun) => {}
+            _ = answer.readable() => {}
+        }
+        held.push(stream);
+    }
+    eventually(SOON, "whoever finds no room is refused", async || {
+        let waiting = held.iter().filter(|stream| {
+            let nothing = stream.try_read(&mut [0; 1024]).map_err(|e| e.kind());
+            nothing == Err(std::io::ErrorKind::WouldBlock)
+        });
+        holds(waiting.count(), |waiting| waiting * BODY <= GRANTED_KIB as usize * 1024 / 2)
+    })
+    .await;
+    assert_eq!(stack.pids(), before, "a service has ended");
+    let memory = processes::memory_kib(before[&Posts]);
+    assert!(memory < GRANTED_KIB, "{memory} KiB");
+    door.get(&format!("/p/{post}")).send().await.expect(200);
+    drop(held);
+    eventually(LIMIT, "posts are taken again", async || {
+        let answer = blog.posts.post("/posts/create").json(&json!({ "title": "Later" })).send().await;
+        holds(answer, |answer| answer.status == 201)
+    })
+    .await;
 }

@@ -1,5 +1,6 @@
 //! The middleware that every service's router gets, in one place and one order.
 
+use super::room::{BODY_ROOM, BodyRoom};
 use super::{Failure, RequestId};
 use crate::deps::Ids;
 use crate::trace::TraceContext;
@@ -32,12 +33,14 @@ pub struct Options {
     pub ids: Arc<dyn Ids>,
     /// How long a handler may take until the head of its answer; bodies, and so streams, may take longer.
     pub request_timeout: Duration,
+    /// Room for the bodies of all requests together.
+    pub body_room: BodyRoom,
 }
 
 impl Options {
     /// The usual ones.
     pub fn new(ids: Arc<dyn Ids>) -> Self {
-        Self { ids, request_timeout: REQUEST_TIMEOUT }
+        Self { ids, request_timeout: REQUEST_TIMEOUT, body_room: BodyRoom::new(BODY_ROOM) }
     }
 }
 
@@ -49,7 +52,8 @@ impl Options {
 /// 4. problems: an error that has no body of its own (404, 405, a rejected path or query) becomes one;
 /// 5. the request timeout, answered 503;
 /// 6. a panic, answered 500;
-/// 7. [`DEFAULT_BODY_LIMIT`], which a route overrides with its own `DefaultBodyLimit`.
+/// 7. room for bodies ([`BODY_ROOM`] for all requests together), answered 503 where there is none left;
+/// 8. [`DEFAULT_BODY_LIMIT`], which a route overrides with its own `DefaultBodyLimit`.
 ///
 /// Routes that are added afterwards have none of this.
 pub fn finish(router: Router, options: Options) -> Router {
@@ -67,9 +71,15 @@ async fn handle(State(options): State<Arc<Options>>, mut request: Request, next:
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(trace);
     DefaultBodyLimit::max(DEFAULT_BODY_LIMIT).apply(&mut request);
+    // Held until the answer begins.
+    let share = options.body_room.share();
+    let request = request.map(|body| share.of(body));
 
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
     let mut response = match tokio::time::timeout(options.request_timeout, answer).instrument(span).await {
+        Ok(Ok(_)) if share.was_refused() => Failure::new(ProblemKind::Unavailable)
+            .detail("too much is being sent at the moment")
+            .into_response(),
         Ok(Ok(response)) => with_problem(response).await,
         // The panic hook has logged it.
         Ok(Err(_)) => Failure::new(ProblemKind::Internal).into_response(),

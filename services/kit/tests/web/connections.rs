@@ -1,11 +1,12 @@
 //! Connections that want too much: time, bytes, places.
 
-use crate::support::{Raw, eventually};
-use crate::{router, start};
+use crate::support::{Raw, Running, eventually};
+use crate::{options, router, start};
 use axum::Router;
 use axum::routing::get;
 use futures_util::stream;
-use kit::server::Limits;
+use kit::server::{Limits, serve};
+use kit::web::{BodyRoom, Options, finish};
 use reqwest::Client;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -94,5 +95,34 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
     // The router goes with the server, so that only the connection still holds a sender.
     server.lifecycle.stop();
     assert!(eventually(gone.recv()).await.is_none());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_end_take_bounded_room_and_give_it_back() {
+    const ROOM: usize = 1_000;
+    let router = finish(router(), Options { body_room: BodyRoom::new(ROOM), ..options() });
+    let server = Running::start(move |listener, lifecycle| async move {
+        serve(listener, router, &lifecycle, Limits::default()).await;
+    })
+    .await;
+    let echo = async |size: usize| {
+        let request = Client::new().post(server.url("/echo")).header("content-type", "application/json");
+        let request = request.body(format!("\"{}\"", "x".repeat(size - 2)));
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+    };
+    let until = async |size, status| while echo(size).await.0 != status {};
+    assert_eq!(echo(ROOM).await, (200, false));
+    assert_eq!(echo(ROOM + 1).await, (503, true), "what was refused half-way takes nothing either");
+    assert_eq!(echo(ROOM).await, (200, false));
+
+    let mut slow = Raw::connect(server.address).await;
+    slow.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n").await;
+    slow.send(format!("Content-Length: 700\r\n\r\n\"{}", "x".repeat(599)).as_bytes()).await;
+    eventually(until(600, 503)).await;
+    assert_eq!(echo(400).await, (200, false), "what fits is taken");
+    drop(slow);
+    eventually(until(600, 200)).await;
     server.stop().await;
 }
