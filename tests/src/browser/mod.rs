@@ -3,7 +3,7 @@
 mod driver;
 mod notes;
 
-use crate::eventually::{LIMIT, eventually};
+use crate::eventually::{LIMIT, eventually, within};
 use driver::Driver;
 use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -180,11 +180,24 @@ impl Browser {
 
     /// Waits until such an element shows this text.
     pub async fn until_shows(&self, css: &str, text: &str) {
-        eventually(LIMIT, &format!("{css} shows {text:?}"), async || {
+        let what = format!("{css} shows {text:?}");
+        let shows = within(LIMIT, &what, async || {
             let shown = self.texts(css).await?;
             if shown.iter().any(|shown| shown.contains(text)) { Ok(()) } else { Err(format!("{shown:?}")) }
-        })
-        .await;
+        });
+        if let Err(late) = shows.await {
+            panic!("{late}\n{}", self.account().await);
+        }
+    }
+
+    /// What the browser knows about the page, for whoever has to find out why something did not happen.
+    async fn account(&self) -> String {
+        const PAGE: &str = "return { \
+            visibility: document.visibilityState, now: performance.now(), live: document.documentElement.dataset.live, \
+            requests: performance.getEntriesByType('resource').slice(-6) \
+                .map((e) => [e.name, e.initiatorType, e.startTime, e.responseStart, e.responseEnd]) }";
+        let page = self.client.execute(PAGE, Vec::new()).await.map_err(said);
+        format!("the page: {page:?}\ncomplaints: {:?}", self.complaints().await)
     }
 
     /// The texts of all such elements, as they are seen.
