@@ -11,11 +11,12 @@ const READ_CHARS: usize = 4_000;
 pub fn excerpt(body: &str) -> String {
     let end = body.char_indices().nth(READ_CHARS).map_or(body.len(), |(at, _)| at);
     let mut text = String::new();
-    for event in Parser::new_ext(&body[..end], Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH) {
+    // Not as tables: a few thousand signs can stand for a hundred thousand cells, and a list has many posts.
+    for event in Parser::new_ext(&body[..end], Options::ENABLE_STRIKETHROUGH) {
         match event {
             Event::Text(part) | Event::Code(part) => push(&mut text, &part),
             Event::SoftBreak | Event::HardBreak => push(&mut text, " "),
-            // Blocks are not one word, nor are cells; what is bold within a word is.
+            // Blocks are not one word; what is bold within a word is.
             Event::Start(tag) if is_block(&tag) => push(&mut text, " "),
             _ => {}
         }
@@ -23,7 +24,13 @@ pub fn excerpt(body: &str) -> String {
             break;
         }
     }
-    cut(text.trim_end())
+    let words: Vec<_> = text.split(' ').filter(|word| !word.is_empty() && !is_ruling(word)).collect();
+    cut(&words.join(" "))
+}
+
+/// The lines of a table, drawn in signs.
+fn is_ruling(word: &str) -> bool {
+    word.contains('|') && word.chars().all(|c| "|-:".contains(c))
 }
 
 fn is_block(tag: &pulldown_cmark::Tag<'_>) -> bool {

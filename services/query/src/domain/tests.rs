@@ -141,6 +141,9 @@ fn an_excerpt_is_plain_text() {
         excerpt("    let x = 1;\n    x\n\nin**credible**, a * b, 2 > 1"),
         "let x = 1; x incredible, a * b, 2 > 1"
     );
+    // 500 cells in each of 1,000 lines, were it read as a table: then the lines would be found.
+    let wide = format!("|{}\n|{}\n{}", " |".repeat(500), "-|".repeat(500), "x\n".repeat(1_000));
+    assert_eq!(excerpt(&wide), "");
     for nothing in ["", "  \n ", "---", "[](https://example.com)"] {
         assert_eq!(excerpt(nothing), "");
     }
