@@ -4,5 +4,5 @@ use shared::ServiceName;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kit::service::main(ServiceName::Frontend, frontend::server::arguments(), frontend::server::build)
+    kit::app::service::main(ServiceName::Frontend, frontend::server::arguments(), frontend::server::build)
 }

@@ -12,6 +12,8 @@
 //! - [`problem`]: how every error looks.
 //! - [`routes`]: which public path belongs to which service ([`service`]).
 
+#![warn(missing_docs)]
+
 pub mod commands;
 pub mod envelope;
 pub mod events;

@@ -3,8 +3,8 @@
 use axum::extract::{ConnectInfo, FromRequestParts};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
-use kit::trace::{TRACEPARENT, TraceContext};
-use kit::web::{REQUEST_ID, RequestId};
+use kit::http::{REQUEST_ID, RequestId};
+use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 

@@ -1,6 +1,6 @@
 //! The frontend's settings.
 
-use kit::config::{CommonConfig, ServiceConfig};
+use kit::app::config::{CommonConfig, ServiceConfig};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_the_ports_of_the_course() {
-        let config: Config = kit::config::parse(ServiceName::Frontend, ["frontend".into()]).unwrap();
+        let config: Config = kit::app::config::parse(ServiceName::Frontend, ["frontend".into()]).unwrap();
         assert_eq!(config.common.listen.port(), ServiceName::Frontend.default_port());
         for (service, url) in [
             (ServiceName::Posts, config.posts_url),

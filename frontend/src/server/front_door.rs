@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use futures_util::StreamExt;
 use http::{HeaderMap, header};
-use kit::web::{Answer, Failure};
+use kit::http::{ApiError, ApiResult};
 use reqwest::Client;
 use shared::routes::{self, PUBLIC_ROUTES, PathMatch, PublicRoute};
 use shared::{ProblemKind, ServiceName};
@@ -91,11 +91,11 @@ fn patterns(route: &PublicRoute) -> Vec<String> {
 pub(super) async fn plain_paths_only(request: Request, next: Next) -> Response {
     match routes::find(request.uri().path()) {
         Ok(_) => next.run(request).await,
-        Err(_) => Failure::new(ProblemKind::NotFound).into_response(),
+        Err(_) => ApiError::new(ProblemKind::NotFound).into_response(),
     }
 }
 
-async fn forward(State(door): State<FrontDoor>, request: Request) -> Answer {
+async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     let (mut head, body) = request.into_parts();
     let route = routes::find(head.uri.path()).map_err(|_| ProblemKind::NotFound)?;
     let base = door.services.get(&route.service).ok_or(ProblemKind::NotFound)?;
@@ -103,7 +103,7 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> Answer {
 
     let place = if route.stream {
         let place = Arc::clone(&door.streams).try_acquire_owned();
-        Some(place.map_err(|_| Failure::new(ProblemKind::Unavailable).retry_after(30))?)
+        Some(place.map_err(|_| ApiError::new(ProblemKind::Unavailable).retry_after(30))?)
     } else {
         None
     };
@@ -137,16 +137,16 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
 }
 
-fn unreachable_service(service: ServiceName, error: &reqwest::Error) -> Failure {
+fn unreachable_service(service: ServiceName, error: &reqwest::Error) -> ApiError {
     tracing::warn!(%service, error = %innermost(error), "a request cannot be forwarded");
     if error.is_timeout() && !error.is_connect() {
         return late(service);
     }
-    Failure::new(ProblemKind::Unavailable).detail(format!("the {service} service cannot be reached"))
+    ApiError::new(ProblemKind::Unavailable).detail(format!("the {service} service cannot be reached"))
 }
 
-fn late(service: ServiceName) -> Failure {
-    Failure::new(ProblemKind::Unavailable).detail(format!("the {service} service does not answer in time"))
+fn late(service: ServiceName) -> ApiError {
+    ApiError::new(ProblemKind::Unavailable).detail(format!("the {service} service does not answer in time"))
 }
 
 #[cfg(test)]

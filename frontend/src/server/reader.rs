@@ -9,7 +9,7 @@ use crate::pages::{self, Frame, Page};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use kit::web::Failure;
+use kit::http::ApiError;
 use serde::Deserialize;
 use shared::views::PostWithComments;
 use shared::{CommentId, PostId, Problem, ProblemKind};
@@ -82,7 +82,7 @@ pub(super) async fn nothing_here(State(site): State<Site>, headers: HeaderMap) -
     if accepted.into_iter().any(|value| value.contains("text/html")) {
         site.nothing_here().await
     } else {
-        Failure::new(ProblemKind::NotFound).into_response()
+        ApiError::new(ProblemKind::NotFound).into_response()
     }
 }
 

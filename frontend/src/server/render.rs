@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{Stream, once};
 use http::{HeaderValue, StatusCode, header};
-use kit::web::Failure;
+use kit::http::ApiError;
 use leptos::nonce::use_nonce;
 use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
@@ -39,7 +39,7 @@ pub(super) async fn render(status: StatusCode, page: Page, frame: Frame) -> Resp
         }
         Err(error) => {
             tracing::error!(%error, "a page cannot be rendered");
-            Failure::new(ProblemKind::Internal).into_response()
+            ApiError::new(ProblemKind::Internal).into_response()
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use axum::Router;
 use frontend::server::{Config, build};
-use kit::config::CommonConfig;
-use kit::deps::Deps;
-use kit::lifecycle::Lifecycle;
-use kit::service::ServeError;
+use kit::app::ServeError;
+use kit::app::config::CommonConfig;
+use kit::runtime::deps::Deps;
+use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 use std::net::SocketAddr;
 use std::path::Path;

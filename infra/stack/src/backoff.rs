@@ -1,6 +1,6 @@
 //! When a service that died is tried again.
 
-use kit::backoff::Backoff;
+use kit::runtime::backoff::Backoff;
 use std::time::Duration;
 
 /// The wait after the first death, and the longest one.

@@ -158,13 +158,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Exactly the service's own binary, but that it ends with its supervisor where it has one.
 fn service<C, F, Fut>(name: ServiceName, passed: Passed, build: F) -> ExitCode
 where
-    C: kit::config::ServiceConfig,
-    F: FnOnce(C, kit::deps::Deps, kit::lifecycle::Lifecycle) -> Fut,
-    Fut: Future<Output = Result<kit::service::Service, kit::service::StartError>>,
+    C: kit::app::config::ServiceConfig,
+    F: FnOnce(C, kit::runtime::deps::Deps, kit::runtime::lifecycle::Lifecycle) -> Fut,
+    Fut: Future<Output = Result<kit::app::service::Service, kit::app::StartError>>,
 {
     parent::end_with_supervisor();
     let program = OsString::from(format!("mini-blog {name}"));
-    kit::service::main(name, std::iter::once(program).chain(passed.flags), build)
+    kit::app::service::main(name, std::iter::once(program).chain(passed.flags), build)
 }
 
 fn run_up(up: Up) -> ExitCode {

@@ -5,7 +5,7 @@ use crate::state_file::{self, StackFile};
 use crate::status::columns;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
-use kit::transport::{HttpTransport, Transport, TransportError};
+use kit::runtime::transport::{HttpTransport, Transport, TransportError};
 use shared::views::{DeadLetterView, Redriven};
 use shared::{Problem, ServiceName};
 use std::path::{Path, PathBuf};
@@ -173,7 +173,7 @@ fn row(service: ServiceName, letter: &DeadLetterView) -> [String; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::transport::Exchange;
+    use kit::runtime::transport::Exchange;
     use state_file::ServiceEntry;
 
     /// Two dead letters of query, one a page.

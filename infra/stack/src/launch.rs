@@ -3,7 +3,7 @@
 use crate::parent;
 use crate::plan::Plan;
 use crate::secrets::{OPERATOR_TOKEN, Secrets, names};
-use kit::config::secret_env;
+use kit::app::config::secret_env;
 use shared::ServiceName;
 use std::path::{Path, PathBuf};
 
@@ -89,7 +89,7 @@ fn text(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::deps::SystemIds;
+    use kit::runtime::deps::SystemIds;
     use std::collections::BTreeSet;
 
     fn launch() -> (Launch, tempfile::TempDir) {

@@ -7,7 +7,7 @@ use crate::labels::Output;
 use crate::plan::PlanError;
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::state_file;
-use kit::deps::Deps;
+use kit::runtime::deps::Deps;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Asking the services how they are.
 
 use bytes::Bytes;
-use kit::transport::Transport;
+use kit::runtime::transport::Transport;
 use shared::views::SubscriptionView;
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ async fn get(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::transport::{Exchange, TransportError};
+    use kit::runtime::transport::{Exchange, TransportError};
 
     /// One answer to everything, and the request as it came.
     struct Answers(u16, &'static str);

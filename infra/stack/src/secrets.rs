@@ -1,8 +1,9 @@
 //! The secrets of this machine's stack: made at the first start, kept in the data folder.
 
 use crate::files;
-use kit::config::{MIN_SECRET_BYTES, secret_env};
-use kit::deps::Ids;
+use kit::app::config::secret_env;
+use kit::runtime::deps::Ids;
+use kit::runtime::secret::MIN_SECRET_BYTES;
 use shared::ServiceName;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -135,7 +136,7 @@ fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, String>, SecretsErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::deps::SystemIds;
+    use kit::runtime::deps::SystemIds;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

@@ -11,7 +11,7 @@ use crate::secrets::OPERATOR_TOKEN;
 use crate::state_file::{self, ServiceEntry, StackFile};
 use crate::status::{ProcessState, ServiceStatus, StackStatus, Subscriber};
 use futures_util::future::join_all;
-use kit::deps::Deps;
+use kit::runtime::deps::Deps;
 use shared::ServiceName;
 use std::io;
 use std::net::IpAddr;

@@ -7,14 +7,13 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
-use kit::author::AuthorToken;
-use kit::consumer::{read_failure, write_failure};
-use kit::deps::Deps;
-use kit::idempotency::{self, Attempt};
-use kit::outbox;
+use kit::http::author::AuthorToken;
+use kit::http::idempotency::{self, IdempotencyKey};
+use kit::http::{ApiError, ApiResult, JsonBody};
+use kit::messaging::outbox;
+use kit::runtime::deps::Deps;
+use kit::runtime::trace::TraceContext;
 use kit::store::Store;
-use kit::trace::TraceContext;
-use kit::web::{Answer, Failure, JsonBody};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use shared::commands::CreateComment;
@@ -57,12 +56,12 @@ async fn create(
     trace: TraceContext,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
-) -> Answer {
-    let command = CreateComment::from_json(&body).map_err(Failure::invalid)?;
-    let unknown = || Failure::new(ProblemKind::NotFound).detail("there is no such post");
+) -> ApiResult {
+    let command = CreateComment::from_json(&body).map_err(ApiError::invalid)?;
+    let unknown = || ApiError::new(ProblemKind::NotFound).detail("there is no such post");
     let post_id: PostId = post_id.parse().map_err(|_| unknown())?;
     let request = serde_json::to_string(&(&post_id, &command)).unwrap_or_default();
-    let attempt = Attempt::from_headers(&headers, &request)?;
+    let attempt = IdempotencyKey::from_headers(&headers, &request)?;
     if !post_known(&api.store, post_id.clone()).await? {
         return Err(unknown());
     }
@@ -75,11 +74,11 @@ async fn create(
     let event_id = api.deps.ids.uuid();
     let now = api.deps.clock.now();
     let created = api.store.write(move |tx| {
-        let answer = idempotency::once(tx, attempt.as_ref(), now, || {
+        let answer = idempotency::run_once(tx, attempt.as_ref(), now, || {
             let event = domain::create(command, post_id.clone(), id.clone(), key.clone(), now);
             let others = store::of_post(tx, &post_id)?;
             store::save(tx, &Comment::created(&event))?;
-            outbox::originate(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
+            outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
             let pending = others.into_iter().filter(|c| c.status == Status::Pending).map(|c| c.id).collect();
             let remembered = Remembered { id, pending };
             serde_json::to_string(&remembered)
@@ -87,7 +86,7 @@ async fn create(
         })?;
         answer.map(|json| as_it_was(tx, &post_id, &json, &key)).transpose()
     });
-    let comments = created.await.map_err(write_failure)?.ok_or_else(idempotency::reused)?;
+    let comments = created.await?.ok_or_else(idempotency::reused)?;
     let location = comments.last().map_or(path.clone(), |new| format!("{path}#{}", new.id));
     let mut response = (StatusCode::CREATED, [(header::LOCATION, location)], Json(comments)).into_response();
     if is_new_author {
@@ -123,13 +122,13 @@ fn as_it_was(tx: &Connection, post_id: &PostId, json: &str, key: &str) -> rusqli
 }
 
 /// Whether the post is known, or becomes so within a second.
-async fn post_known(store: &Store, id: PostId) -> Answer<bool> {
+async fn post_known(store: &Store, id: PostId) -> ApiResult<bool> {
     let mut committed = store.committed();
     let known = async {
         loop {
             committed.mark_unchanged();
             let id = id.clone();
-            if store.read(move |c| store::post_exists(c, &id)).await.map_err(read_failure)? {
+            if store.read(move |c| store::post_exists(c, &id)).await? {
                 return Ok(true);
             }
             if committed.changed().await.is_err() {
@@ -144,10 +143,10 @@ async fn list(
     State(api): State<Api>,
     Path(post_id): Path<String>,
     headers: HeaderMap,
-) -> Answer<Json<Vec<CommentView>>> {
+) -> ApiResult<Json<Vec<CommentView>>> {
     // What cannot be an id names no post, and an unknown post has no comments.
     let Ok(post_id) = post_id.parse::<PostId>() else { return Ok(Json(Vec::new())) };
     let key = AuthorToken::from_headers(&headers).map(|token| token.key());
-    let comments = api.store.read(move |c| store::of_post(c, &post_id)).await.map_err(read_failure)?;
+    let comments = api.store.read(move |c| store::of_post(c, &post_id)).await?;
     Ok(Json(comments.iter().map(|c| c.view(key.as_deref())).collect()))
 }

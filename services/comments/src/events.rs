@@ -2,8 +2,8 @@
 
 use crate::domain::Comment;
 use crate::store;
-use kit::consumer::{ApplyError, Handler, Received};
-use kit::outbox;
+use kit::messaging::consumer::{ApplyError, Handler, Received};
+use kit::messaging::outbox;
 use rusqlite::Connection;
 use shared::Event;
 use shared::events::Status;
@@ -39,7 +39,7 @@ impl Handler for CommentEvents {
                     known.unwrap_or_else(|| Comment::unseen(&verdict.id, &verdict.post_id, &verdict.content));
                 if let Some(update) = comment.judge(verdict) {
                     store::save(tx, &comment)?;
-                    outbox::react(tx, &update.into(), received.envelope, received.now)?;
+                    outbox::publish_from_event(tx, &update.into(), received.envelope, received.now)?;
                 } else {
                     tracing::warn!(comment.id = %verdict.id, "a second verdict says otherwise; the first one stands");
                 }

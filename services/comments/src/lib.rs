@@ -7,11 +7,12 @@ pub mod domain;
 pub mod events;
 pub mod store;
 
-use kit::config::CommonConfig;
-use kit::deps::Deps;
-use kit::lifecycle::Lifecycle;
-use kit::peer::Peer;
-use kit::service::{Service, StartError};
+use kit::app::StartError;
+use kit::app::config::CommonConfig;
+use kit::app::peer::Peer;
+use kit::app::service::Service;
+use kit::runtime::deps::Deps;
+use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 
 /// The settings: those that every service has.

@@ -4,5 +4,5 @@ use shared::ServiceName;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kit::service::main(ServiceName::Comments, std::env::args_os(), comments::build)
+    kit::app::service::main(ServiceName::Comments, std::env::args_os(), comments::build)
 }

@@ -7,7 +7,7 @@ use shared::{CommentId, PostId, Timestamp};
 
 /// The schema.
 pub const MIGRATIONS: &[Migration] = &[
-    kit::peer::SCHEMA,
+    kit::app::peer::SCHEMA,
     &["
         CREATE TABLE posts (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
         CREATE TABLE comments (

@@ -1,7 +1,7 @@
 //! The bus over HTTP.
 
 use crate::delivery::array;
-use crate::domain::{Refused, admit};
+use crate::domain::{PublishError, admit};
 use crate::log::{EventLog, LogError};
 use crate::subscriptions::{RegisterError, Subscriptions};
 use axum::body::Body;
@@ -12,10 +12,10 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
-use kit::deps::Deps;
-use kit::events_body::read_events;
-use kit::signature::{BadSignature, SigningKey};
-use kit::web::{Answer, Failure, OperatorToken, RawBody, operator_only};
+use kit::http::{ApiError, ApiResult, OperatorToken, RawBody, operator_only};
+use kit::messaging::events_body::read_events;
+use kit::messaging::signature::{BadSignature, SigningKey};
+use kit::runtime::deps::Deps;
 use serde::Deserialize;
 use shared::views::{Published, Subscribe, SubscriptionView};
 use shared::{ProblemKind, Sequence, ServiceName};
@@ -76,7 +76,7 @@ pub fn router(bus: Bus, operator: OperatorToken) -> Router {
 
 impl Bus {
     /// Who signed this body: nothing where the bus runs `--insecure`.
-    fn signer(&self, headers: &HeaderMap, body: &[u8]) -> Answer<Option<ServiceName>> {
+    fn signer(&self, headers: &HeaderMap, body: &[u8]) -> ApiResult<Option<ServiceName>> {
         let Some(publishers) = &self.publishers else { return Ok(None) };
         let now = self.deps.clock.now();
         let mut worst = BadSignature::Wrong;
@@ -86,26 +86,26 @@ impl Bus {
                 Err(error) => worst = error,
             }
         }
-        Err(Failure::new(ProblemKind::Unauthorized).detail(worst.to_string()))
+        Err(ApiError::new(ProblemKind::Unauthorized).detail(worst.to_string()))
     }
 }
 
-async fn publish(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> Answer<Json<Published>> {
+async fn publish(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> ApiResult<Json<Published>> {
     let publisher = bus.signer(&headers, &body.bytes)?;
     let (events, is_batch) = read_events(&body)?;
     if events.len() > MAX_PUBLICATION_EVENTS {
         let detail = format!("at most {MAX_PUBLICATION_EVENTS} events at once; these are {}", events.len());
-        return Err(Failure::new(ProblemKind::TooLarge).detail(detail));
+        return Err(ApiError::new(ProblemKind::TooLarge).detail(detail));
     }
     if events.iter().any(|event| event.data.get().len() > MAX_EVENT_BYTES) {
-        return Err(Failure::new(ProblemKind::TooLarge).detail("an event is larger than 1 MiB"));
+        return Err(ApiError::new(ProblemKind::TooLarge).detail("an event is larger than 1 MiB"));
     }
     let now = bus.deps.clock.now();
-    let admitted: Result<Vec<_>, Refused> = events
+    let admitted: Result<Vec<_>, PublishError> = events
         .into_iter()
         .map(|event| admit(event, publisher, now, || bus.deps.ids.uuid().to_string()))
         .collect();
-    let admitted = admitted.map_err(|e| Failure::new(ProblemKind::Forbidden).detail(e.to_string()))?;
+    let admitted = admitted.map_err(|e| ApiError::new(ProblemKind::Forbidden).detail(e.to_string()))?;
     let sequences = bus.log.append(admitted, now).await.map_err(log_failure)?;
     metrics::counter!("events_published_total").increment(sequences.len() as u64);
     let status = "OK".to_owned();
@@ -116,7 +116,7 @@ async fn publish(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> A
     }))
 }
 
-fn log_failure(error: LogError) -> Failure {
+fn log_failure(error: LogError) -> ApiError {
     tracing::error!(%error, "the log refused");
     ProblemKind::Unavailable.into()
 }
@@ -129,27 +129,27 @@ struct Range {
 }
 
 impl Range {
-    fn after(&self) -> Answer<Sequence> {
+    fn after(&self) -> ApiResult<Sequence> {
         self.after.as_deref().map_or(Ok(Sequence::START), parse_sequence)
     }
 
-    fn limit(&self) -> Answer<Option<usize>> {
+    fn limit(&self) -> ApiResult<Option<usize>> {
         let Some(text) = &self.limit else { return Ok(None) };
         let limit = text.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
         limit.map(Some).ok_or_else(|| {
-            Failure::new(ProblemKind::BadRequest)
+            ApiError::new(ProblemKind::BadRequest)
                 .detail(format!("limit must be a number from 1 to {MAX_LIMIT}"))
         })
     }
 }
 
-fn parse_sequence(text: &str) -> Answer<Sequence> {
+fn parse_sequence(text: &str) -> ApiResult<Sequence> {
     text.parse().map_err(|e: shared::sequence::BadSequence| {
-        Failure::new(ProblemKind::BadRequest).detail(e.to_string())
+        ApiError::new(ProblemKind::BadRequest).detail(e.to_string())
     })
 }
 
-async fn read(State(bus): State<Bus>, Query(range): Query<Range>) -> Answer {
+async fn read(State(bus): State<Bus>, Query(range): Query<Range>) -> ApiResult {
     let (after, limit) = (range.after()?, range.limit()?.unwrap_or(usize::MAX));
     // Up to the end as it is now: a log that grows while it is read would never end.
     let end = *bus.log.head().borrow();
@@ -180,7 +180,7 @@ async fn read(State(bus): State<Bus>, Query(range): Query<Range>) -> Answer {
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-async fn follow(State(bus): State<Bus>, Query(range): Query<Range>, headers: HeaderMap) -> Answer {
+async fn follow(State(bus): State<Bus>, Query(range): Query<Range>, headers: HeaderMap) -> ApiResult {
     let after = match headers.get("last-event-id").and_then(|v| v.to_str().ok()) {
         Some(id) => parse_sequence(id)?,
         None => range.after()?,
@@ -214,22 +214,22 @@ fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = Res
     pages.flatten().map(|event| Ok(SseEvent::default().id(event.sequence.to_string()).data(event.json)))
 }
 
-async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> Answer {
+async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> ApiResult {
     let signer = bus.signer(&headers, &body.bytes)?;
     if !body.content_type.eq_ignore_ascii_case("application/json") {
-        return Err(Failure::new(ProblemKind::NotJson).detail("send it as application/json"));
+        return Err(ApiError::new(ProblemKind::NotJson).detail("send it as application/json"));
     }
     let value = body.json()?;
     let request: Subscribe = serde_json::from_value(value)
-        .map_err(|e| Failure::new(ProblemKind::Invalid).detail(e.to_string()))?;
+        .map_err(|e| ApiError::new(ProblemKind::Invalid).detail(e.to_string()))?;
     if let Some(signer) = signer.filter(|signer| signer.as_str() != request.name) {
         let detail = format!("{signer} may not subscribe as {}", request.name);
-        return Err(Failure::new(ProblemKind::Forbidden).detail(detail));
+        return Err(ApiError::new(ProblemKind::Forbidden).detail(detail));
     }
     check_subscription(&request)?;
     match bus.subscriptions.register(request).await {
         Ok(subscribed) => Ok((StatusCode::OK, Json(subscribed)).into_response()),
-        Err(error @ RegisterError::LostTail { head, .. }) => Err(Failure::new(ProblemKind::Conflict)
+        Err(error @ RegisterError::LostTail { head, .. }) => Err(ApiError::new(ProblemKind::Conflict)
             .detail(error.to_string())
             .member("head", head.to_string().into())),
         Err(error @ RegisterError::Log(_)) => {
@@ -237,14 +237,14 @@ async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) ->
             Err(ProblemKind::Unavailable.into())
         }
         Err(error @ RegisterError::TooMany) => {
-            Err(Failure::new(ProblemKind::TooManyRequests).detail(error.to_string()).retry_after(60))
+            Err(ApiError::new(ProblemKind::TooManyRequests).detail(error.to_string()).retry_after(60))
         }
     }
 }
 
-fn check_subscription(request: &Subscribe) -> Answer<()> {
+fn check_subscription(request: &Subscribe) -> ApiResult<()> {
     let invalid =
-        |field: &str, detail: &str| Err(Failure::invalid(vec![shared::FieldError::new(field, detail)]));
+        |field: &str, detail: &str| Err(ApiError::invalid(vec![shared::FieldError::new(field, detail)]));
     let name_is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if request.name.is_empty() || request.name.len() > 64 || !request.name.bytes().all(name_is_plain) {
         return invalid("name", "must be 1 to 64 characters out of a-z, 0-9 and '-'");
@@ -261,10 +261,10 @@ async fn subscriptions(State(bus): State<Bus>) -> Json<Vec<SubscriptionView>> {
     Json(bus.subscriptions.views().await)
 }
 
-async fn unsubscribe(State(bus): State<Bus>, Path(name): Path<String>) -> Answer {
+async fn unsubscribe(State(bus): State<Bus>, Path(name): Path<String>) -> ApiResult {
     if bus.subscriptions.remove(&name).await {
-        Ok::<Response, Failure>(StatusCode::NO_CONTENT.into_response())
+        Ok::<Response, ApiError>(StatusCode::NO_CONTENT.into_response())
     } else {
-        Err(Failure::new(ProblemKind::NotFound).detail("there is no subscription of this name"))
+        Err(ApiError::new(ProblemKind::NotFound).detail("there is no subscription of this name"))
     }
 }

@@ -1,12 +1,12 @@
 //! Delivery to one subscriber: in order, at its own pace, for as long as it takes.
 
-use crate::domain::{Manners, Outcome, outcome};
+use crate::domain::{Outcome, Protocol, outcome};
 use crate::log::{EventLog, Logged};
 use crate::store::SavedSubscription;
-use kit::backoff::Backoff;
-use kit::deps::Deps;
-use kit::signature::SigningKey;
-use kit::transport::TransportError;
+use kit::messaging::signature::SigningKey;
+use kit::runtime::backoff::Backoff;
+use kit::runtime::deps::Deps;
+use kit::runtime::transport::TransportError;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
 use shared::views::SubscriptionView;
 use shared::{Sequence, Timestamp};
@@ -40,7 +40,7 @@ struct State {
 #[derive(Debug)]
 pub struct Subscription {
     name: String,
-    manners: Manners,
+    protocol: Protocol,
     key: Option<SigningKey>,
     state: Mutex<State>,
     changed: Notify,
@@ -48,7 +48,7 @@ pub struct Subscription {
 
 impl Subscription {
     /// A subscriber that goes on from where it was saved.
-    pub fn new(saved: SavedSubscription, manners: Manners, key: Option<SigningKey>) -> Self {
+    pub fn new(saved: SavedSubscription, protocol: Protocol, key: Option<SigningKey>) -> Self {
         let state = State {
             url: saved.url,
             cursor: saved.cursor,
@@ -60,7 +60,7 @@ impl Subscription {
             registration: 0,
             gone: false,
         };
-        Self { name: saved.name, manners, key, state: Mutex::new(state), changed: Notify::new() }
+        Self { name: saved.name, protocol, key, state: Mutex::new(state), changed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -179,7 +179,7 @@ impl Subscription {
         if self.lock().registration != state.registration {
             return Next::AtOnce;
         }
-        let outcome = outcome(self.manners, &answer);
+        let outcome = outcome(self.protocol, &answer);
         if let Outcome::Rewind(cursor) = &outcome {
             tracing::info!(subscriber = self.name, from = last.get(), to = cursor.get(), "rewound");
         }
@@ -210,7 +210,7 @@ impl Subscription {
     }
 
     fn settled(&self, before: &State, cursor: Sequence) -> Next {
-        kit::crash::point("after-delivery");
+        kit::runtime::crash_points::reach("after-delivery");
         let mut state = self.lock();
         if state.registration == before.registration {
             if state.attempts > 0 {

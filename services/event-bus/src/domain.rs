@@ -1,16 +1,16 @@
 //! What the bus decides. Pure: no I/O, no clock.
 
 use http::StatusCode;
-use kit::transport::TransportError;
+use kit::runtime::transport::TransportError;
 use shared::{Envelope, EventType, Sequence, ServiceName, Timestamp};
 use std::time::Duration;
 
 /// Why a publication is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum PublishError {
     /// Not this service's to publish.
     #[error("{publisher} may not publish {kind}")]
-    NotYours {
+    TypeNotOwned {
         /// Who signed.
         publisher: ServiceName,
         /// The event's name.
@@ -18,7 +18,7 @@ pub enum Refused {
     },
     /// The source names somebody else.
     #[error("{publisher} may not publish as {source_name}")]
-    NotYou {
+    SourceMismatch {
         /// Who signed.
         publisher: ServiceName,
         /// Whom the envelope names.
@@ -33,14 +33,14 @@ pub fn admit(
     publisher: Option<ServiceName>,
     now: Timestamp,
     new_id: impl FnOnce() -> String,
-) -> Result<Envelope, Refused> {
+) -> Result<Envelope, PublishError> {
     let event_type = envelope.kind.parse::<EventType>().ok();
     if let Some(publisher) = publisher {
         if event_type.is_none_or(|t| t.publisher() != publisher) {
-            return Err(Refused::NotYours { publisher, kind: envelope.kind });
+            return Err(PublishError::TypeNotOwned { publisher, kind: envelope.kind });
         }
         if let Some(source_name) = envelope.source.take_if(|source| source != publisher.source()) {
-            return Err(Refused::NotYou { publisher, source_name });
+            return Err(PublishError::SourceMismatch { publisher, source_name });
         }
     }
     let owner = publisher.or(event_type.map(EventType::publisher));
@@ -61,13 +61,13 @@ pub fn admit(
     })
 }
 
-/// Which manners a subscriber has.
+/// Which protocol a subscriber has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manners {
+pub enum Protocol {
     /// Speaks the whole protocol.
-    Ours,
+    Native,
     /// A plain service of the course: one event per request, whatever it answers is an answer.
-    Course,
+    Plain,
 }
 
 /// What a delivery came to.
@@ -89,17 +89,17 @@ pub enum Outcome {
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Reads the answer to a delivery.
-pub fn outcome(manners: Manners, answer: &Result<http::Response<bytes::Bytes>, TransportError>) -> Outcome {
+pub fn outcome(protocol: Protocol, answer: &Result<http::Response<bytes::Bytes>, TransportError>) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
         // It arrived, and ended the exchange: a plain service that dies of an event would die of it for ever.
-        Err(TransportError::TooLarge | TransportError::Other(_)) if manners == Manners::Course => {
+        Err(TransportError::TooLarge | TransportError::Other(_)) if protocol == Protocol::Plain => {
             return Outcome::Done;
         }
         Err(error) => return Outcome::Retry(error.to_string()),
     };
     let status = answer.status();
-    if manners == Manners::Course || status.is_success() {
+    if protocol == Protocol::Plain || status.is_success() {
         return Outcome::Done;
     }
     let said = || {
@@ -111,7 +111,7 @@ pub fn outcome(manners: Manners, answer: &Result<http::Response<bytes::Bytes>, T
             .map_or_else(|| Outcome::Retry(format!("{} (without a cursor)", said())), Outcome::Rewind),
         StatusCode::GONE => Outcome::Gone,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            match kit::transport::retry_after(answer.headers()) {
+            match kit::runtime::transport::retry_after(answer.headers()) {
                 Some(wait) => Outcome::Wait(wait.min(LONGEST_WAIT), said()),
                 None => Outcome::Retry(said()),
             }
@@ -142,7 +142,7 @@ mod tests {
         )
     }
 
-    fn admit_as(publisher: Option<ServiceName>, e: Envelope) -> Result<Envelope, Refused> {
+    fn admit_as(publisher: Option<ServiceName>, e: Envelope) -> Result<Envelope, PublishError> {
         admit(e, publisher, Timestamp::from_unix_ms(7), || "new-id".into())
     }
 
@@ -182,11 +182,14 @@ mod tests {
             }
         }
         let forged = Envelope { source: Some("/moderation".into()), ..bare() };
-        assert!(matches!(admit_as(Some(ServiceName::Comments), forged), Err(Refused::NotYou { .. })));
+        assert!(matches!(
+            admit_as(Some(ServiceName::Comments), forged),
+            Err(PublishError::SourceMismatch { .. })
+        ));
         let unknown = Envelope { kind: "Other".into(), ..bare() };
         assert!(matches!(
             admit_as(Some(ServiceName::Comments), unknown.clone()),
-            Err(Refused::NotYours { .. })
+            Err(PublishError::TypeNotOwned { .. })
         ));
         assert_eq!(admit_as(None, unknown).unwrap().source.as_deref(), Some("/unknown"));
     }
@@ -196,7 +199,7 @@ mod tests {
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        outcome(Manners::Ours, &Ok(response.body(bytes::Bytes::from_static(body.as_bytes())).unwrap()))
+        outcome(Protocol::Native, &Ok(response.body(bytes::Bytes::from_static(body.as_bytes())).unwrap()))
     }
 
     #[test]
@@ -229,14 +232,14 @@ mod tests {
         let said =
             |status: u16| Ok(http::Response::builder().status(status).body(bytes::Bytes::new()).unwrap());
         for status in [200, 404, 500] {
-            assert_eq!(outcome(Manners::Course, &said(status)), Outcome::Done);
+            assert_eq!(outcome(Protocol::Plain, &said(status)), Outcome::Done);
         }
         for arrived in [TransportError::TooLarge, TransportError::Other("reset".into())] {
-            assert_eq!(outcome(Manners::Course, &Err(arrived)), Outcome::Done);
+            assert_eq!(outcome(Protocol::Plain, &Err(arrived)), Outcome::Done);
         }
-        assert!(matches!(outcome(Manners::Ours, &Err(TransportError::TooLarge)), Outcome::Retry(_)));
+        assert!(matches!(outcome(Protocol::Native, &Err(TransportError::TooLarge)), Outcome::Retry(_)));
         for away in [TransportError::Connect("refused".into()), TransportError::Timeout] {
-            assert!(matches!(outcome(Manners::Course, &Err(away)), Outcome::Retry(_)));
+            assert!(matches!(outcome(Protocol::Plain, &Err(away)), Outcome::Retry(_)));
         }
     }
 }

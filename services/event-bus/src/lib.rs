@@ -13,15 +13,17 @@ pub mod log;
 pub mod store;
 pub mod subscriptions;
 
-use crate::domain::Manners;
+use crate::domain::Protocol;
 use crate::store::{SavedSubscription, SqliteLog};
 use crate::subscriptions::Subscriptions;
-use kit::config::{CommonConfig, Secret, SecretParser, ServiceConfig};
-use kit::deps::Deps;
-use kit::lifecycle::Lifecycle;
-use kit::probes::Readiness;
-use kit::service::{Service, StartError};
-use kit::signature::{Direction, SigningKey};
+use kit::app::StartError;
+use kit::app::config::{CommonConfig, SecretParser, ServiceConfig};
+use kit::app::service::Service;
+use kit::http::probes::Readiness;
+use kit::messaging::signature::{Direction, SigningKey};
+use kit::runtime::deps::Deps;
+use kit::runtime::lifecycle::Lifecycle;
+use kit::runtime::secret::Secret;
 use shared::{Sequence, ServiceName};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -83,7 +85,7 @@ impl Config {
                 Some(secret) => keys.push((service, SigningKey::derive(secret, direction))),
                 None if self.common.insecure => return Ok(None),
                 None => {
-                    let env = kit::config::secret_env(service);
+                    let env = kit::app::config::secret_env(service);
                     return Err(StartError::MissingSecret { flag: "a service's secret", env });
                 }
             }
@@ -99,7 +101,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let store_error = |e: Box<dyn std::error::Error + Send + Sync>| StartError::Store(e);
     let log = SqliteLog::open(&config.common.data_dir).await.map_err(|e| store_error(Box::new(e)))?;
     let saved = log.subscriptions().await.map_err(|e| store_error(Box::new(e)))?;
-    lifecycle.spawn("store", kit::peer::watch(log.store().clone(), lifecycle.stopping()));
+    lifecycle.spawn("store", kit::app::peer::watch(log.store().clone(), lifecycle.stopping()));
 
     let subscriptions = Subscriptions::new(log.clone(), deps.clone(), lifecycle.clone(), deliver);
     for mut subscription in saved {
@@ -113,7 +115,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
             log.forget(subscription.name).await.map_err(|e| store_error(Box::new(e)))?;
             continue;
         }
-        subscriptions.start(subscription, if plain.is_some() { Manners::Course } else { Manners::Ours });
+        subscriptions.start(subscription, if plain.is_some() { Protocol::Plain } else { Protocol::Native });
     }
     let known = subscriptions.views().await;
     for (name, url) in &config.subscribe {
@@ -124,7 +126,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
                 cursor: Sequence::START,
                 batch: false,
             };
-            subscriptions.start(new, Manners::Course);
+            subscriptions.start(new, Protocol::Plain);
         }
     }
     lifecycle.spawn("cursors", Arc::clone(&subscriptions).keep_saved(lifecycle.stopping()));

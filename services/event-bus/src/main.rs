@@ -4,5 +4,5 @@ use shared::ServiceName;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kit::service::main(ServiceName::EventBus, std::env::args_os(), event_bus::build)
+    kit::app::service::main(ServiceName::EventBus, std::env::args_os(), event_bus::build)
 }

@@ -1,12 +1,12 @@
 //! All subscribers: who they are, and one delivery task for each.
 
 use crate::delivery::Subscription;
-use crate::domain::Manners;
+use crate::domain::Protocol;
 use crate::log::EventLog;
 use crate::store::{SavedSubscription, SqliteLog};
-use kit::deps::Deps;
-use kit::lifecycle::Lifecycle;
-use kit::signature::SigningKey;
+use kit::messaging::signature::SigningKey;
+use kit::runtime::deps::Deps;
+use kit::runtime::lifecycle::Lifecycle;
 use shared::views::{Subscribe, Subscribed, SubscriptionView};
 use shared::{Envelope, Sequence, ServiceName};
 use std::collections::{BTreeMap, HashMap};
@@ -88,11 +88,11 @@ impl Subscriptions {
     }
 
     /// Starts delivering to a subscriber that goes on from where it was saved.
-    pub fn start(self: &Arc<Self>, saved: SavedSubscription, manners: Manners) {
+    pub fn start(self: &Arc<Self>, saved: SavedSubscription, protocol: Protocol) {
         let name = saved.name.clone();
         let key = name.parse().ok().and_then(|service: ServiceName| self.keys.get(&service).cloned());
         let head = *self.log.head().borrow();
-        let (cursor, subscription) = (saved.cursor, Arc::new(Subscription::new(saved, manners, key)));
+        let (cursor, subscription) = (saved.cursor, Arc::new(Subscription::new(saved, protocol, key)));
         if cursor > head {
             let why = format!("has applied {cursor}, and the log ends at {head}: the log has lost its tail");
             tracing::error!(subscriber = name, error = why, "delivering nothing until the log is restored");
@@ -150,7 +150,7 @@ impl Subscriptions {
             }
             self.log.save(vec![new.clone()]).await.map_err(|e| RegisterError::Log(e.to_string()))?;
             saved.insert(name, new.clone());
-            self.start(new, Manners::Ours);
+            self.start(new, Protocol::Native);
         }
         Ok(Subscribed { cursor, head })
     }

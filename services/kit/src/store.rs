@@ -290,7 +290,7 @@ pub fn parsed<T: std::str::FromStr<Err: ToString>>(
 
 /// Whether an error says something about the data at hand (it will come again), and not about the disk or the
 /// moment (it may go away).
-pub fn is_about_the_data(error: &rusqlite::Error) -> bool {
+pub fn is_permanent(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => matches!(
             failure.code,

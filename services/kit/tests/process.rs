@@ -1,12 +1,14 @@
-//! `kit::service::main` as a process: exit codes, messages and signals.
+//! `kit::app::service::main` as a process: exit codes, messages and signals.
 //!
 //! Each test starts this very binary again as the service.
 
 use axum::Router;
 use axum::routing::get;
-use kit::config::CommonConfig;
-use kit::probes::Readiness;
-use kit::service::{Service, main, open_data_dir};
+use kit::app::StartError;
+use kit::app::config::CommonConfig;
+use kit::app::service::{Service, main};
+use kit::http::probes::Readiness;
+use kit::store::Store;
 use shared::ServiceName;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
@@ -19,7 +21,7 @@ fn the_service() {
     let Ok(args) = std::env::var("KIT_TEST_ARGS") else { return };
     let args = std::iter::once("posts").chain(args.split_whitespace()).map(Into::into);
     let code = main(ServiceName::Posts, args, async |config: CommonConfig, deps, lifecycle| {
-        open_data_dir(&config.data_dir)?;
+        Store::open(&config.data_dir, "posts", &[]).map_err(|error| StartError::Store(Box::new(error)))?;
         if std::env::var_os("KIT_TEST_CRASH").is_some() {
             lifecycle.spawn("relay", async { panic!("on purpose") });
         }
@@ -142,7 +144,7 @@ fn help_lists_every_setting_and_no_secret() {
 fn what_keeps_it_from_starting_is_named_and_exits_with_1() {
     let (code, _, stderr) = finished(service("--data-dir /dev/null/data").env("INSECURE", "true"));
     assert_eq!(code, Some(1), "{stderr}");
-    assert!(stderr.starts_with("posts: cannot write to the data directory /dev/null/data: "), "{stderr}");
+    assert!(stderr.starts_with("posts: cannot open the store: cannot use /dev/null/data: "), "{stderr}");
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

@@ -8,10 +8,9 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
-use kit::consumer::{read_failure, write_failure};
-use kit::deps::Deps;
+use kit::http::{ApiError, ApiResult, JsonBody, OperatorToken, operator_only};
+use kit::runtime::deps::Deps;
 use kit::store::Store;
-use kit::web::{Answer, Failure, JsonBody, OperatorToken, operator_only};
 use shared::commands::DecideComment;
 use shared::text::PUBLIC_BYTES;
 use shared::{CommentId, ProblemKind};
@@ -34,15 +33,15 @@ pub fn router(api: Api, operator: OperatorToken) -> Router {
     operator_only(routes, operator)
 }
 
-async fn queue(State(api): State<Api>) -> Answer<Json<Vec<Held>>> {
-    api.store.read(store::queue).await.map(Json).map_err(read_failure)
+async fn queue(State(api): State<Api>) -> ApiResult<Json<Vec<Held>>> {
+    Ok(Json(api.store.read(store::queue).await?))
 }
 
-async fn decide(State(api): State<Api>, Path(id): Path<String>, JsonBody(body): JsonBody) -> Answer {
+async fn decide(State(api): State<Api>, Path(id): Path<String>, JsonBody(body): JsonBody) -> ApiResult {
     let unknown =
-        || Failure::new(ProblemKind::NotFound).detail("no comment with this id waits for a verdict");
+        || ApiError::new(ProblemKind::NotFound).detail("no comment with this id waits for a verdict");
     let id: CommentId = id.parse().map_err(|_| unknown())?;
-    let command = DecideComment::from_json(&body).map_err(Failure::invalid)?;
+    let command = DecideComment::from_json(&body).map_err(ApiError::invalid)?;
     let reason = Some(command.reason).filter(|reason| !reason.is_empty());
     let verdict = Verdict { status: command.status, reason, rule: Some("person".to_owned()) };
     let now = api.deps.clock.now();
@@ -51,9 +50,5 @@ async fn decide(State(api): State<Api>, Path(id): Path<String>, JsonBody(body): 
         announce(tx, &held.comment, verdict, &held.envelope, now)?;
         Ok(true)
     });
-    if decided.await.map_err(write_failure)? {
-        Ok(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(unknown())
-    }
+    if decided.await? { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(unknown()) }
 }

@@ -2,8 +2,8 @@
 
 use crate::domain::{Decision, Rules, Verdict};
 use crate::store;
-use kit::consumer::{ApplyError, Handler, Received};
-use kit::outbox;
+use kit::messaging::consumer::{ApplyError, Handler, Received};
+use kit::messaging::outbox;
 use rusqlite::Connection;
 use shared::events::{CommentCreated, CommentModerated, Status};
 use shared::{Envelope, Event, Timestamp};
@@ -64,5 +64,5 @@ pub fn announce(
         reason: verdict.reason,
         rule: verdict.rule,
     };
-    outbox::react(tx, &event.into(), cause, now)
+    outbox::publish_from_event(tx, &event.into(), cause, now)
 }

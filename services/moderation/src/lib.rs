@@ -8,11 +8,12 @@ pub mod events;
 pub mod store;
 
 use crate::domain::Rules;
-use kit::config::{CommonConfig, ServiceConfig};
-use kit::deps::Deps;
-use kit::lifecycle::Lifecycle;
-use kit::peer::Peer;
-use kit::service::{Service, StartError};
+use kit::app::StartError;
+use kit::app::config::{CommonConfig, ServiceConfig};
+use kit::app::peer::Peer;
+use kit::app::service::Service;
+use kit::runtime::deps::Deps;
+use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 use std::path::PathBuf;
 

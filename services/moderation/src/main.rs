@@ -4,5 +4,5 @@ use shared::ServiceName;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kit::service::main(ServiceName::Moderation, std::env::args_os(), moderation::build)
+    kit::app::service::main(ServiceName::Moderation, std::env::args_os(), moderation::build)
 }

@@ -11,7 +11,7 @@ use shared::{CommentId, Envelope, Timestamp};
 /// The schema. A verdict is final; what is held keeps the event that asked for it, which the verdict will name as
 /// its cause.
 pub const MIGRATIONS: &[Migration] = &[
-    kit::peer::SCHEMA,
+    kit::app::peer::SCHEMA,
     &["
         CREATE TABLE verdicts (
             comment_id TEXT PRIMARY KEY,

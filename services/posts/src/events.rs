@@ -1,7 +1,7 @@
 //! What posts does with each event.
 
 use crate::store;
-use kit::consumer::{ApplyError, Handler, Received};
+use kit::messaging::consumer::{ApplyError, Handler, Received};
 use rusqlite::Connection;
 use shared::Event;
 

@@ -4,5 +4,5 @@ use shared::ServiceName;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kit::service::main(ServiceName::Posts, std::env::args_os(), posts::build)
+    kit::app::service::main(ServiceName::Posts, std::env::args_os(), posts::build)
 }

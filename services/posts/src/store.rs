@@ -8,7 +8,7 @@ use shared::views::PostView;
 
 /// The schema.
 pub const MIGRATIONS: &[Migration] = &[
-    kit::peer::SCHEMA,
+    kit::app::peer::SCHEMA,
     &["
         CREATE TABLE posts (
             id TEXT PRIMARY KEY,

@@ -11,10 +11,9 @@ use axum::response::sse::{KeepAlive, Sse};
 use axum::routing::get;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
-use kit::author::AuthorToken;
-use kit::consumer::read_failure;
+use kit::http::author::AuthorToken;
+use kit::http::{ApiError, ApiResult, OperatorToken, json_bytes, operator_only};
 use kit::store::Store;
-use kit::web::{Answer, Failure, OperatorToken, json_bytes, operator_only};
 use rusqlite::Connection;
 use serde::Deserialize;
 use shared::views::{
@@ -60,18 +59,18 @@ struct Page {
     cursor: Option<String>,
 }
 
-fn bad_request(detail: impl Into<String>) -> Failure {
-    Failure::new(ProblemKind::BadRequest).detail(detail)
+fn bad_request(detail: impl Into<String>) -> ApiError {
+    ApiError::new(ProblemKind::BadRequest).detail(detail)
 }
 
 impl Page {
-    fn limit(&self) -> Answer<usize> {
+    fn limit(&self) -> ApiResult<usize> {
         let Some(text) = &self.limit else { return Ok(DEFAULT_PAGE) };
         let limit = text.parse().ok().filter(|n| (1..=MAX_PAGE).contains(n));
         limit.ok_or_else(|| bad_request(format!("limit must be a number from 1 to {MAX_PAGE}")))
     }
 
-    fn before(&self) -> Answer<Option<(Timestamp, PostId)>> {
+    fn before(&self) -> ApiResult<Option<(Timestamp, PostId)>> {
         let Some(text) = &self.cursor else { return Ok(None) };
         let parts = text.split_once('~');
         let parsed =
@@ -85,12 +84,12 @@ fn cursor_after(post: &Post) -> String {
 }
 
 /// The course's object of all posts; or, asked with `limit` or `cursor`, a page of them, newest first.
-async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> Answer {
+async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
     if page.limit.is_none() && page.cursor.is_none() {
         return api.posts.get(&api.store).await.map(json_bytes);
     }
     let (limit, before) = (page.limit()?, page.before()?);
-    let mut found = api.store.read(move |c| store::page(c, before, limit + 1)).await.map_err(read_failure)?;
+    let mut found = api.store.read(move |c| store::page(c, before, limit + 1)).await?;
     let next = (found.len() > limit)
         .then(|| found.truncate(limit))
         .and(found.last())
@@ -116,8 +115,8 @@ async fn post(
     Path(id): Path<String>,
     Query(wait): Query<Wait>,
     headers: HeaderMap,
-) -> Answer {
-    let unknown = || Failure::new(ProblemKind::NotFound).detail("there is no such post");
+) -> ApiResult {
+    let unknown = || ApiError::new(ProblemKind::NotFound).detail("there is no such post");
     let id: PostId = id.parse().map_err(|_| unknown())?;
     let wait_for = match &wait.wait {
         None => Duration::ZERO,
@@ -144,15 +143,14 @@ async fn wait_until_known(
     comment: Option<&CommentId>,
     wait: Duration,
     key: Option<&str>,
-) -> Answer<Option<PostWithComments>> {
+) -> ApiResult<Option<PostWithComments>> {
     let deadline = tokio::time::sleep(wait);
     tokio::pin!(deadline);
     let mut committed = api.store.committed();
     loop {
         committed.mark_unchanged();
         let (id, key) = (id.clone(), key.map(str::to_owned));
-        let found =
-            api.store.read(move |c| with_comments(c, &id, key.as_deref())).await.map_err(read_failure)?;
+        let found = api.store.read(move |c| with_comments(c, &id, key.as_deref())).await?;
         let has = |c: &CommentId| found.as_ref().is_some_and(|p| p.comments.iter().any(|view| view.id == *c));
         if wait.is_zero() || (found.is_some() && comment.is_none_or(has)) {
             return Ok(found);
@@ -182,9 +180,9 @@ struct Listen {
     post: Option<String>,
 }
 
-async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: HeaderMap) -> Answer {
+async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: HeaderMap) -> ApiResult {
     if api.live.listeners() >= MAX_LISTENERS {
-        return Err(Failure::new(ProblemKind::Unavailable).detail("too many are listening").retry_after(30));
+        return Err(ApiError::new(ProblemKind::Unavailable).detail("too many are listening").retry_after(30));
     }
     let post: Option<PostId> = match &listen.post {
         None => None,
@@ -197,7 +195,7 @@ async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: Hea
         }
         Some(Err(_)) => return Err(bad_request("Last-Event-ID is not one that was given out")),
     };
-    let changes = api.live.listen(after, post).await.map_err(read_failure)?;
+    let changes = api.live.listen(after, post).await?;
     let changes = changes.take_until(api.stopping.clone().cancelled_owned());
     let mut response = Sse::new(changes).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
     let headers = response.headers_mut();
@@ -206,7 +204,7 @@ async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: Hea
     Ok(response)
 }
 
-async fn read_model(State(api): State<Api>) -> Answer {
-    let text = api.store.read(store::dump).await.map_err(read_failure)?;
+async fn read_model(State(api): State<Api>) -> ApiResult {
+    let text = api.store.read(store::dump).await?;
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
 }

@@ -2,9 +2,8 @@
 
 use crate::store;
 use bytes::Bytes;
-use kit::consumer::read_failure;
+use kit::http::{ApiResult, ordered_object};
 use kit::store::Store;
-use kit::web::{Answer, ordered_object};
 use rusqlite::Connection;
 use shared::views::PostWithComments;
 use std::sync::Arc;
@@ -30,21 +29,21 @@ impl Cache {
     }
 
     /// The bytes as of the last commit.
-    pub async fn get(&self, store: &Store) -> Answer<Bytes> {
+    pub async fn get(&self, store: &Store) -> ApiResult<Bytes> {
         let mut bytes = self.inner.bytes.lock().await;
         // Taken before the store is read: what is committed meanwhile makes these bytes old, never new ones wrong.
         let commit = *self.inner.committed.borrow();
         if let Some((_, bytes)) = bytes.as_ref().filter(|(at, _)| *at == commit) {
             return Ok(bytes.clone());
         }
-        let fresh = store.read(all_posts).await.map_err(read_failure)??;
+        let fresh = store.read(all_posts).await??;
         *bytes = Some((commit, fresh.clone()));
         Ok(fresh)
     }
 }
 
 /// Every post with its comments, as everybody may see them, oldest first.
-fn all_posts(c: &Connection) -> rusqlite::Result<Answer<Bytes>> {
+fn all_posts(c: &Connection) -> rusqlite::Result<ApiResult<Bytes>> {
     let mut entries = Vec::new();
     for post in store::all_posts(c)? {
         let comments = store::comments_of(c, &post.id)?.iter().map(|comment| comment.view(None)).collect();

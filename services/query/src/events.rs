@@ -2,8 +2,8 @@
 
 use crate::domain::{Comment, Post};
 use crate::store;
-use kit::consumer::{ApplyError, Handler, Received};
-use kit::inbox;
+use kit::messaging::consumer::{ApplyError, Handler, Received};
+use kit::messaging::inbox;
 use rusqlite::Connection;
 use shared::{CommentId, Event, PostId};
 

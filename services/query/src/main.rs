@@ -4,5 +4,5 @@ use shared::ServiceName;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kit::service::main(ServiceName::Query, std::env::args_os(), query::build)
+    kit::app::service::main(ServiceName::Query, std::env::args_os(), query::build)
 }

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 /// The schema. Posts and comments are kept apart, so that a comment can wait for its post.
 pub const MIGRATIONS: &[Migration] = &[
-    kit::peer::SCHEMA,
+    kit::app::peer::SCHEMA,
     &["
         CREATE TABLE posts (
             id TEXT PRIMARY KEY,

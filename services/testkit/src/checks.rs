@@ -5,8 +5,8 @@ use crate::http_calls::{Ask, get, post, request};
 use crate::running::Running;
 use crate::world::World;
 use http::{HeaderName, HeaderValue, Method};
-use kit::deps::Clock;
-use kit::signature::{Direction, SigningKey};
+use kit::messaging::signature::{Direction, SigningKey};
+use kit::runtime::deps::Clock;
 use serde_json::{Value, json};
 use shared::envelope::{CLOUDEVENTS_BATCH_JSON, CLOUDEVENTS_JSON};
 use shared::{Envelope, EventType, ProblemKind, ServiceName};
@@ -120,7 +120,7 @@ pub async fn signed_deliveries_only(world: &World, service: &Running) {
         garbage.headers.insert(header, HeaderValue::from_bytes(b"v1,AAAA\xe9").expect("a header"));
         refused(garbage, "a header is garbage").await;
     }
-    let secret = kit::config::Secret::new("a-secret-that-nobody-knows").expect("a secret");
+    let secret = kit::runtime::secret::Secret::new("a-secret-that-nobody-knows").expect("a secret");
     let mut forged = ask();
     let key = SigningKey::derive(&secret, Direction::Deliver);
     forged

@@ -4,7 +4,7 @@ use crate::world::World;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use kit::signature::Direction;
+use kit::messaging::signature::Direction;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -10,11 +10,11 @@ use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Response;
-use kit::lifecycle::Lifecycle;
-use kit::probes;
-use kit::service::Service;
-use kit::signature::Direction;
-use kit::web::{self, Options};
+use kit::app::service::Service;
+use kit::http::probes;
+use kit::http::{Options, with_middleware};
+use kit::messaging::signature::Direction;
+use kit::runtime::lifecycle::Lifecycle;
 use serde::Serialize;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
 use shared::{Envelope, ServiceName};
@@ -39,7 +39,7 @@ impl Running {
         let Service { name, router, admin, readiness, lifecycle, deps } = service;
         let router =
             router.merge(probes::router(lifecycle.clone(), readiness)).merge(admin.unwrap_or_default());
-        let router = web::finish(router, Options::new(deps.ids));
+        let router = with_middleware(router, Options::new(deps.ids));
         network.connect(name, router.clone());
         Self { name, lifecycle, router, network: network.clone() }
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::labels::Writer;
 use crate::plan::Plan;
 use crate::secrets::Secrets;
-use kit::deps::SystemIds;
+use kit::runtime::deps::SystemIds;
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 

@@ -134,7 +134,7 @@ pub fn limited(cluster: &Cluster) -> Vec<String> {
 
 /// The pause before the signal, the program's own stop and a second for its tasks fit into the grace period.
 pub fn given_time_to_stop(cluster: &Cluster) -> Vec<String> {
-    let own = kit::server::Limits::default().drain.as_secs() + 1;
+    let own = kit::http::server::Limits::default().drain.as_secs() + 1;
     let mut complaints = Vec::new();
     for (workload, container) in containers(cluster) {
         let grace = at(workload.pod(), "/terminationGracePeriodSeconds").as_u64().unwrap_or(0);

@@ -3,7 +3,7 @@
 use super::services::object_name;
 use crate::object::{Cluster, Workload, at, text};
 use clap::Command;
-use kit::config::{command, secret_env};
+use kit::app::config::{command, secret_env};
 use serde_json::Value;
 use shared::ServiceName;
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ const SITE: &str = "/site";
 fn program(service: ServiceName) -> Command {
     match service {
         ServiceName::Posts | ServiceName::Comments | ServiceName::Query => {
-            command::<kit::config::CommonConfig>(service)
+            command::<kit::app::config::CommonConfig>(service)
         }
         ServiceName::Moderation => command::<moderation::Config>(service),
         ServiceName::EventBus => command::<event_bus::Config>(service),

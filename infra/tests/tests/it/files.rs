@@ -199,13 +199,13 @@ fn the_laptops_secrets_are_made_once_for_their_owner_alone_and_are_all_there() {
     assert_eq!(file.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
 
     let pairs: BTreeMap<_, _> = made.lines().filter_map(|line| line.split_once('=')).collect();
-    let peers = ServiceName::PEERS.map(kit::config::secret_env);
+    let peers = ServiceName::PEERS.map(kit::app::config::secret_env);
     let wanted: BTreeSet<_> = peers.iter().map(String::as_str).chain(["OPERATOR_TOKEN"]).collect();
     assert_eq!(pairs.keys().copied().collect::<BTreeSet<_>>(), wanted);
     assert_eq!(pairs.values().collect::<BTreeSet<_>>().len(), wanted.len(), "each is another");
     for secret in pairs.values() {
         assert!(
-            kit::config::Secret::new(*secret).is_ok() && secret.len() == 64,
+            kit::runtime::secret::Secret::new(*secret).is_ok() && secret.len() == 64,
             "256 random bits, as hexadecimal digits"
         );
     }

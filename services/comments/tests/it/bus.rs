@@ -1,7 +1,7 @@
 //! Comments with a real bus.
 
 use crate::{COMMENTS, outbox, say, seen_by, start};
-use kit::signature::Direction;
+use kit::messaging::signature::Direction;
 use serde_json::{Value, json};
 use shared::events::Status;
 use shared::{Envelope, ServiceName};

@@ -3,7 +3,7 @@
 use crate::subscriber::{Answer, Subscriber};
 use crate::{acknowledges, bare, publish_posts, restart, row, signed};
 use event_bus::Config;
-use kit::signature::Direction;
+use kit::messaging::signature::Direction;
 use serde_json::json;
 use shared::ServiceName;
 use std::ffi::OsString;
@@ -77,14 +77,14 @@ async fn a_restart_knows_where_it_stood_and_a_new_address_is_taken() {
     moved.will([Answer::status(500)]);
     publish_posts(&bus, 6, 7).await;
     acknowledges(&world, &bus, "legacy", 7).await;
-    assert_eq!(moved.sequences().concat(), [4, 5, 6, 7], "it keeps the course's manners");
+    assert_eq!(moved.sequences().concat(), [4, 5, 6, 7], "it keeps the course's protocol");
 }
 
 #[test]
 fn subscribers_are_written_as_name_and_url() {
     let parse = |value: &str| {
         let args = ["event-bus", "--insecure", "--subscribe", value].map(OsString::from);
-        kit::config::parse::<Config>(ServiceName::EventBus, args).map(|config| config.subscribe)
+        kit::app::config::parse::<Config>(ServiceName::EventBus, args).map(|config| config.subscribe)
     };
     let pair = |name: &str, url: &str| (name.to_owned(), url.to_owned());
     assert_eq!(parse("a=http://x:1/events").unwrap(), [pair("a", "http://x:1/events")]);

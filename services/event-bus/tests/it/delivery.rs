@@ -4,9 +4,9 @@ use crate::subscriber::{Answer, Subscriber};
 use crate::{
     acknowledges, bare, insecure, log, publish, publish_posts, restart, row, seq, signed, subscribe,
 };
-use kit::config::Secret;
-use kit::deps::Clock;
-use kit::signature::{Direction, SigningKey};
+use kit::messaging::signature::{Direction, SigningKey};
+use kit::runtime::deps::Clock;
+use kit::runtime::secret::Secret;
 use serde_json::json;
 use shared::{ServiceName, Timestamp};
 use std::time::{Duration, Instant};

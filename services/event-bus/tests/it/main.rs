@@ -88,5 +88,5 @@ async fn unsubscribe(world: &World, bus: &Running, name: &str) -> Reply {
 
 /// A publication that is signed.
 fn signed(world: &World, service: ServiceName, body: &Value) -> testkit::Ask {
-    post("/events").json(body).signed(world, service, kit::signature::Direction::Publish)
+    post("/events").json(body).signed(world, service, kit::messaging::signature::Direction::Publish)
 }

@@ -2,9 +2,9 @@
 
 use crate::{bare, log, seq, signed, stored};
 use http::Method;
-use kit::config::Secret;
-use kit::deps::Clock;
-use kit::signature::{Direction, SigningKey};
+use kit::messaging::signature::{Direction, SigningKey};
+use kit::runtime::deps::Clock;
+use kit::runtime::secret::Secret;
 use serde_json::{Value, json};
 use shared::{EventType, ProblemKind, ServiceName};
 use testkit::{Ask, World, checks, post};

@@ -2,7 +2,7 @@
 
 use crate::subscriber::{Answer, Subscriber};
 use crate::{acknowledges, insecure, publish_posts, restart, row, seq, subscribe, unsubscribe};
-use kit::deps::Clock;
+use kit::runtime::deps::Clock;
 use serde_json::{Value, json};
 use shared::{ProblemKind, ServiceName};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Opening a file: is it whole, and has it the schema that this program knows?
 
 use super::{Migration, OpenError, STATEMENTS};
-use crate::crash;
+use crate::runtime::crash_points;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::path::{Path, PathBuf};
@@ -78,11 +78,11 @@ fn migrate(connection: &mut Connection, migrations: &[Migration]) -> rusqlite::R
         let step = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         for part in *parts {
             step.execute_batch(part)?;
-            crash::point("within-a-migration");
+            crash_points::reach("within-a-migration");
         }
         step.pragma_update(None, "user_version", at as i64 + 1)?;
         step.commit()?;
-        crash::point("after-a-migration");
+        crash_points::reach("after-a-migration");
     }
     Ok(found.max(migrations.len()))
 }

@@ -1,7 +1,7 @@
 //! The thread that writes.
 
 use super::{Failed, WriteError};
-use crate::crash;
+use crate::runtime::crash_points;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::error::Error;
@@ -192,9 +192,9 @@ impl Writer {
             }
             execute("RELEASE job")?;
         }
-        crash::point("before-commit");
+        crash_points::reach("before-commit");
         execute("COMMIT")?;
-        crash::point("after-commit");
+        crash_points::reach("after-commit");
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Moderation with a real bus.
 
 use crate::{config_with, decide, outbox, queue, start, start_with_rules};
-use kit::signature::Direction;
+use kit::messaging::signature::Direction;
 use serde_json::{Value, json};
 use shared::ServiceName;
 use testkit::events::{comment_created, post_created, published};

@@ -1,7 +1,7 @@
 //! Query with a real bus: when it is ready, and how it is rebuilt.
 
 use crate::{read_model, start};
-use kit::signature::Direction;
+use kit::messaging::signature::Direction;
 use shared::events::Status;
 use shared::{Envelope, Event, ProblemKind, ServiceName};
 use std::time::Duration;
@@ -12,7 +12,8 @@ use testkit::{Running, World, eventually, post};
 async fn publish(world: &World, bus: &Running, events: &[Event]) {
     for event in events {
         let kind = event.event_type();
-        let id = format!("{kind}-{}", kit::signature::sha256_hex(event.data_json().unwrap().as_bytes()));
+        let id =
+            format!("{kind}-{}", kit::runtime::digest::sha256_hex(event.data_json().unwrap().as_bytes()));
         let envelope: Envelope = published(event, &id);
         let ask = post("/events").json(&envelope);
         bus.send(ask.signed(world, kind.publisher(), Direction::Publish)).await.ok(200);

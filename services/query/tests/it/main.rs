@@ -8,7 +8,7 @@ mod posts;
 mod read_model;
 
 use http::HeaderMap;
-use kit::author::AuthorToken;
+use kit::http::author::AuthorToken;
 use serde_json::Value;
 use shared::events::{CommentCreated, Status};
 use shared::{Event, ServiceName};

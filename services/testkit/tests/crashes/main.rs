@@ -9,8 +9,8 @@ mod points;
 mod process;
 mod whole;
 
-use kit::config::CommonConfig;
-use kit::service::main;
+use kit::app::config::CommonConfig;
+use kit::app::service::main;
 use shared::ServiceName;
 use std::process::ExitCode;
 

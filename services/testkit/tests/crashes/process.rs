@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Request;
-use kit::transport::{HttpTransport, Transport};
+use kit::runtime::transport::{HttpTransport, Transport};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use shared::ServiceName::{self, EventBus};

@@ -1,0 +1,33 @@
+//! What every server has in common: connections and their limits, bodies, errors, and the middleware around all routes.
+//!
+//! - [`server`]: connections with limits, and a stop that lets running requests finish.
+//! - [`with_middleware`]: the middleware that every router gets, last of all.
+//! - [`ApiError`]: every error of a handler, answered as `application/problem+json`; handlers return [`ApiResult`].
+//!   The store's errors turn into one by `?`.
+//! - [`JsonBody`], [`RawBody`]: bodies, checked for type and size before anything reads them; [`BodyBudget`] bounds
+//!   what all of them hold together.
+//! - [`ordered_object`], [`json_bytes`]: JSON answers whose order or bytes matter.
+//! - [`operator_only`]: routes that need the operator's token; [`author`]: writers, known by a cookie.
+//! - [`idempotency`]: requests that may be repeated.
+//! - [`probes`]: `/livez` and `/readyz`.
+
+pub mod author;
+mod body;
+mod body_budget;
+mod error;
+pub mod idempotency;
+mod json;
+mod middleware;
+mod operator;
+pub mod probes;
+mod request_id;
+pub mod server;
+mod store_error;
+
+pub use body::{EventMedia, JsonBody, RawBody};
+pub use body_budget::{BODY_BUDGET, BodyBudget};
+pub use error::{ApiError, ApiResult};
+pub use json::{json_bytes, ordered_object};
+pub use middleware::{DEFAULT_BODY_LIMIT, Options, REQUEST_TIMEOUT, with_middleware};
+pub use operator::{OperatorToken, operator_only};
+pub use request_id::{REQUEST_ID, RequestId};

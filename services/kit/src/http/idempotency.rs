@@ -1,0 +1,138 @@
+//! `Idempotency-Key`: the same request again gives the first answer again.
+//!
+//! The key is noted in the same transaction as what the request did, so that a repeated request finds either both
+//! or neither.
+
+use crate::http::{ApiError, ApiResult};
+use crate::runtime::digest::sha256_hex;
+use http::HeaderMap;
+use rusqlite::{Connection, OptionalExtension};
+use shared::text::IDEMPOTENCY_KEY_CHARS;
+use shared::{ProblemKind, Timestamp};
+
+/// The table, for a service's first migration.
+pub const SCHEMA: &str = "
+    CREATE TABLE idempotency (
+        key TEXT PRIMARY KEY,
+        fingerprint TEXT NOT NULL,
+        answer TEXT NOT NULL,
+        used_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX idempotency_age ON idempotency (used_at);
+";
+
+/// How long a key is remembered, in milliseconds: a day.
+pub const REMEMBERED_MS: i64 = 86_400_000;
+
+/// A request that may be repeated.
+#[derive(Debug, Clone)]
+pub struct IdempotencyKey {
+    key: String,
+    fingerprint: String,
+}
+
+/// What is known of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Known {
+    /// Nothing.
+    New,
+    /// It succeeded before, with this answer.
+    Answered(String),
+    /// The key was used for something else.
+    Reused,
+}
+
+impl IdempotencyKey {
+    /// Reads the header, if there is one; `request` is everything that makes two requests the same.
+    pub fn from_headers(headers: &HeaderMap, request: &str) -> ApiResult<Option<Self>> {
+        let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+        let key = value.to_str().ok().filter(|k| (1..=IDEMPOTENCY_KEY_CHARS).contains(&k.len()));
+        let Some(key) = key else {
+            return Err(ApiError::new(ProblemKind::BadRequest).detail(format!(
+                "Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_CHARS} printable characters"
+            )));
+        };
+        Ok(Some(Self { key: key.to_owned(), fingerprint: sha256_hex(request.as_bytes()) }))
+    }
+}
+
+/// Runs `act` unless this attempt succeeded before; gives back the answer of the first time, or nothing where the
+/// key was used for something else. Whoever sends no key gets a new act each time.
+pub fn run_once(
+    tx: &Connection,
+    attempt: Option<&IdempotencyKey>,
+    now: Timestamp,
+    act: impl FnOnce() -> rusqlite::Result<String>,
+) -> rusqlite::Result<Option<String>> {
+    let Some(attempt) = attempt else { return act().map(Some) };
+    match look_up(tx, attempt)? {
+        Known::Answered(answer) => Ok(Some(answer)),
+        Known::Reused => Ok(None),
+        Known::New => {
+            let answer = act()?;
+            remember(tx, attempt, &answer, now)?;
+            Ok(Some(answer))
+        }
+    }
+}
+
+fn look_up(tx: &Connection, attempt: &IdempotencyKey) -> rusqlite::Result<Known> {
+    let found: Option<(String, String)> = tx
+        .prepare_cached("SELECT fingerprint, answer FROM idempotency WHERE key = ?1")?
+        .query_row([&attempt.key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(match found {
+        None => Known::New,
+        Some((fingerprint, answer)) if fingerprint == attempt.fingerprint => Known::Answered(answer),
+        Some(_) => Known::Reused,
+    })
+}
+
+/// Notes the answer to an attempt, and forgets those older than a day.
+fn remember(tx: &Connection, attempt: &IdempotencyKey, answer: &str, now: Timestamp) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM idempotency WHERE used_at < ?1")?
+        .execute([now.unix_ms() - REMEMBERED_MS])?;
+    tx.prepare_cached("INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((&attempt.key, &attempt.fingerprint, answer, now.unix_ms()))?;
+    Ok(())
+}
+
+/// The answer where a key was used for something else: 422.
+pub fn reused() -> ApiError {
+    ApiError::new(ProblemKind::Invalid).detail("this Idempotency-Key was used for another request")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(key: &str, request: &str) -> IdempotencyKey {
+        let headers = [("idempotency-key".parse().unwrap(), key.parse().unwrap())].into_iter().collect();
+        IdempotencyKey::from_headers(&headers, request).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_key_gives_its_first_answer_for_a_day() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(SCHEMA).unwrap();
+        let (day_one, first) = (Timestamp::from_unix_ms(0), attempt("k", "a"));
+        assert_eq!(look_up(&c, &first).unwrap(), Known::New);
+        remember(&c, &first, "answer", day_one).unwrap();
+        assert_eq!(look_up(&c, &first).unwrap(), Known::Answered("answer".into()));
+        assert_eq!(look_up(&c, &attempt("k", "b")).unwrap(), Known::Reused);
+        remember(&c, &attempt("other", "a"), "x", day_one.plus_ms(REMEMBERED_MS)).unwrap();
+        assert_eq!(look_up(&c, &first).unwrap(), Known::Answered("answer".into()));
+        remember(&c, &attempt("third", "a"), "x", day_one.plus_ms(REMEMBERED_MS + 1)).unwrap();
+        assert_eq!(look_up(&c, &first).unwrap(), Known::New);
+    }
+
+    #[test]
+    fn a_key_has_a_length() {
+        let headers =
+            |key: &str| [("idempotency-key".parse().unwrap(), key.parse().unwrap())].into_iter().collect();
+        assert!(IdempotencyKey::from_headers(&headers(&"k".repeat(255)), "").is_ok());
+        assert!(IdempotencyKey::from_headers(&headers(&"k".repeat(256)), "").is_err());
+        assert!(IdempotencyKey::from_headers(&headers(""), "").is_err());
+        assert!(IdempotencyKey::from_headers(&HeaderMap::new(), "").unwrap().is_none());
+    }
+}

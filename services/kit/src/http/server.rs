@@ -1,0 +1,139 @@
+//! HTTP/1.1 over TCP, with the limits that a server on an open network needs.
+//!
+//! `axum::serve` has neither a header timeout nor a connection cap nor an end to its graceful stop; hence this loop.
+
+mod connection;
+mod io_timeout;
+
+use crate::runtime::lifecycle::Lifecycle;
+use axum::Router;
+use connection::Connection;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How much a server takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at the same time; more wait in the system's queue.
+    pub connections: usize,
+    /// How long a client may take for the head of a request.
+    pub head: Duration,
+    /// How long a connection is kept open between requests: longer than proxies and clients keep theirs (a minute,
+    /// mostly), as one that is closed just when it is used again loses the request.
+    pub idle: Duration,
+    /// The largest head in bytes, at least 8 KiB; larger is answered 431.
+    pub head_bytes: usize,
+    /// The most header lines; more is answered 431.
+    pub headers: usize,
+    /// How long a client may leave an answer unread before it is cut off.
+    pub stall: Duration,
+    /// How long running requests may take after the stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            head: Duration::from_secs(5),
+            idle: Duration::from_secs(100),
+            head_bytes: 32 * 1024,
+            headers: 100,
+            stall: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves until the stop: then accepts no more, lets running requests finish, and returns when all connections
+/// are closed or `limits.drain` is over. Streams have to end themselves at [`Lifecycle::stopping`].
+/// Handlers find the client in `ConnectInfo<SocketAddr>`.
+pub async fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle, limits: Limits) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let (tracker, cut_off, stopping) = (TaskTracker::new(), CancellationToken::new(), lifecycle.stopping());
+    while let Some(accepted) = stopping.run_until_cancelled(next(&listener, &slots)).await {
+        let (slot, stream, peer) = accepted;
+        // Tokens of its own: a connection looks at them each time it wakes, and would contend for shared ones.
+        let (stopping, cut_off) = (stopping.child_token(), cut_off.child_token());
+        let connection = Connection { stream, peer, router: router.clone(), limits, stopping };
+        tracker.spawn(async move {
+            cut_off.run_until_cancelled(connection.run()).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    tracker.close();
+    if tokio::time::timeout(limits.drain, tracker.wait()).await.is_err() {
+        tracing::warn!(connections = tracker.len(), "cut off: still busy at the end of the graceful stop");
+        cut_off.cancel();
+        tracker.wait().await;
+    }
+}
+
+/// A place and the connection that takes it. The place comes first, so that clients beyond the cap wait in the
+/// system's queue.
+async fn next(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (Option<OwnedSemaphorePermit>, TcpStream, SocketAddr) {
+    let slot = slots.clone().acquire_owned().await.ok();
+    let (stream, peer) = accept(|| listener.accept()).await;
+    (slot, stream, peer)
+}
+
+/// The next connection. Where accepting fails for want of something (file descriptors, memory), waiting is all that
+/// helps: giving up would end the service and trying at once would burn a core.
+async fn accept<F>(mut accept: impl FnMut() -> F) -> (TcpStream, SocketAddr)
+where
+    F: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
+{
+    const LONGEST: Duration = Duration::from_secs(1);
+    let mut pause = Duration::from_millis(5);
+    loop {
+        match accept().await {
+            Ok(connection) => return connection,
+            // That client is gone; the next one is not.
+            Err(error) if is_about_the_client(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, ?pause, "cannot accept connections");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST);
+            }
+        }
+    }
+}
+
+fn is_about_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_goes_on_after_any_error_without_spinning() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = listener.accept().await;
+        let emfile = || io::Error::from_raw_os_error(24);
+        let mut script = vec![Err(io::ErrorKind::ConnectionAborted.into())];
+        script.extend((0..20).map(|_| Err(emfile())));
+        script.push(accepted);
+        let script = RefCell::new(script.into_iter());
+
+        let started = tokio::time::Instant::now();
+        accept(|| std::future::ready(script.borrow_mut().next().unwrap())).await;
+        // 5 + 10 + … + 640 ms, then a second each for the other twelve.
+        assert_eq!(started.elapsed().as_millis(), 1275 + 12 * 1000);
+        assert!(script.borrow_mut().next().is_none());
+    }
+}

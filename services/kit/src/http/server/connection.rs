@@ -1,0 +1,105 @@
+//! One connection, from its first byte to its close.
+
+use super::Limits;
+use super::io_timeout::{IdleTimeoutStream, RequestPhase};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::response::Response;
+use axum::routing::future::RouteFuture;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+/// How long, and for how many bytes, a client that was answered early may go on sending.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 4 * 1024 * 1024;
+
+/// hyper takes no smaller one.
+const SMALLEST_BUFFER: usize = 8 * 1024;
+
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) router: Router,
+    pub(super) limits: Limits,
+    pub(super) stopping: CancellationToken,
+}
+
+impl Connection {
+    pub(super) async fn run(self) {
+        let Self { stream, peer, router, limits, stopping } = self;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+        }
+        let turns = RequestPhase::default();
+        let patient = IdleTimeoutStream::new(stream, limits, turns.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            turns.next();
+            Handling { answer: router.clone().call(request), turns: turns.clone() }
+        });
+        let mut http = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.idle)
+            .max_headers(limits.headers)
+            .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
+            .serve_connection(TokioIo::new(patient), service);
+
+        let ended = tokio::select! {
+            ended = std::future::poll_fn(|cx| http.poll_without_shutdown(cx)) => ended,
+            () = stopping.cancelled() => {
+                Pin::new(&mut http).graceful_shutdown();
+                std::future::poll_fn(|cx| http.poll_without_shutdown(cx)).await
+            }
+        };
+        let stream = match &ended {
+            Ok(()) => http.into_parts().io,
+            // Such a client has been told so (400 or 431).
+            Err(error) if error.is_parse() => http.into_parts().io,
+            // Slow, gone, or not reading: nobody is left to be told.
+            Err(error) => return tracing::debug!(%peer, %error, "connection broken"),
+        };
+        stopping.run_until_cancelled(close(stream.into_inner().into_inner())).await;
+    }
+}
+
+/// A handler's work, up to the head of its answer.
+struct Handling {
+    answer: RouteFuture<Infallible>,
+    turns: RequestPhase,
+}
+
+impl Future for Handling {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        self.turns.next();
+        Poll::Ready(answer)
+    }
+}
+
+/// Closes so that the last answer arrives: closing with unread bytes makes the system send a reset, which can
+/// destroy an answer that the client has not read yet (413 to a client that is still sending).
+async fn close(mut stream: TcpStream) {
+    let lingering = async {
+        stream.shutdown().await?;
+        let mut rest = (&mut stream).take(LINGER_BYTES);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // Whatever goes wrong here, the connection is over.
+    let _ = tokio::time::timeout(LINGER, lingering).await;
+}

@@ -1,0 +1,31 @@
+//! The store's errors as HTTP: 503 for what the disk or the moment causes, 500 for what the data does. Logged here,
+//! once.
+
+use super::ApiError;
+use crate::store::{ReadError, WriteError, is_permanent};
+use shared::ProblemKind;
+
+impl From<WriteError<rusqlite::Error>> for ApiError {
+    fn from(error: WriteError<rusqlite::Error>) -> Self {
+        match error {
+            WriteError::Busy | WriteError::Unavailable(_) => Self::new(ProblemKind::Unavailable),
+            WriteError::Rejected(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Sqlite(error) => error.into(),
+            ReadError::Stopped => Self::new(ProblemKind::Unavailable),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for ApiError {
+    fn from(error: rusqlite::Error) -> Self {
+        tracing::error!(%error, "a statement failed");
+        Self::new(if is_permanent(&error) { ProblemKind::Internal } else { ProblemKind::Unavailable })
+    }
+}

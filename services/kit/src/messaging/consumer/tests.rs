@@ -1,0 +1,231 @@
+use super::*;
+use crate::messaging::inbox;
+use proptest::prelude::*;
+use shared::events::PostCreated;
+
+mod over_http;
+
+/// Writes each title down; until the table `mended` has a row, a title that begins with "bad" is poison, and for
+/// "busy" the store fails.
+struct Scribe;
+
+impl Handler for Scribe {
+    fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
+        let Event::PostCreated(post) = received.event else { return Ok(()) };
+        let sequence = received.envelope.sequence.map(Sequence::get);
+        tx.execute("INSERT INTO seen VALUES (?1, ?2, ?3)", (sequence, post.id.as_str(), &post.title))?;
+        let mended: bool = tx.query_row("SELECT EXISTS (SELECT 1 FROM mended)", [], |r| r.get(0))?;
+        match post.title.as_str() {
+            "panic" if !mended => panic!("a fault in a handler"),
+            "busy" if !mended => {
+                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                Err(rusqlite::Error::SqliteFailure(busy, None).into())
+            }
+            title if title.starts_with("bad") && !mended => Err(ApplyError::Poison("bad title".into())),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn database() -> Connection {
+    let c = Connection::open_in_memory().unwrap();
+    let tables = "CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);";
+    for sql in [inbox::SCHEMA, dead_letters::SCHEMA, tables] {
+        c.execute_batch(sql).unwrap();
+    }
+    c
+}
+
+fn event(sequence: i64, key: &str, title: &str) -> Envelope {
+    let post = PostCreated {
+        id: key.parse().unwrap(),
+        title: title.into(),
+        body: String::new(),
+        author: String::new(),
+        created_at: None,
+        version: None,
+    };
+    let mut envelope = Envelope::new(&post.into(), format!("e{sequence}"), Timestamp::default()).unwrap();
+    envelope.sequence = Some(Sequence::new(sequence));
+    envelope
+}
+
+fn deliver(c: &Connection, events: &[Envelope]) -> Applied {
+    apply(c, ServiceName::Query, &Scribe, events, Timestamp::default()).unwrap()
+}
+
+fn seen(c: &Connection) -> Vec<i64> {
+    let mut rows = c.prepare("SELECT seq FROM seen ORDER BY rowid").unwrap();
+    rows.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+fn letters(c: &Connection) -> Vec<i64> {
+    dead_letters::list(c, 0, MAX_LIST).unwrap().iter().filter_map(|l| l.sequence.map(Sequence::get)).collect()
+}
+
+#[test]
+fn a_duplicate_is_skipped_and_a_gap_says_where_to_go_on() {
+    let c = database();
+    let events: Vec<_> = (1..=5).map(|n| event(n, "a", "ok")).collect();
+    assert_eq!(deliver(&c, &events[..2]), Applied::All { cursor: Sequence::new(2) });
+    assert_eq!(deliver(&c, &events[..3]), Applied::All { cursor: Sequence::new(3) });
+    assert_eq!(deliver(&c, &events[4..]), Applied::Gap { cursor: Sequence::new(3) });
+    assert_eq!(deliver(&c, &events), Applied::All { cursor: Sequence::new(5) });
+    assert_eq!(seen(&c), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn what_stands_before_a_gap_is_applied() {
+    let c = database();
+    let delivery = [event(1, "a", "ok"), event(3, "a", "ok")];
+    assert_eq!(deliver(&c, &delivery), Applied::Gap { cursor: Sequence::new(1) });
+    assert_eq!(seen(&c), [1]);
+}
+
+#[test]
+fn a_poison_event_stops_only_its_own_key() {
+    let c = database();
+    let delivery = [
+        event(1, "a", "bad"),
+        event(2, "b", "ok"),
+        event(3, "a", "ok"),
+        event(4, "b", "ok"),
+        event(5, "c", "panic"),
+        event(6, "a", "bad too"),
+        event(7, "a", "ok"),
+    ];
+    assert_eq!(deliver(&c, &delivery), Applied::All { cursor: Sequence::new(7) });
+    assert_eq!(seen(&c), [2, 4], "what a failed handler wrote is taken back");
+    assert_eq!(letters(&c), [1, 3, 5, 6, 7]);
+    let list = dead_letters::list(&c, 0, MAX_LIST).unwrap();
+    assert_eq!((list[0].attempts, list[1].attempts), (1, 0));
+    assert_eq!(list[1].error, dead_letters::WAITS);
+
+    // A redrive that still fails keeps everything, and counts.
+    let redriven = apply::settle(&c, &Scribe, list[0].id, false, Timestamp::default()).unwrap();
+    assert_eq!(redriven, Some(Redriven { applied: 0, remaining: 4 }));
+    assert_eq!(dead_letters::list(&c, 0, MAX_LIST).unwrap()[0].attempts, 2);
+
+    c.execute("INSERT INTO mended VALUES (1)", []).unwrap();
+    // Whichever letter of the key is named, the key is redriven from its beginning.
+    let redriven = apply::settle(&c, &Scribe, list[4].id, false, Timestamp::default()).unwrap();
+    assert_eq!(redriven, Some(Redriven { applied: 4, remaining: 0 }));
+    assert_eq!(seen(&c), [2, 4, 1, 3, 6, 7]);
+    assert_eq!(letters(&c), [5]);
+}
+
+#[test]
+fn a_discard_lets_the_others_of_its_key_go_on_and_stays_on_record() {
+    let c = database();
+    deliver(&c, &[event(1, "a", "bad"), event(2, "a", "ok"), event(3, "a", "bad"), event(4, "a", "ok")]);
+    let first = dead_letters::list(&c, 0, MAX_LIST).unwrap()[0].id;
+    let redriven = apply::settle(&c, &Scribe, first, true, Timestamp::default()).unwrap();
+    assert_eq!(redriven, Some(Redriven { applied: 1, remaining: 2 }));
+    assert_eq!((seen(&c), letters(&c)), (vec![2], vec![3, 4]));
+    let kept: i64 = c
+        .query_row("SELECT count(*) FROM dead_letters WHERE discarded_at IS NOT NULL", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(kept, 1);
+    assert_eq!(apply::settle(&c, &Scribe, first, true, Timestamp::default()).unwrap(), None);
+}
+
+#[test]
+fn data_that_cannot_be_read_and_a_wrong_publisher_are_parked() {
+    let c = database();
+    let mut unreadable = event(1, "a", "ok");
+    unreadable.data = serde_json::value::RawValue::from_string(r#"{"id":"a","title":{}}"#.into()).unwrap();
+    let mut forged = event(2, "b", "ok");
+    forged.source = Some("/comments".into());
+    let mut unknown = event(3, "c", "ok");
+    unknown.kind = "SomethingElse".into();
+    assert_eq!(deliver(&c, &[unreadable, forged, unknown]), Applied::All { cursor: Sequence::new(3) });
+    assert_eq!(letters(&c), [1, 2]);
+    assert!(seen(&c).is_empty());
+}
+
+#[test]
+fn a_bare_event_is_applied_and_one_with_an_id_only_once() {
+    let c = database();
+    let mut numbered = event(1, "a", "ok");
+    numbered.sequence = None;
+    let bare = Envelope::bare(&numbered.event().unwrap().unwrap()).unwrap();
+    deliver(&c, &[numbered.clone(), bare.clone()]);
+    deliver(&c, &[numbered, bare]);
+    let count: i64 = c.query_row("SELECT count(*) FROM seen", [], |r| r.get(0)).unwrap();
+    assert_eq!(count, 3, "the bare one has nothing to be known again by");
+    assert_eq!(inbox::cursor(&c).unwrap(), Sequence::START);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn whatever_the_deliveries_every_event_takes_effect_once_and_in_the_order_of_its_key(
+        titles in prop::collection::vec((0..4_usize, prop::bool::weighted(0.2)), 1..20),
+        cuts in prop::collection::vec((0..20_usize, 1..6_usize), 0..40),
+    ) {
+        let c = database();
+        let log: Vec<_> = titles.iter().enumerate().map(|(at, (key, bad))| {
+            event(at as i64 + 1, ["a", "b", "c", "d"][*key], if *bad { "bad" } else { "ok" })
+        }).collect();
+        for (from, len) in cuts {
+            let from = from.min(log.len());
+            deliver(&c, &log[from..(from + len).min(log.len())]);
+        }
+        // Whatever happened, the rest follows the way the bus does it: from the cursor on.
+        loop {
+            let cursor = inbox::cursor(&c).unwrap().get() as usize;
+            if cursor == log.len() { break; }
+            deliver(&c, &log[cursor..]);
+        }
+        c.execute("INSERT INTO mended VALUES (1)", []).unwrap();
+        while let Some(letter) = dead_letters::list(&c, 0, MAX_LIST).unwrap().first() {
+            apply::settle(&c, &Scribe, letter.id, false, Timestamp::default()).unwrap();
+        }
+        let mut all = seen(&c);
+        for key in ["a", "b", "c", "d"] {
+            let of_key = c.prepare("SELECT seq FROM seen WHERE key = ?1 ORDER BY rowid").unwrap()
+                .query_map([key], |r| r.get::<_, i64>(0)).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+            prop_assert!(of_key.is_sorted());
+        }
+        all.sort_unstable();
+        prop_assert_eq!(all, (1..=log.len() as i64).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_list_goes_on_after_an_id_and_a_page_is_bounded_in_events_and_bytes() {
+    let c = database();
+    deliver(&c, &(1..=4).map(|n| event(n, "a", "bad")).collect::<Vec<_>>());
+    let ids = |after, limit| {
+        let page = dead_letters::list(&c, after, limit).unwrap();
+        page.iter().map(|letter| letter.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(0, 2), [1, 2]);
+    assert_eq!(ids(2, 1_000_000), [3, 4]);
+    assert_eq!(ids(4, 2), [0; 0]);
+    assert_eq!(ids(0, 0), [0; 0]);
+    let large = "bad ".to_owned() + &"x".repeat(600 * 1024);
+    deliver(&c, &(5..=6).map(|n| event(n, "b", &large)).collect::<Vec<_>>());
+    assert_eq!(ids(0, MAX_LIST), [1, 2, 3, 4, 5], "two large ones are too much");
+    assert_eq!(ids(5, MAX_LIST), [6]);
+}
+
+#[test]
+fn a_broken_event_that_is_not_for_this_service_stops_nothing_here() {
+    let c = database();
+    let mut broken = event(1, "a", "ok");
+    broken.data = serde_json::value::RawValue::from_string(r#"{"id":"a","title":{}}"#.into()).unwrap();
+    let (mut verdict, fine) = (broken.clone(), event(3, "a", "ok"));
+    verdict.kind = "CommentModerated".into();
+    verdict.sequence = Some(Sequence::new(2));
+    // Verdicts are for comments alone; posts are read by query, and not by moderation.
+    assert_eq!(deliver(&c, &[broken.clone(), verdict.clone()]), Applied::All { cursor: Sequence::new(2) });
+    assert_eq!(letters(&c), [1]);
+    let c = database();
+    let apply =
+        |events: &[Envelope]| apply(&c, ServiceName::Moderation, &Scribe, events, Timestamp::default());
+    assert_eq!(apply(&[broken]).unwrap(), Applied::All { cursor: Sequence::new(1) });
+    assert_eq!(apply(&[verdict]).unwrap(), Applied::All { cursor: Sequence::new(2) });
+    assert_eq!(apply(&[fine]).unwrap(), Applied::All { cursor: Sequence::new(3) });
+    assert_eq!((letters(&c), seen(&c)), (vec![2], vec![]), "its own verdict is broken, and waits");
+}

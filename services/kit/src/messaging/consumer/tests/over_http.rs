@@ -1,0 +1,124 @@
+//! Deliveries as the bus sends them, to a store on disk: what is answered, and what is there then.
+
+use super::*;
+use axum::body::{Body, to_bytes};
+use tower::ServiceExt;
+
+const MIGRATIONS: &[crate::store::Migration] = &[
+    crate::app::peer::SCHEMA,
+    &["CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);"],
+];
+
+/// A consumer with its store, in a folder of its own.
+struct Consuming {
+    dir: tempfile::TempDir,
+    store: Store,
+    router: Router,
+}
+
+impl Consuming {
+    fn new() -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap())
+    }
+
+    fn in_folder(dir: tempfile::TempDir) -> Self {
+        let store = Store::open(dir.path(), "s", MIGRATIONS).unwrap();
+        let deps = Deps::system().unwrap();
+        let router = Consumer::new(ServiceName::Query, store.clone(), Scribe, deps, None, None).router();
+        Self { dir, store, router }
+    }
+
+    async fn restarted(self) -> Self {
+        let Self { dir, store, router } = self;
+        store.close().await;
+        drop((store, router));
+        Self::in_folder(dir)
+    }
+
+    /// The status of the answer to a delivery, and its body.
+    async fn deliver(&self, events: &[Envelope]) -> (u16, serde_json::Value) {
+        let request = http::Request::post("/events")
+            .header("content-type", shared::envelope::CLOUDEVENTS_BATCH_JSON)
+            .body(Body::from(serde_json::to_vec(events).unwrap()))
+            .unwrap();
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        self.store.write(move |c| c.execute_batch(sql)).await.unwrap();
+    }
+
+    /// What was applied, what is parked, and the cursor.
+    async fn state(&self) -> (Vec<i64>, Vec<i64>, i64) {
+        self.store.read(|c| Ok((seen(c), letters(c), inbox::cursor(c)?.get()))).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_that_the_store_could_not_take_is_not_acknowledged_and_leaves_nothing() {
+    let consuming = Consuming::new();
+    let log = [event(1, "a", "ok"), event(2, "a", "busy"), event(3, "b", "ok")];
+    for _ in 0..2 {
+        assert_eq!(consuming.deliver(&log).await.0, 503);
+        assert_eq!(consuming.state().await, (vec![], vec![], 0), "nothing of it has happened");
+    }
+    consuming.execute("INSERT INTO mended VALUES (1)").await;
+    assert_eq!(consuming.deliver(&log).await.0, 200);
+    assert_eq!(consuming.state().await, (vec![1, 2, 3], vec![], 3));
+}
+
+#[tokio::test]
+async fn an_event_whose_handler_will_always_fail_is_kept() {
+    let consuming = Consuming::new();
+    assert_eq!(consuming.deliver(&[event(1, "a", "bad"), event(2, "b", "panic")]).await.0, 200);
+    let consuming = consuming.restarted().await;
+    assert_eq!(consuming.state().await, (vec![], vec![1, 2], 2));
+}
+
+#[tokio::test]
+async fn a_parked_key_stays_parked_over_deliveries_and_restarts() {
+    let consuming = Consuming::new();
+    consuming.deliver(&[event(1, "a", "bad")]).await;
+    consuming.deliver(&[event(2, "a", "ok"), event(3, "b", "ok")]).await;
+    let consuming = consuming.restarted().await;
+    consuming.deliver(&[event(4, "b", "ok"), event(5, "a", "ok")]).await;
+    assert_eq!(consuming.state().await, (vec![3, 4], vec![1, 2, 5], 5));
+}
+
+#[tokio::test]
+async fn the_cursor_and_the_effect_of_a_delivery_are_kept_together_or_not_at_all() {
+    let consuming = Consuming::new();
+    let log = [event(1, "a", "ok"), event(2, "a", "ok")];
+    consuming
+        .execute("CREATE TRIGGER no BEFORE INSERT ON cursor BEGIN SELECT RAISE(ABORT, 'on purpose'); END")
+        .await;
+    assert_ne!(consuming.deliver(&log).await.0, 200);
+    assert_eq!(consuming.state().await, (vec![], vec![], 0), "no effect without the cursor");
+    consuming.execute("DROP TRIGGER no").await;
+    assert_eq!(consuming.deliver(&log).await.0, 200);
+    assert_eq!(consuming.state().await, (vec![1, 2], vec![], 2));
+
+    let before = *consuming.store.committed().borrow();
+    consuming.deliver(&[event(3, "a", "ok")]).await;
+    assert_eq!(*consuming.store.committed().borrow(), before + 1, "and one commit holds both");
+}
+
+#[tokio::test]
+async fn a_gap_is_answered_with_the_place_to_go_on_from() {
+    let consuming = Consuming::new();
+    let (status, body) = consuming.deliver(&[event(1, "a", "ok"), event(3, "a", "ok")]).await;
+    assert_eq!((status, body["cursor"].as_str()), (409, Some("00000000000000000001")));
+    assert_eq!(consuming.state().await, (vec![1], vec![], 1));
+}
+
+#[tokio::test]
+async fn the_same_delivery_many_times_at_once_takes_effect_once() {
+    let consuming = Consuming::new();
+    let log: Vec<_> = (1..=5).map(|n| event(n, "a", "ok")).collect();
+    let answers = futures_util::future::join_all((0..64).map(|_| consuming.deliver(&log))).await;
+    assert!(answers.iter().all(|(status, _)| *status == 200));
+    assert_eq!(consuming.state().await, (vec![1, 2, 3, 4, 5], vec![], 5));
+}

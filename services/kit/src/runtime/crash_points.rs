@@ -1,0 +1,29 @@
+//! Places between two steps at which a test can let the process die.
+//!
+//! With the feature `crash-points`, which only tests turn on, `CRASH_AT=after-commit:2` ends the process, as a kill
+//! would, the second time that it comes to the place of this name. Without the feature there is nothing here.
+
+/// Dies here, where a test has asked for it.
+#[cfg(feature = "crash-points")]
+pub fn reach(name: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static CHOSEN: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
+    let chosen = CHOSEN.get_or_init(|| {
+        let text = std::env::var("CRASH_AT").ok()?;
+        let (name, times) = text.split_once(':').unwrap_or((&text, "1"));
+        Some((name.to_owned(), AtomicU64::new(times.parse().ok()?)))
+    });
+    if let Some((chosen, left)) = chosen
+        && chosen == name
+        && left.fetch_sub(1, Ordering::SeqCst) == 1
+    {
+        std::process::abort();
+    }
+}
+
+/// Nothing.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub fn reach(_name: &str) {}

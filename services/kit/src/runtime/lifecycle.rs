@@ -1,0 +1,182 @@
+//! One stop signal for everything a process runs, and the background tasks that obey it.
+//!
+//! Whoever loops or streams selects on [`Lifecycle::stopping`]. A background task that ends or panics before the
+//! stop is a crash: it is logged once and remembered, `/livez` answers 503 from then on, and [`crate::app::service::main`]
+//! stops the rest cleanly and exits with a failure.
+
+use futures_util::FutureExt;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Looks whether a part that is no task still works; says why not.
+pub type LivenessCheck = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The stop signal, the background tasks and the liveness checks of one process. Clones share them.
+#[derive(Clone, Default)]
+pub struct Lifecycle {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    crash: OnceLock<&'static str>,
+    crashed: CancellationToken,
+    checks: Mutex<Vec<(&'static str, LivenessCheck)>>,
+}
+
+impl Lifecycle {
+    /// Nothing runs yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The stop signal: loops and streams end when it is cancelled.
+    pub fn stopping(&self) -> CancellationToken {
+        self.inner.stopping.clone()
+    }
+
+    /// Tells everything to end. May be called more than once.
+    pub fn stop(&self) {
+        self.inner.stopping.cancel();
+    }
+
+    /// Whether the stop has been signalled.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.is_cancelled()
+    }
+
+    /// Runs a background task that is meant to last until the stop.
+    pub fn spawn<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let this = self.clone();
+        self.inner.tasks.spawn(async move {
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            match (ended, this.is_stopping()) {
+                (Ok(()), true) => {}
+                (Ok(()), false) => this.crash(name, "ended by itself"),
+                (Err(panic), _) => this.crash(name, panic_text(&*panic)),
+            }
+        });
+    }
+
+    /// Adds a check that `/livez` makes on every call; it must not block.
+    pub fn check(&self, name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        self.inner.checks.lock().unwrap_or_else(PoisonError::into_inner).push((name, Box::new(check)));
+    }
+
+    /// The first background task that crashed, if one did.
+    pub fn crashed(&self) -> Option<&'static str> {
+        self.inner.crash.get().copied()
+    }
+
+    /// Waits until a background task crashes; for ever if none does.
+    pub async fn crash_seen(&self) {
+        self.inner.crashed.cancelled().await;
+    }
+
+    /// What is dead: the crashed task and every check that fails, in words. Empty while all is well.
+    pub fn failures(&self) -> Vec<String> {
+        let crash = self.crashed().map(|name| format!("the background task {name} has crashed"));
+        let checks = self.inner.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed =
+            checks.iter().filter_map(|(name, check)| check().err().map(|why| format!("{name}: {why}")));
+        crash.into_iter().chain(failed).collect()
+    }
+
+    /// Waits for the background tasks to end, at most this long; whether all did.
+    pub async fn wait(&self, limit: Duration) -> bool {
+        self.inner.tasks.close();
+        tokio::time::timeout(limit, self.inner.tasks.wait()).await.is_ok()
+    }
+
+    fn crash(&self, task: &'static str, reason: &str) {
+        tracing::error!(task, reason, "a background task crashed");
+        // The first crash names the cause; later ones are its consequences.
+        let _ = self.inner.crash.set(task);
+        self.inner.crashed.cancel();
+    }
+}
+
+impl fmt::Debug for Lifecycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lifecycle")
+            .field("stopping", &self.is_stopping())
+            .field("tasks", &self.inner.tasks.len())
+            .field("crashed", &self.crashed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The sentence of a panic, where it has one.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tasks_end_with_the_stop_and_are_waited_for() {
+        let lifecycle = Lifecycle::new();
+        let stopping = lifecycle.stopping();
+        lifecycle.spawn("loop", async move { stopping.cancelled().await });
+        assert!(!lifecycle.wait(Duration::from_millis(5)).await, "it runs until the stop");
+        lifecycle.stop();
+        assert!(lifecycle.wait(Duration::from_secs(5)).await);
+        assert_eq!(lifecycle.crashed(), None);
+        assert!(lifecycle.failures().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_or_panics_early_is_a_crash_and_the_first_one_is_named() {
+        for panics in [false, true] {
+            let lifecycle = Lifecycle::new();
+            lifecycle.spawn("first", async move { assert!(!panics, "on purpose") });
+            lifecycle.crash_seen().await;
+            lifecycle.spawn("second", async {});
+            assert!(lifecycle.wait(Duration::from_secs(5)).await);
+            assert_eq!(lifecycle.crashed(), Some("first"));
+            assert_eq!(lifecycle.failures(), ["the background task first has crashed"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_after_the_stop_is_a_crash_too() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.stop();
+        lifecycle.spawn("late", async { panic!("on purpose") });
+        assert!(lifecycle.wait(Duration::from_secs(5)).await);
+        assert_eq!(lifecycle.crashed(), Some("late"));
+    }
+
+    #[test]
+    fn checks_are_asked_every_time() {
+        let lifecycle = Lifecycle::new();
+        let broken = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = broken.clone();
+        lifecycle.check("store", move || {
+            if seen.load(std::sync::atomic::Ordering::Relaxed) {
+                Err("the writer is gone".into())
+            } else {
+                Ok(())
+            }
+        });
+        assert!(lifecycle.failures().is_empty());
+        broken.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(lifecycle.failures(), ["store: the writer is gone"]);
+    }
+}

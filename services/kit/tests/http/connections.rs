@@ -1,0 +1,128 @@
+//! Connections that want too much: time, bytes, places.
+
+use crate::support::{Raw, Running, eventually};
+use crate::{options, router, start};
+use axum::Router;
+use axum::routing::get;
+use futures_util::stream;
+use kit::http::server::{Limits, serve};
+use kit::http::{BodyBudget, Options, with_middleware};
+use reqwest::Client;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+#[tokio::test]
+async fn a_client_slow_with_its_head_is_cut_off_while_others_are_served() {
+    let head = Duration::from_secs(2);
+    let server = start(router(), Limits { head, ..Limits::default() }).await;
+    let begun = Instant::now();
+    let mut silent = Raw::connect(server.address).await;
+    let mut slow = Raw::connect(server.address).await;
+    slow.send(b"GET /number/1 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    slow.read_until("\r\n\r\n1").await;
+    slow.send(b"GET /number/1 HTTP/1.1\r\nHost: x\r\nX-Slow:").await;
+
+    let other = Client::new().get(server.url("/number/2")).send().await.unwrap();
+    assert_eq!(other.status(), 200);
+    assert!(begun.elapsed() < head, "the other client did not wait for the slow one");
+
+    assert_eq!(slow.read_to_end().await, "");
+    assert_eq!(silent.read_to_end().await, "");
+    assert!(begun.elapsed() >= head);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_kept_longer_than_a_slow_head_and_not_for_ever() {
+    let (head, idle) = (Duration::from_millis(50), Duration::from_secs(2));
+    let server = start(router(), Limits { head, idle, ..Limits::default() }).await;
+    let mut client = Raw::connect(server.address).await;
+    for _ in 0..2 {
+        client.send(b"GET /number/1 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        client.read_until("\r\n\r\n1").await;
+        assert!(client.is_silent_for(head * 4).await);
+    }
+    assert_eq!(client.read_to_end().await, "");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn heads_are_bounded() {
+    let server = start(router(), Limits::default()).await;
+    let large = format!("GET / HTTP/1.1\r\nX-Large: {}\r\n\r\n", "x".repeat(100_000));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X-Many: 1\r\n".repeat(101));
+    for head in [large, many] {
+        let mut client = Raw::connect(server.address).await;
+        client.send(head.as_bytes()).await;
+        let answer = client.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn beyond_the_cap_clients_wait_for_a_place() {
+    let server = start(router(), Limits { connections: 1, ..Limits::default() }).await;
+    let mut first = Raw::connect(server.address).await;
+    first.send(b"GET /number/1 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    first.read_until("\r\n\r\n1").await;
+
+    let mut second = Raw::connect(server.address).await;
+    second.send(b"GET /number/2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(second.is_silent_for(Duration::from_millis(100)).await);
+    drop(first);
+    assert!(second.read_to_end().await.ends_with('2'));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let (dropped, mut gone) = mpsc::channel::<()>(1);
+    let endless = move || {
+        let guard = dropped.clone();
+        let body = stream::repeat_with(move || {
+            let _held = &guard;
+            Ok::<_, Infallible>(vec![b'x'; 64 * 1024])
+        });
+        async move { axum::body::Body::from_stream(body) }
+    };
+    let limits = Limits { stall: Duration::from_millis(200), ..Limits::default() };
+    let server = start(Router::new().route("/endless", get(endless)), limits).await;
+    let mut client = Raw::connect(server.address).await;
+    client.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    client.read_until("\r\n\r\n").await;
+    // The router goes with the server, so that only the connection still holds a sender.
+    server.lifecycle.stop();
+    assert!(eventually(gone.recv()).await.is_none());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_end_take_bounded_room_and_give_it_back() {
+    const ROOM: usize = 1_000;
+    let router = with_middleware(router(), Options { body_budget: BodyBudget::new(ROOM), ..options() });
+    let server = Running::start(move |listener, lifecycle| async move {
+        serve(listener, router, &lifecycle, Limits::default()).await;
+    })
+    .await;
+    let echo = async |size: usize| {
+        let request = Client::new().post(server.url("/echo")).header("content-type", "application/json");
+        let request = request.body(format!("\"{}\"", "x".repeat(size - 2)));
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+    };
+    let until = async |size, status| while echo(size).await.0 != status {};
+    assert_eq!(echo(ROOM).await, (200, false));
+    assert_eq!(echo(ROOM + 1).await, (503, true), "what was refused half-way takes nothing either");
+    assert_eq!(echo(ROOM).await, (200, false));
+
+    let mut slow = Raw::connect(server.address).await;
+    slow.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n").await;
+    slow.send(format!("Content-Length: 700\r\n\r\n\"{}", "x".repeat(599)).as_bytes()).await;
+    eventually(until(600, 503)).await;
+    assert_eq!(echo(400).await, (200, false), "what fits is taken");
+    drop(slow);
+    eventually(until(600, 200)).await;
+    server.stop().await;
+}

@@ -1,0 +1,103 @@
+//! Probes and metrics.
+
+use crate::answers::{problem, read};
+use crate::support::{Running, eventually};
+use crate::{router, start_service};
+use axum::Router;
+use kit::app::ServeError;
+use kit::app::service::Service;
+use kit::http::probes::Readiness;
+use kit::runtime::deps::Deps;
+use kit::runtime::lifecycle::Lifecycle;
+use reqwest::{Client, Method};
+use serde_json::json;
+use shared::ServiceName;
+
+#[tokio::test]
+async fn a_crashed_background_task_makes_livez_503_although_the_port_is_open() {
+    let lifecycle = Lifecycle::new();
+    let server = start_service(Router::new(), lifecycle.clone()).await;
+    let client = Client::new();
+    let alive = client.get(server.url("/livez")).send().await.unwrap();
+    assert_eq!((alive.status().as_u16(), alive.text().await.unwrap().as_str()), (200, "ok"));
+
+    lifecycle.spawn("relay", async { panic!("on purpose") });
+    eventually(lifecycle.crash_seen()).await;
+    let (status, problem, _) = problem(client.get(server.url("/livez"))).await;
+    assert_eq!(status, 503);
+    assert_eq!(problem.detail.unwrap(), "the background task relay has crashed");
+    assert_eq!(server.stop().await, Err(ServeError::Crashed("relay")));
+}
+
+#[tokio::test]
+async fn readyz_names_what_is_not_ready() {
+    let deps = Deps::system().unwrap();
+    let (readiness, lifecycle) = (Readiness::new(), Lifecycle::new());
+    let flag = readiness.register("subscription");
+    let service = Service {
+        name: ServiceName::Query,
+        router: Router::new(),
+        admin: None,
+        readiness,
+        lifecycle: lifecycle.clone(),
+        deps,
+    };
+    let server = Running::with(lifecycle, |listener, _| service.serve(listener, None)).await;
+    let client = Client::new();
+    let unready = client.get(server.url("/readyz")).send().await.unwrap();
+    assert_eq!(unready.status(), 503);
+    let body = read(unready).await;
+    assert_eq!(body["unready"], json!([{ "name": "subscription", "why": "starting" }]));
+    flag.set(true, "");
+    assert_eq!(client.get(server.url("/readyz")).send().await.unwrap().status(), 200);
+    assert_eq!(server.stop().await, Ok(()));
+}
+
+#[tokio::test]
+async fn probes_and_metrics_are_not_public_where_there_is_an_admin_listener() {
+    let deps = Deps::system().unwrap();
+    let lifecycle = Lifecycle::new();
+    let admin_listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let admin = format!("http://{}", admin_listener.local_addr().unwrap());
+    let service = Service {
+        name: ServiceName::Frontend,
+        router: router(),
+        admin: None,
+        readiness: Readiness::new(),
+        lifecycle: lifecycle.clone(),
+        deps,
+    };
+    let server = Running::with(lifecycle, |listener, _| service.serve(listener, Some(admin_listener))).await;
+    let client = Client::new();
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(client.get(server.url(path)).send().await.unwrap().status(), 404, "{path}");
+        assert_eq!(client.get(format!("{admin}{path}")).send().await.unwrap().status(), 200, "{path}");
+    }
+    assert_eq!(client.get(server.url("/number/1")).send().await.unwrap().status(), 200);
+    assert_eq!(client.get(format!("{admin}/number/1")).send().await.unwrap().status(), 404);
+    assert_eq!(server.stop().await, Ok(()));
+}
+
+#[tokio::test]
+async fn metrics_count_requests_by_route_and_not_by_path() {
+    let server = start_service(router(), Lifecycle::new()).await;
+    let client = Client::new();
+    for path in ["/number/1", "/number/2", "/random-4711"] {
+        client.get(server.url(path)).send().await.unwrap();
+    }
+    let invented = Method::from_bytes(b"INVENTED").unwrap();
+    client.request(invented, server.url("/number/3")).send().await.unwrap();
+    let response = client.get(server.url("/metrics")).send().await.unwrap();
+    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    let text = response.text().await.unwrap();
+    assert!(text.contains(r#"http_requests_total{method="GET",route="/number/{n}",status="200"}"#), "{text}");
+    assert!(text.contains(r#"http_requests_total{method="GET",route="none",status="404"}"#), "{text}");
+    assert!(
+        text.contains(r#"http_requests_total{method="other",route="/number/{n}",status="405"}"#),
+        "{text}"
+    );
+    assert!(text.contains("http_request_seconds_bucket{"), "{text}");
+    assert!(text.contains("build_info{") && text.contains("process_start_time_seconds"), "{text}");
+    assert!(!text.contains("4711") && !text.contains("INVENTED"), "{text}");
+    assert_eq!(server.stop().await, Ok(()));
+}
