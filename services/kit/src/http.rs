@@ -14,7 +14,9 @@
 pub mod author;
 mod body;
 mod body_budget;
+mod client_address;
 mod error;
+mod hosts;
 pub mod idempotency;
 mod json;
 mod middleware;
@@ -26,7 +28,9 @@ mod store_error;
 
 pub use body::{EventMedia, JsonBody, RawBody};
 pub use body_budget::{BODY_BUDGET, BodyBudget};
+pub use client_address::{ClientAddress, FORWARDED_FOR, TrustedProxies};
 pub use error::{ApiError, ApiResult};
+pub use hosts::{AllowedHosts, HostName, InvalidHost, InvalidSiteUrl, SiteUrl};
 pub use json::{json_bytes, ordered_object};
 pub use middleware::{DEFAULT_BODY_LIMIT, Options, REQUEST_TIMEOUT, with_middleware};
 pub use operator::{OperatorToken, operator_only};

@@ -5,9 +5,8 @@
 use axum::Router;
 use axum::routing::get;
 use kit::app::StartError;
-use kit::app::config::CommonConfig;
+use kit::app::config::PeerConfig;
 use kit::app::service::{Service, main};
-use kit::http::probes::Readiness;
 use kit::store::Store;
 use shared::ServiceName;
 use std::io::{BufRead, BufReader, Read};
@@ -20,8 +19,9 @@ const SECRET: &str = "0123456789abcdef";
 fn the_service() {
     let Ok(args) = std::env::var("KIT_TEST_ARGS") else { return };
     let args = std::iter::once("posts").chain(args.split_whitespace()).map(Into::into);
-    let code = main(ServiceName::Posts, args, async |config: CommonConfig, deps, lifecycle| {
-        Store::open(&config.data_dir, "posts", &[]).map_err(|error| StartError::Store(Box::new(error)))?;
+    let code = main(ServiceName::Posts, args, async |config: PeerConfig, deps, lifecycle| {
+        Store::open(&config.store.data_dir, "posts", &[])
+            .map_err(|error| StartError::Store(Box::new(error)))?;
         if std::env::var_os("KIT_TEST_CRASH").is_some() {
             lifecycle.spawn("relay", async { panic!("on purpose") });
         }
@@ -30,14 +30,7 @@ fn the_service() {
             std::future::pending::<()>().await;
         };
         let router = Router::new().route("/stuck", get(stuck));
-        Ok(Service {
-            name: ServiceName::Posts,
-            router,
-            admin: None,
-            readiness: Readiness::new(),
-            lifecycle,
-            deps,
-        })
+        Ok(Service::new(ServiceName::Posts, &config, router, deps, lifecycle))
     });
     let number = (0..=2).find(|n| ExitCode::from(*n) == code).unwrap_or(255);
     std::process::exit(number.into());

@@ -8,19 +8,20 @@ pub mod events;
 pub mod store;
 
 use kit::app::StartError;
-use kit::app::config::CommonConfig;
+use kit::app::config::PeerConfig;
 use kit::app::peer::Peer;
 use kit::app::service::Service;
+use kit::messaging::subscriber::Readiness;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 
-/// The settings: those that every service has.
-pub type Config = CommonConfig;
+/// The settings: those of every peer of the bus.
+pub type Config = PeerConfig;
 
 /// Builds the service.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
     let peer = Peer::open(ServiceName::Posts, &config, deps, lifecycle, store::MIGRATIONS)?;
     let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone() };
-    Ok(peer.service(api::router(api), events::PostEvents, false))
+    Ok(peer.service(api::router(api), events::PostEvents, Readiness::AtOnce))
 }

@@ -36,10 +36,11 @@ pub struct Running {
 
 impl Running {
     pub(crate) fn new(service: Service, network: &Network) -> Self {
-        let Service { name, router, admin, readiness, lifecycle, deps } = service;
+        let Service { name, router, admin, readiness, hosts, trusted_proxies, lifecycle, deps } = service;
         let router =
             router.merge(probes::router(lifecycle.clone(), readiness)).merge(admin.unwrap_or_default());
-        let router = with_middleware(router, Options::new(deps.ids));
+        let options = Options { hosts, trusted_proxies, ..Options::new(deps.ids) };
+        let router = with_middleware(router, options);
         network.connect(name, router.clone());
         Self { name, lifecycle, router, network: network.clone() }
     }

@@ -2,11 +2,12 @@
 
 use crate::app::config::{self, ServiceConfig};
 use crate::app::{ServeError, StartError, telemetry};
-use crate::http::probes::{self, Readiness};
+use crate::http::probes::{self, ReadinessChecks};
 use crate::http::server::{self, Limits};
-use crate::http::{Options, with_middleware};
+use crate::http::{AllowedHosts, Options, TrustedProxies, with_middleware};
 use crate::runtime::deps::Deps;
 use crate::runtime::lifecycle::Lifecycle;
+use crate::store::Store;
 use axum::Router;
 use shared::ServiceName;
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// A built service: everything but its address.
 #[derive(Debug)]
@@ -27,7 +29,11 @@ pub struct Service {
     /// Routes beside the probes on the admin listener, for a service whose own routes are public.
     pub admin: Option<Router>,
     /// What has to be well before it takes requests.
-    pub readiness: Readiness,
+    pub readiness: ReadinessChecks,
+    /// The hosts that its own routes answer for.
+    pub hosts: AllowedHosts,
+    /// Who else tells from where a request comes.
+    pub trusted_proxies: TrustedProxies,
     /// Its stop signal and background tasks.
     pub lifecycle: Lifecycle,
     /// Where its ids come from.
@@ -42,6 +48,20 @@ const STACK_BYTES: usize = 4 * 1024 * 1024;
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 impl Service {
+    /// A service of these routes, without readiness checks and routes for its admin listener.
+    pub fn new(
+        name: ServiceName,
+        config: &impl ServiceConfig,
+        router: Router,
+        deps: Deps,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        let common = config.common();
+        let (hosts, trusted_proxies) = (common.hosts(), common.trusted_proxies);
+        let (admin, readiness) = (None, ReadinessChecks::new());
+        Self { name, router, admin, readiness, hosts, trusted_proxies, lifecycle, deps }
+    }
+
     /// Serves until the lifecycle is stopped and everything has ended.
     ///
     /// Probes and `/metrics` sit beside the service's own routes, or alone on the admin listener if there is one.
@@ -50,18 +70,19 @@ impl Service {
         listener: TcpListener,
         admin_listener: Option<TcpListener>,
     ) -> Result<(), ServeError> {
-        let Self { name, router, admin, readiness, lifecycle, deps } = self;
+        let Self { name, router, admin, readiness, hosts, trusted_proxies, lifecycle, deps } = self;
         let options = Options::new(deps.ids.clone());
+        let public_options = Options { hosts, trusted_proxies, ..options.clone() };
         let ops = probes::router(lifecycle.clone(), readiness).merge(telemetry::router());
         telemetry::start(name, &*deps.clock, &lifecycle);
 
         let limits = Limits::default();
         let ops = ops.merge(admin.unwrap_or_default());
         let (public, private) = match admin_listener {
-            Some(listener) => (router, Some((listener, with_middleware(ops, options.clone())))),
+            Some(listener) => (router, Some((listener, with_middleware(ops, options)))),
             None => (router.merge(ops), None),
         };
-        let public = server::serve(listener, with_middleware(public, options), &lifecycle, limits);
+        let public = server::serve(listener, with_middleware(public, public_options), &lifecycle, limits);
         let private = async {
             if let Some((listener, ops)) = private {
                 server::serve(listener, ops, &lifecycle, limits).await;
@@ -81,6 +102,15 @@ impl Service {
             None if ended => Ok(()),
             None => Err(ServeError::Unfinished),
         }
+    }
+}
+
+/// Ends when the store has failed for good, which the lifecycle then takes as a crash.
+pub async fn watch_store(store: Store, stopping: CancellationToken) {
+    tokio::select! {
+        biased;
+        () = stopping.cancelled() => {}
+        reason = store.failure() => tracing::error!(reason, "the store has failed for good"),
     }
 }
 
@@ -117,8 +147,7 @@ where
     F: FnOnce(C, Deps, Lifecycle) -> Fut,
     Fut: Future<Output = Result<Service, StartError>>,
 {
-    config.common().validate_secrets(name)?;
-    config.common().validate_urls()?;
+    config.validate(name)?;
     let deps = Deps::system()?;
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -158,7 +187,7 @@ where
     Fut: Future<Output = Result<Service, StartError>>,
 {
     let (address, admin_address) = (config.common().listen, config.admin_listen());
-    if config.common().insecure {
+    if config.is_insecure() {
         warn_of_insecurity(lifecycle);
     }
     let building = build(config, deps, lifecycle.clone());

@@ -1,7 +1,7 @@
 //! The middleware that every service's router gets, in one place and one order.
 
 use super::body_budget::{BODY_BUDGET, BodyBudget};
-use super::{ApiError, RequestId};
+use super::{AllowedHosts, ApiError, RequestId, TrustedProxies};
 use crate::runtime::deps::Ids;
 use crate::runtime::trace::TraceContext;
 use axum::Router;
@@ -35,12 +35,22 @@ pub struct Options {
     pub request_timeout: Duration,
     /// Room for the bodies of all requests together.
     pub body_budget: BodyBudget,
+    /// The hosts that the routes answer for; probes answer for any.
+    pub hosts: AllowedHosts,
+    /// Who else tells from where a request comes.
+    pub trusted_proxies: TrustedProxies,
 }
 
 impl Options {
     /// The usual ones.
     pub fn new(ids: Arc<dyn Ids>) -> Self {
-        Self { ids, request_timeout: REQUEST_TIMEOUT, body_budget: BodyBudget::new(BODY_BUDGET) }
+        Self {
+            ids,
+            request_timeout: REQUEST_TIMEOUT,
+            body_budget: BodyBudget::new(BODY_BUDGET),
+            hosts: AllowedHosts::default(),
+            trusted_proxies: TrustedProxies::default(),
+        }
     }
 }
 

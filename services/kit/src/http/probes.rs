@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What has to be well before requests are taken. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness {
+pub struct ReadinessChecks {
     checks: Arc<Mutex<Vec<Check>>>,
 }
 
@@ -23,14 +23,14 @@ struct Check {
     unready: Option<String>,
 }
 
-/// One condition among those of a [`Readiness`], held by the part that knows. Clones set the same condition.
+/// One condition among those of a [`ReadinessChecks`], held by the part that knows. Clones set the same condition.
 #[derive(Debug, Clone)]
 pub struct ReadyFlag {
-    readiness: Readiness,
+    readiness: ReadinessChecks,
     index: usize,
 }
 
-impl Readiness {
+impl ReadinessChecks {
     /// Nothing to wait for.
     pub fn new() -> Self {
         Self::default()
@@ -69,7 +69,7 @@ impl ReadyFlag {
 }
 
 /// The routes `/livez` and `/readyz`.
-pub fn router(lifecycle: Lifecycle, readiness: Readiness) -> Router {
+pub fn router(lifecycle: Lifecycle, readiness: ReadinessChecks) -> Router {
     let alive = lifecycle.clone();
     Router::new()
         .route("/livez", get(async move || livez(&alive)))
@@ -84,7 +84,7 @@ fn livez(lifecycle: &Lifecycle) -> ApiResult<&'static str> {
     Err(ApiError::new(ProblemKind::Unavailable).detail(failures.join("; ")))
 }
 
-fn readyz(lifecycle: &Lifecycle, readiness: &Readiness) -> ApiResult<&'static str> {
+fn readyz(lifecycle: &Lifecycle, readiness: &ReadinessChecks) -> ApiResult<&'static str> {
     if lifecycle.is_stopping() {
         return Err(ApiError::new(ProblemKind::Unavailable).detail("stopping"));
     }
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn ready_only_when_every_condition_is_met() {
-        let (lifecycle, readiness) = (Lifecycle::new(), Readiness::new());
+        let (lifecycle, readiness) = (Lifecycle::new(), ReadinessChecks::new());
         assert_eq!(status(&readyz(&lifecycle, &readiness)), 200);
 
         let (store, bus) = (readiness.register("store"), readiness.register("bus"));

@@ -32,9 +32,18 @@ pub struct Subscriber {
     pub deps: Deps,
     /// Set to ready while it is served.
     pub ready: ReadyFlag,
-    /// Whether the store must first catch up before the service may say that it is ready. One that has a history
-    /// need not wait for a bus that is away.
-    pub history_first: bool,
+    /// When the service is ready.
+    pub readiness: Readiness,
+}
+
+/// When a service that consumes events is ready to take requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// At once: it does not answer from what it consumes.
+    AtOnce,
+    /// Once its store has caught up with the log: from an empty one, readers would be told that there is nothing.
+    /// A store with a history does not wait for a bus that cannot be reached.
+    CaughtUp,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +65,7 @@ enum SubscribeError {
 impl Subscriber {
     /// Runs until `stopping`.
     pub async fn run(self, stopping: CancellationToken) {
-        if self.history_first {
+        if self.readiness == Readiness::CaughtUp {
             self.ready.set(false, "has not yet heard from the event bus");
         } else {
             self.ready.set(true, "");
@@ -70,7 +79,7 @@ impl Subscriber {
     async fn stay_subscribed(&self) {
         let mut attempts: u32 = 0;
         let mut first = true;
-        let mut caught_up = !self.history_first;
+        let mut caught_up = self.readiness == Readiness::AtOnce;
         let has_history = self.store.read(inbox::cursor).await.is_ok_and(|cursor| cursor > Sequence::START);
         // A log that has lost events has not found them again because the bus is away.
         let mut lost_tail = false;

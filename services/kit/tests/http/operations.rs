@@ -2,16 +2,12 @@
 
 use crate::answers::{problem, read};
 use crate::support::{Running, eventually};
-use crate::{router, start_service};
+use crate::{router, service, start_service};
 use axum::Router;
 use kit::app::ServeError;
-use kit::app::service::Service;
-use kit::http::probes::Readiness;
-use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use reqwest::{Client, Method};
 use serde_json::json;
-use shared::ServiceName;
 
 #[tokio::test]
 async fn a_crashed_background_task_makes_livez_503_although_the_port_is_open() {
@@ -31,17 +27,9 @@ async fn a_crashed_background_task_makes_livez_503_although_the_port_is_open() {
 
 #[tokio::test]
 async fn readyz_names_what_is_not_ready() {
-    let deps = Deps::system().unwrap();
-    let (readiness, lifecycle) = (Readiness::new(), Lifecycle::new());
-    let flag = readiness.register("subscription");
-    let service = Service {
-        name: ServiceName::Query,
-        router: Router::new(),
-        admin: None,
-        readiness,
-        lifecycle: lifecycle.clone(),
-        deps,
-    };
+    let lifecycle = Lifecycle::new();
+    let service = service(Router::new(), lifecycle.clone());
+    let flag = service.readiness.register("subscription");
     let server = Running::with(lifecycle, |listener, _| service.serve(listener, None)).await;
     let client = Client::new();
     let unready = client.get(server.url("/readyz")).send().await.unwrap();
@@ -55,18 +43,10 @@ async fn readyz_names_what_is_not_ready() {
 
 #[tokio::test]
 async fn probes_and_metrics_are_not_public_where_there_is_an_admin_listener() {
-    let deps = Deps::system().unwrap();
     let lifecycle = Lifecycle::new();
     let admin_listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin = format!("http://{}", admin_listener.local_addr().unwrap());
-    let service = Service {
-        name: ServiceName::Frontend,
-        router: router(),
-        admin: None,
-        readiness: Readiness::new(),
-        lifecycle: lifecycle.clone(),
-        deps,
-    };
+    let service = service(router(), lifecycle.clone());
     let server = Running::with(lifecycle, |listener, _| service.serve(listener, Some(admin_listener))).await;
     let client = Client::new();
     for path in ["/livez", "/readyz", "/metrics"] {
