@@ -9,6 +9,7 @@ pub use excerpt::excerpt;
 
 use shared::events::{CommentCreated, CommentUpdated, PostCreated, Status};
 use shared::views::{CommentView, PostView};
+use shared::visibility::StoredComment;
 use shared::{CommentId, PostId, Timestamp};
 
 /// A post.
@@ -164,26 +165,20 @@ impl Comment {
         self.origin.as_ref().map_or(Timestamp::from_unix_ms(0), |o| o.created_at)
     }
 
-    /// What a reader may see: the text only if it is approved, or pending and the reader's own.
+    /// The comment as a reader may see it; see [`shared::visibility`].
     pub fn view(&self, reader_key: Option<&str>) -> CommentView {
-        let author_key = self.origin.as_ref().and_then(|o| o.author_key.as_deref());
-        let mine = reader_key.is_some() && author_key == reader_key;
-        let readable = self.status == Status::Approved || (self.status == Status::Pending && mine);
-        CommentView {
-            id: self.id.clone(),
-            content: if readable { self.content.clone() } else { String::new() },
+        let origin = self.origin.as_ref();
+        let stored = StoredComment {
+            id: &self.id,
             status: self.status,
-            author: self
-                .origin
-                .as_ref()
-                .filter(|_| self.status != Status::Rejected)
-                .map(|o| o.author.clone())
-                .unwrap_or_default(),
-            reason: self.reason.clone().filter(|_| self.status == Status::Rejected),
-            created_at: self.origin.as_ref().map(|o| o.created_at),
-            version: Some(self.version),
-            mine,
-        }
+            content: &self.content,
+            author: origin.map_or("", |o| o.author.as_str()),
+            author_key: origin.and_then(|o| o.author_key.as_deref()),
+            reason: self.reason.as_deref(),
+            created_at: origin.map(|o| o.created_at),
+            version: self.version,
+        };
+        stored.view(reader_key)
     }
 }
 

@@ -6,7 +6,7 @@
 //! on record.
 
 use rusqlite::{Connection, OptionalExtension, Row};
-use shared::views::DeadLetterView;
+use shared::bus::DeadLetterView;
 use shared::{Envelope, Sequence, Timestamp};
 
 /// The table, for a service's first migration.

@@ -84,30 +84,6 @@ proptest! {
 }
 
 #[test]
-fn text_that_is_not_approved_is_blank_for_others() {
-    let mut comment = Comment::created(&CommentCreated {
-        id: "c".parse().unwrap(),
-        content: "secret".into(),
-        post_id: "p".parse().unwrap(),
-        status: Status::Pending,
-        author: "Ada".into(),
-        author_key: Some("ada".into()),
-        created_at: None,
-        version: Some(1),
-    });
-    for reader in [None, Some("bob"), Some("")] {
-        assert_eq!(comment.view(reader).content, "");
-        assert!(!comment.view(reader).mine);
-    }
-    assert_eq!(comment.view(Some("ada")).content, "secret");
-    comment.status = Status::Rejected;
-    assert_eq!(comment.view(Some("ada")).author, "", "the name goes with the text");
-    assert_eq!(comment.view(Some("ada")).content, "");
-    comment.status = Status::Approved;
-    assert_eq!(comment.view(None).content, "secret");
-}
-
-#[test]
 fn a_creation_that_says_less_takes_nothing_away() {
     let ours = PostCreated {
         id: "p".parse().unwrap(),

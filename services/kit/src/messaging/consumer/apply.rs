@@ -4,7 +4,7 @@ use super::{ApplyError, Handler, Received};
 use crate::messaging::inbox::Decision;
 use crate::messaging::{dead_letters, inbox};
 use rusqlite::Connection;
-use shared::views::Redriven;
+use shared::bus::Redriven;
 use shared::{Envelope, EventType, Sequence, ServiceName, Timestamp};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
