@@ -137,7 +137,7 @@ const fn colour_of(service: ServiceName) -> u8 {
 }
 
 /// Without the control characters by which a logged text could steer the reader's terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 

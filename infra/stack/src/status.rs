@@ -33,8 +33,10 @@ pub struct ServiceStatus {
     pub uptime_ms: Option<u64>,
     /// How often it died and was started again.
     pub restarts: u32,
-    /// Why it is not ready; nothing where it is.
+    /// Why it is not ready; none if it is.
     pub not_ready: Option<String>,
+    /// Why it ended, while it is failed or backing off.
+    pub last_error: Option<String>,
     /// Where it listens.
     pub url: String,
 }
@@ -47,8 +49,10 @@ pub enum ProcessState {
     Running,
     /// It is down and stays so.
     Stopped,
-    /// It died and will be started again.
+    /// It died and will be restarted.
     BackingOff,
+    /// It cannot start, and is not restarted.
+    Failed,
 }
 
 /// How far a subscriber has come.
@@ -69,6 +73,7 @@ impl ProcessState {
             Self::Running => "running",
             Self::Stopped => "stopped",
             Self::BackingOff => "backing off",
+            Self::Failed => "failed",
         }
     }
 }
@@ -90,9 +95,19 @@ pub fn table(status: &StackStatus) -> String {
     });
     let mut text = columns(std::iter::once(head).chain(rows));
     for s in &status.services {
-        if let (ProcessState::Running, Some(why)) = (s.process, &s.not_ready) {
-            let _ = writeln!(text, "\n{} is not ready: {why}", s.service);
-        }
+        // Writing to a string cannot fail.
+        let _ = match (s.process, &s.not_ready, &s.last_error) {
+            (ProcessState::Running, Some(why), _) => writeln!(text, "\n{} is not ready: {why}", s.service),
+            (ProcessState::BackingOff, _, Some(why)) => {
+                writeln!(text, "\n{} is restarting: {why}", s.service)
+            }
+            (ProcessState::Failed, _, Some(why)) => writeln!(
+                text,
+                "\n{0} has failed: {why}\nFix the cause, then run `mini-blog start {0}`.",
+                s.service
+            ),
+            _ => Ok(()),
+        };
     }
     text.push('\n');
     text.push_str(&match &status.subscribers {
@@ -146,6 +161,7 @@ mod tests {
             pid,
             uptime_ms: pid.map(|_| 63_000),
             restarts: 1,
+            last_error: not_ready.filter(|_| pid.is_none()).map(str::to_owned),
             not_ready: not_ready.map(str::to_owned),
             url: "http://127.0.0.1:4000".into(),
         };
@@ -155,7 +171,8 @@ mod tests {
             services: vec![
                 row(ServiceName::Posts, ProcessState::Running, Some(42), None),
                 row(ServiceName::Query, ProcessState::Running, Some(43), Some("waits for the bus")),
-                row(ServiceName::Comments, ProcessState::BackingOff, None, Some("does not run")),
+                row(ServiceName::Comments, ProcessState::BackingOff, None, Some("no space left")),
+                row(ServiceName::Moderation, ProcessState::Failed, None, Some("no such file")),
             ],
             subscribers: Some(vec![Subscriber { name: "query".into(), lag: 7, last_error: None }]),
         }
@@ -165,12 +182,18 @@ mod tests {
     fn the_table_is_aligned_and_says_why_something_is_not_ready() {
         let text = table(&status());
         let expected = "\
-SERVICE   STATE        PID  UPTIME     RESTARTS  READY  ADDRESS
-posts     running      42   1 min 3 s  1         yes    http://127.0.0.1:4000
-query     running      43   1 min 3 s  1         no     http://127.0.0.1:4000
-comments  backing off  -    -          1         no     http://127.0.0.1:4000
+SERVICE     STATE        PID  UPTIME     RESTARTS  READY  ADDRESS
+posts       running      42   1 min 3 s  1         yes    http://127.0.0.1:4000
+query       running      43   1 min 3 s  1         no     http://127.0.0.1:4000
+comments    backing off  -    -          1         no     http://127.0.0.1:4000
+moderation  failed       -    -          1         no     http://127.0.0.1:4000
 
 query is not ready: waits for the bus
+
+comments is restarting: no space left
+
+moderation has failed: no such file
+Fix the cause, then run `mini-blog start moderation`.
 
 SUBSCRIBER  LAG  LAST ERROR
 query       7    -

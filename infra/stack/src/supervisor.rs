@@ -12,6 +12,7 @@ use crate::state_file::{self, ServiceEntry, StackFile};
 use crate::status::{ProcessState, ServiceStatus, StackStatus, Subscriber};
 use futures_util::future::join_all;
 use kit::deps::Deps;
+use rustix::process::{Signal as Raw, getpid, kill_process};
 use shared::ServiceName;
 use std::io;
 use std::net::IpAddr;
@@ -30,8 +31,10 @@ const PROBE_EVERY: Duration = Duration::from_millis(25);
 /// How long a start may take before it is said what it waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long each service is given to stop at the very least.
+/// How long each service has to stop, even if those before it have used up the time.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// How long suspending and resuming may take: a keeper that is busy stopping its service answers later.
+const JOB_CONTROL: Duration = Duration::from_secs(1);
 
 /// What `up` is told.
 #[derive(Debug, Clone)]
@@ -87,6 +90,7 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
     plan.check(&wanted)?;
     let program = std::env::current_exe().map_err(system("cannot find the program itself"))?;
     let control = control::listen(&data_dir)?;
+    let job_control = JobControl::new().map_err(system("cannot listen for signals"))?;
 
     let launch = Arc::new(Launch { program, data_dir, site_root, plan, secrets });
     let now = CancellationToken::new();
@@ -109,6 +113,7 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
     }
     tasks.spawn(keep_file(Arc::clone(&stack)));
     tasks.spawn(take_requests(control, Arc::clone(&stack)));
+    tasks.spawn(follow_job_control(Arc::clone(&stack), job_control));
     tasks.spawn(announce(Arc::clone(&stack), wanted));
 
     stop.next().await;
@@ -144,7 +149,13 @@ impl Stack {
         clean
     }
 
-    /// Leaves nothing behind that says that a stack runs.
+    /// Gives every service the same command. A failure has no consequence here: the keepers report it.
+    async fn everywhere(&self, verb: Verb) {
+        let orders = self.handles.iter().map(|h| h.order(verb));
+        let _ = tokio::time::timeout(JOB_CONTROL, join_all(orders)).await;
+    }
+
+    /// Removes what tells others that a stack is running.
     fn tidy(&self, clean: bool) {
         let data_dir = &self.launch.data_dir;
         let removed = state_file::remove(data_dir)
@@ -181,17 +192,31 @@ impl Stack {
         let (process, pid, uptime_ms) = match state.phase {
             Phase::Stopped => (ProcessState::Stopped, None, None),
             Phase::BackingOff => (ProcessState::BackingOff, None, None),
+            Phase::Failed => (ProcessState::Failed, None, None),
             Phase::Running { pid, since } => {
                 (ProcessState::Running, Some(pid), Some(since.elapsed().as_millis() as u64))
             }
         };
         let not_ready = match process {
             ProcessState::Running => self.probe(handle.service).await.err(),
-            _ => Some("does not run".to_owned()),
+            _ => Some("is not running".to_owned()),
+        };
+        let last_error = match process {
+            ProcessState::BackingOff | ProcessState::Failed => state.last_error,
+            ProcessState::Running | ProcessState::Stopped => None,
         };
         let url = self.launch.plan.url(handle.service);
         let service = handle.service;
-        ServiceStatus { service, process, pid, uptime_ms, restarts: state.restarts, not_ready, url }
+        ServiceStatus {
+            service,
+            process,
+            pid,
+            uptime_ms,
+            restarts: state.restarts,
+            not_ready,
+            last_error,
+            url,
+        }
     }
 
     async fn probe(&self, service: ServiceName) -> Result<(), String> {
@@ -208,16 +233,21 @@ impl Stack {
         self.write_file().await;
         match outcome {
             Ok(message) if verb == Verb::Kill => Answer::Done { message },
-            Ok(message) => self.once_ready(service, message).await,
+            Ok(message) => self.once_ready(handle, message).await,
             Err(message) => Answer::Failed { message },
         }
     }
 
     /// Whoever starts a service wants to use it: the answer waits until it is ready, for a while.
-    async fn once_ready(&self, service: ServiceName, started: String) -> Answer {
+    async fn once_ready(&self, handle: &Handle, started: String) -> Answer {
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.probe(service).await {
+            let state = handle.state();
+            if state.phase == Phase::Failed {
+                let why = state.last_error.unwrap_or_default();
+                return Answer::Failed { message: format!("{started}, and has failed: {why}") };
+            }
+            match self.probe(handle.service).await {
                 Ok(()) => return Answer::Done { message: format!("{started} and ready") },
                 Err(why) if Instant::now() >= until => {
                     return Answer::Failed { message: format!("{started}, but is not ready: {why}") };
@@ -263,7 +293,9 @@ async fn announce(stack: Arc<Stack>, mut waited_for: Vec<ServiceName>) {
                 waited_for.remove(0);
             }
             Err(why) => {
-                if told.elapsed() >= PATIENCE {
+                // Its keeper has reported a failure, and nothing is being waited for.
+                let failed = stack.handle(service).is_some_and(|h| h.state().phase == Phase::Failed);
+                if told.elapsed() >= PATIENCE && !failed {
                     told = Instant::now();
                     stack.output.say(&format!("{service} is not ready yet: {why}"));
                 }
@@ -310,7 +342,38 @@ async fn take_requests(control: UnixListener, stack: Arc<Stack>) {
     }
 }
 
-/// The ways in which a person or a system says "stop".
+/// Ctrl-Z reaches the supervisor alone. If only the supervisor stood still, nobody would read the services' output:
+/// they would block as soon as their pipes are full. So the whole stack stands still, and `fg` resumes all of it.
+async fn follow_job_control(stack: Arc<Stack>, mut signals: JobControl) {
+    loop {
+        tokio::select! {
+            biased;
+            _ = signals.suspend.recv() => {
+                stack.everywhere(Verb::Suspend).await;
+                // SIGSTOP, since the handler of SIGTSTP has replaced what that does by itself.
+                if let Err(e) = kill_process(getpid(), Raw::STOP) {
+                    stack.output.say(&format!("cannot suspend: {e}"));
+                    stack.everywhere(Verb::Resume).await;
+                }
+            }
+            _ = signals.resume.recv() => stack.everywhere(Verb::Resume).await,
+        }
+    }
+}
+
+struct JobControl {
+    suspend: Signal,
+    resume: Signal,
+}
+
+impl JobControl {
+    fn new() -> io::Result<Self> {
+        let of = |raw: Raw| signal(SignalKind::from_raw(raw.as_raw()));
+        Ok(Self { suspend: of(Raw::TSTP)?, resume: of(Raw::CONT)? })
+    }
+}
+
+/// The signals that stop the stack.
 struct StopSignals([Signal; 3]);
 
 impl StopSignals {

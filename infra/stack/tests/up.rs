@@ -26,9 +26,14 @@ struct Up {
 impl Up {
     /// The services on free ports; the site has tests of its own.
     fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["up", "--ports", "free", "--without", "frontend", "--data-dir"])
             .arg(data)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -98,10 +103,14 @@ fn send(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
 }
 
-/// A process that is there and has not merely not been buried yet.
+/// The kernel's letter for what a process does: `T` is stopped, `Z` is a zombie; none if it is gone.
+fn process_state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
 fn runs(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+    process_state(pid).is_some_and(|state| state != 'Z')
 }
 
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
@@ -227,6 +236,47 @@ fn a_stack_starts_again_at_once_where_the_last_one_was_killed() {
     let mut again = Up::ready(dir.path());
     again.signal(Signal::TERM);
     assert_eq!(again.exit_code(), Some(0));
+}
+
+#[test]
+fn ctrl_z_suspends_the_whole_stack_and_fg_resumes_it() {
+    let dir = folder();
+    let mut up = Up::ready(dir.path());
+    let services = up.services();
+    assert_eq!(services.len(), 5);
+    let stands_still = |pid| process_state(pid) == Some('T');
+
+    up.signal(Signal::TSTP);
+    eventually("the supervisor stands still", || stands_still(up.child.id()));
+    assert!(services.iter().all(|&pid| stands_still(pid)), "so do the services, and no pipe fills");
+
+    up.signal(Signal::CONT);
+    eventually("every service runs", || services.iter().all(|&pid| runs(pid) && !stands_still(pid)));
+    assert!(row(dir.path(), "posts").contains("running"));
+    assert_eq!(up.services(), services, "the same processes");
+
+    // A stop reaches a stack that is suspended as soon as it is resumed.
+    up.signal(Signal::TSTP);
+    eventually("the supervisor stands still again", || stands_still(up.child.id()));
+    up.signal(Signal::TERM);
+    up.signal(Signal::CONT);
+    assert_eq!(up.exit_code(), Some(0), "nothing had to be killed");
+}
+
+#[test]
+fn a_service_that_cannot_start_is_reported_and_the_others_go_on() {
+    let dir = folder();
+    let mut up = Up::start_with(dir.path(), &[("RULES", "/no/such/rules.json")]);
+    up.wait_for_line("mini-blog start moderation");
+    let status = said(&mini_blog(dir.path(), &["status"]));
+    assert!(status.contains("moderation has failed: moderation: cannot use the rules"), "{status}");
+    assert!(row(dir.path(), "moderation").contains("failed"), "{status}");
+    eventually("the others are ready", || {
+        ["posts", "comments", "query", "event-bus"].iter().all(|s| row(dir.path(), s).contains("yes"))
+    });
+    let started = mini_blog(dir.path(), &["start", "moderation"]);
+    assert_eq!(started.status.code(), Some(1), "{}", said(&started));
+    assert!(said(&started).contains("/no/such/rules.json"), "{}", said(&started));
 }
 
 #[test]
