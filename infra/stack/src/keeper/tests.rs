@@ -59,6 +59,7 @@ async fn until(handle: &Handle, what: impl Fn(&State) -> bool) -> State {
 async fn until_changed(handle: &Handle, what: impl Fn(&State) -> bool) -> State {
     let mut handle = handle.clone();
     while !what(&handle.state()) {
+        assert!(handle.state().restarts < 50, "it is restarted for ever");
         assert!(handle.changed().await, "the keeper has ended");
     }
     handle.state()

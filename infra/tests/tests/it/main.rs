@@ -5,3 +5,4 @@ mod files;
 mod rendered;
 mod schemas;
 mod skaffold;
+mod tools;
