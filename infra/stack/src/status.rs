@@ -1,53 +1,43 @@
-//! What `mini-blog status` tells.
+//! The answer to `mini-blog status`.
 
 use serde::{Deserialize, Serialize};
 use shared::ServiceName;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The state of the whole stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StackStatus {
     /// The supervisor's process.
     pub pid: u32,
-    /// Where the site is.
     pub address: String,
-    /// One row each, in the order of starting.
+    /// In the order of starting.
     pub services: Vec<ServiceStatus>,
-    /// The subscribers of the bus; nothing where the bus cannot be asked.
+    /// The subscribers of the bus; none if the bus does not answer.
     pub subscribers: Option<Vec<Subscriber>>,
 }
 
-/// The state of one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
-    /// Which one.
     pub service: ServiceName,
-    /// What its process does.
     pub process: ProcessState,
-    /// Its process, where it runs.
     pub pid: Option<u32>,
-    /// How long it has run, in milliseconds.
     pub uptime_ms: Option<u64>,
-    /// How often it died and was started again.
+    /// How often it died and was restarted.
     pub restarts: u32,
     /// Why it is not ready; none if it is.
     pub not_ready: Option<String>,
     /// Why it ended, while it is failed or backing off.
     pub last_error: Option<String>,
-    /// Where it listens.
     pub url: String,
 }
 
-/// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProcessState {
-    /// It runs.
     Running,
-    /// It is down and stays so.
+    /// Down by command.
     Stopped,
     /// It died and will be restarted.
     BackingOff,
@@ -55,15 +45,13 @@ pub enum ProcessState {
     Failed,
 }
 
-/// How far a subscriber has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscriber {
-    /// Its name.
     pub name: String,
-    /// How many events it has yet to take.
+    /// How many events it has not applied yet.
     pub lag: i64,
-    /// Why the last delivery failed.
+    /// Of the last delivery.
     pub last_error: Option<String>,
 }
 
@@ -78,7 +66,7 @@ impl ProcessState {
     }
 }
 
-/// The status as people read it.
+/// The status as a table.
 pub fn table(status: &StackStatus) -> String {
     let head = ["SERVICE", "STATE", "PID", "UPTIME", "RESTARTS", "READY", "ADDRESS"].map(str::to_owned);
     let rows = status.services.iter().map(|s| {
@@ -111,7 +99,7 @@ pub fn table(status: &StackStatus) -> String {
     }
     text.push('\n');
     text.push_str(&match &status.subscribers {
-        None => "The bus cannot be asked how far its subscribers have come.\n".to_owned(),
+        None => "The event bus does not answer, so the lag of its subscribers is unknown.\n".to_owned(),
         Some(subscribers) => {
             let head = ["SUBSCRIBER", "LAG", "LAST ERROR"].map(str::to_owned);
             columns(std::iter::once(head).chain(subscribers.iter().map(|s| {
@@ -122,7 +110,7 @@ pub fn table(status: &StackStatus) -> String {
     text
 }
 
-/// Rows under each other, each column as wide as its widest cell.
+/// Aligned rows: each column is as wide as its widest cell.
 pub fn columns<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<_> = rows.collect();
     let mut widths = [0; N];
@@ -204,7 +192,7 @@ query       7    -
     #[test]
     fn a_bus_that_is_down_is_said() {
         let text = table(&StackStatus { subscribers: None, ..status() });
-        assert!(text.ends_with("The bus cannot be asked how far its subscribers have come.\n"));
+        assert!(text.ends_with("The event bus does not answer, so the lag of its subscribers is unknown.\n"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `mini-blog up`: starts everything, says when it is ready, and stops it in order.
+//! `mini-blog up`: starts everything, reports when it is ready, and stops it in order.
 
 use crate::control::{self, Answer, Request};
 use crate::keeper::{self, Handle, Phase, STOP_LIMIT, Verb};
@@ -26,9 +26,9 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How often a service that is not ready yet is asked again.
+/// How often a service that is not ready is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(25);
-/// How long a start may take before it is said what it waits for.
+/// How long a start may take before the log says what it waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long each service has to stop, even if those before it have used up the time.
@@ -36,20 +36,16 @@ const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// How long suspending and resuming may take: a keeper that is busy stopping its service answers later.
 const JOB_CONTROL: Duration = Duration::from_secs(1);
 
-/// What `up` is told.
+/// The command line of `up`.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder of all data.
     pub data_dir: PathBuf,
-    /// The built site; looked for where it is not named.
+    /// None: search for it.
     pub site_root: Option<PathBuf>,
-    /// Where the site listens.
     pub host: IpAddr,
-    /// The site's port, where it is not to be the usual one.
+    /// The site's port; none: the default.
     pub port: Option<u16>,
-    /// Which ports the services take.
     pub ports: Ports,
-    /// What is not started.
     pub without: Vec<ServiceName>,
 }
 
@@ -61,11 +57,11 @@ struct Stack {
     output: Output,
     ready: AtomicBool,
     changed: Arc<Notify>,
-    /// Held while `stack.json` is written.
+    /// Locked while `stack.json` is written.
     writing: Mutex<()>,
 }
 
-/// Runs the stack until it is told to stop. True where everything stopped by itself.
+/// Runs the stack until a signal stops it. True if no service had to be killed.
 pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
     let system = |what| move |e: io::Error| UpError::System(what, e.to_string());
     let mut stop = StopSignals::new().map_err(system("cannot listen for signals"))?;
@@ -132,14 +128,14 @@ impl Stack {
         self.handles.iter().find(|h| h.service == service)
     }
 
-    /// Stops everything: first what takes requests from outside, last what all others speak to.
+    /// Stops everything: first the website, last the bus, which all others use.
     async fn stop(&self) -> bool {
         let deadline = Instant::now() + STOP_LIMIT;
         let mut clean = true;
         let stages: [&[ServiceName]; 3] =
             [&[ServiceName::Frontend], &ServiceName::PEERS, &[ServiceName::EventBus]];
         for stage in stages {
-            // What comes last gets a moment even where what came first took all the time.
+            // The last stage has some time even if the first took all of it.
             let deadline = deadline.max(Instant::now() + LAST_MOMENT);
             let orders = stage.iter().filter_map(|&s| self.handle(s)).map(|h| h.order(Verb::Stop(deadline)));
             for outcome in join_all(orders).await {
@@ -161,9 +157,9 @@ impl Stack {
         let removed = state_file::remove(data_dir)
             .and_then(|()| std::fs::remove_file(data_dir.join(control::FILE_NAME)));
         if let Err(e) = removed {
-            self.output.say(&format!("cannot tidy up {}: {e}", data_dir.display()));
+            self.output.say(&format!("cannot remove the state files in {}: {e}", data_dir.display()));
         }
-        self.output.say(if clean { "stopped" } else { "stopped, not everything by itself" });
+        self.output.say(if clean { "stopped" } else { "stopped; not every service stopped by itself" });
     }
 
     async fn status(&self) -> StackStatus {
@@ -229,7 +225,7 @@ impl Stack {
             return Answer::Failed { message: format!("{service} is not part of this stack") };
         };
         let outcome = handle.order(verb).await;
-        // Whoever hears that it is done finds it done in the file too.
+        // When the caller has its answer, the file must be up to date.
         self.write_file().await;
         match outcome {
             Ok(message) if verb == Verb::Kill => Answer::Done { message },
@@ -238,7 +234,7 @@ impl Stack {
         }
     }
 
-    /// Whoever starts a service wants to use it: the answer waits until it is ready, for a while.
+    /// Who starts a service wants to use it: the answer waits, for a while, until the service is ready.
     async fn once_ready(&self, handle: &Handle, started: String) -> Answer {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -257,7 +253,7 @@ impl Stack {
         }
     }
 
-    /// Makes `stack.json` true.
+    /// Updates `stack.json`.
     async fn write_file(&self) {
         let _alone = self.writing.lock().await;
         if let Err(e) = state_file::write(&self.launch.data_dir, &self.file()) {
@@ -283,7 +279,7 @@ impl Stack {
     }
 }
 
-/// Says once that everything is ready; until then, from time to time, what is not.
+/// Reports once that everything is ready; until then, from time to time, what is not.
 async fn announce(stack: Arc<Stack>, mut waited_for: Vec<ServiceName>) {
     let has_site = waited_for.contains(&ServiceName::Frontend);
     let mut told = Instant::now();
@@ -319,7 +315,7 @@ async fn tell_changes(mut handle: Handle, changed: Arc<Notify>) {
     }
 }
 
-/// Keeps `stack.json` true.
+/// Keeps `stack.json` up to date.
 async fn keep_file(stack: Arc<Stack>) {
     loop {
         stack.write_file().await;

@@ -1,4 +1,4 @@
-//! The real program: started, watched, broken and stopped as a person would.
+//! The real program: started, broken and stopped as a person would.
 
 use mini_blog::state_file::{self, StackFile};
 use rustix::process::{Pid, Signal, kill_process};
@@ -65,7 +65,7 @@ impl Up {
     }
 
     fn file(&self) -> StackFile {
-        state_file::read(&self.data).expect("stack.json is there while the stack runs")
+        state_file::read(&self.data).expect("stack.json exists while the stack runs")
     }
 
     fn pid(&self, service: ServiceName) -> Option<u32> {
@@ -168,7 +168,7 @@ fn the_whole_day_of_a_stack() {
 
     assert!(row(&data, "comments").contains("running"));
     assert!(row(&data, "frontend").contains("stopped"));
-    eventually("the bus tells of its subscribers", || {
+    eventually("the status lists the subscribers", || {
         let status = said(&mini_blog(&data, &["status"]));
         status.contains("SUBSCRIBER") && status.lines().filter(|l| l.starts_with("query")).count() == 2
     });
@@ -176,7 +176,7 @@ fn the_whole_day_of_a_stack() {
     // A second one is refused, and the first one does not notice.
     let second = mini_blog(&data, &["up", "--ports", "free", "--without", "frontend"]);
     assert_eq!(second.status.code(), Some(1));
-    assert!(said(&second).contains("a stack runs on"), "{}", said(&second));
+    assert!(said(&second).contains("a stack is already running on"), "{}", said(&second));
 
     let first_pid = up.pid(ServiceName::Comments).unwrap();
     let killed = mini_blog(&data, &["kill", "comments"]);
@@ -285,7 +285,7 @@ fn without_a_stack_commands_say_so() {
     for args in [&["status"][..], &["kill", "posts"], &["start", "posts"], &["restart", "posts"]] {
         let output = mini_blog(dir.path(), args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");
-        assert!(said(&output).contains("no stack runs on"), "{}", said(&output));
+        assert!(said(&output).contains("no stack is running on"), "{}", said(&output));
     }
     assert_eq!(mini_blog(dir.path(), &["kill", "bus"]).status.code(), Some(2));
 }

@@ -1,4 +1,4 @@
-//! Real processes: a shell script stands where the program stands, and does what the test needs.
+//! Real processes: a shell script takes the place of the program.
 
 use super::*;
 use crate::labels::Writer;
@@ -21,8 +21,8 @@ impl Bench {
         let text = dir.path().join("text");
         std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o700)).unwrap();
-        // Copied by another process: a file that this one has open for writing, even in a child that is just being
-        // forked by another test, cannot be executed.
+        // Copied by another process: a file that this one has open for writing, even in a child that another test is just
+        // forking, cannot be executed.
         assert!(std::process::Command::new("cp").arg(&text).arg(&program).status().unwrap().success());
         let (output, writer) = Output::to(std::io::sink(), false);
         Self { dir, output, _writer: writer }

@@ -1,5 +1,6 @@
 //! The manifests, `skaffold.yaml` and the Dockerfiles.
 
+mod autoscaler;
 mod broken;
 mod files;
 mod rendered;

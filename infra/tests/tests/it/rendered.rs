@@ -16,8 +16,10 @@ fn every_overlay_and_every_set_of_components_keeps_every_policy() {
             complaints.entry(line).or_default().push(&cluster.name);
         }
     }
-    let lines: Vec<_> =
-        complaints.iter().map(|(line, of)| format!("{line} [{} of {}: {}, …]", of.len(), clusters.len(), of[0])).collect();
+    let lines: Vec<_> = complaints
+        .iter()
+        .map(|(line, of)| format!("{line} [{} of {}: {}, …]", of.len(), clusters.len(), of[0]))
+        .collect();
     assert!(lines.is_empty(), "\n{}", lines.join("\n"));
 }
 
