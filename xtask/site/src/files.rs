@@ -105,13 +105,17 @@ mod tests {
         let write =
             |ending: &str, text: &str| fs::write(folder.path().join(format!("n.{ending}")), text).unwrap();
         let endings = ["js", "wasm", "css"];
-        endings.map(|ending| write(ending, "same"));
+        for ending in endings {
+            write(ending, "same");
+        }
         let first = hash_names(folder.path(), "n", endings).unwrap();
         let [js, wasm, css] = first.lines().collect::<Vec<_>>()[..] else { panic!("{first}") };
         let hash = js.strip_prefix("js: ").unwrap();
         assert_eq!((wasm, css), (format!("wasm: {hash}").as_str(), format!("css: {hash}").as_str()));
         assert!(hash.len() == 16 && folder.path().join(format!("n.{hash}.js")).is_file(), "{first}");
-        endings.map(|ending| write(ending, "other"));
+        for ending in endings {
+            write(ending, "other");
+        }
         assert!(!hash_names(folder.path(), "n", endings).unwrap().contains(hash));
         assert!(hash_names(folder.path(), "n", endings).is_err(), "nothing was built");
     }

@@ -22,7 +22,9 @@ pub fn catalogue(shell: &Shell) -> Result<Vec<Planted>> {
 /// Those of the catalogue that are named; all where none is. The error names the first that is not there.
 pub fn choose(all: Vec<Planted>, names: &[String]) -> Result<Vec<Planted>, String> {
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|planted| planted.name != **name)) {
-        return Err(format!("there is no planted bug {unknown:?}; `cargo xtask mutants --list` shows them"));
+        return Err(format!(
+            "there is no planted bug {unknown:?}; `cargo xtask planted-bugs --list` shows them"
+        ));
     }
     Ok(all.into_iter().filter(|planted| names.is_empty() || names.contains(&planted.name)).collect())
 }

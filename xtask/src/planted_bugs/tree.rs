@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where the copy stands, with a target folder of its own that stays from run to run.
-const FOLDER: &str = "target/mutants";
+const FOLDER: &str = "target/planted-bugs";
 
 /// A copy of the workspace as it is now, in the hands of one run.
 #[derive(Debug)]

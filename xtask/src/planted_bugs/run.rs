@@ -3,12 +3,12 @@
 use super::table::Outcome;
 use super::tree::Tree;
 use super::{CaughtBy, Planted};
+use crate::programs::{self, Built};
 use crate::shell::Shell;
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,13 +25,6 @@ pub struct Bench<'a> {
     tree: &'a Tree,
 }
 
-/// A test program that was built.
-#[derive(Debug)]
-struct Program {
-    file: PathBuf,
-    folder: PathBuf,
-}
-
 /// What one test said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
@@ -41,23 +34,6 @@ enum Said {
     Hung,
     /// The program has no such test, or ignores it.
     NotRun,
-}
-
-/// The lines of cargo that matter here.
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    #[serde(default)]
-    executable: Option<PathBuf>,
-    #[serde(default)]
-    manifest_path: Option<PathBuf>,
-    #[serde(default)]
-    profile: Option<Profile>,
-}
-
-#[derive(Deserialize)]
-struct Profile {
-    test: bool,
 }
 
 impl<'a> Bench<'a> {
@@ -123,7 +99,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Builds the program of these tests; nothing where it does not compile.
-    fn build(&self, caught_by: &CaughtBy, log: &Path) -> Result<Option<Program>> {
+    fn build(&self, caught_by: &CaughtBy, log: &Path) -> Result<Option<Built>> {
         let mut cargo = self.shell.cargo();
         cargo
             .current_dir(self.tree.root())
@@ -137,12 +113,15 @@ impl<'a> Bench<'a> {
         if !output.status.success() {
             return Ok(None);
         }
-        let program = String::from_utf8_lossy(&output.stdout).lines().find_map(program_in);
+        let program = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(programs::read)
+            .find(|built| built.is_test);
         program.map(Some).with_context(|| format!("cargo built no tests of {}", caught_by.package))
     }
 
     /// Runs one test by its whole name.
-    fn ask(&self, program: &Program, test: &str, log: &Path) -> Result<Said> {
+    fn ask(&self, program: &Built, test: &str, log: &Path) -> Result<Said> {
         let out = self.tree.log("out");
         let said = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
         let mut run = Command::new(&program.file);
@@ -185,14 +164,6 @@ fn append(log: &Path) -> Result<File> {
     file.with_context(|| format!("cannot write {}", log.display()))
 }
 
-/// The test program that a line of cargo names, if it names one.
-fn program_in(line: &str) -> Option<Program> {
-    let message: Message = serde_json::from_str(line).ok()?;
-    let is_test = message.reason == "compiler-artifact" && message.profile?.test;
-    let folder = message.manifest_path?.parent()?.to_owned();
-    message.executable.filter(|_| is_test).map(|file| Program { file, folder })
-}
-
 /// Waits for the end of a program; ends it when its time is over, and then gives back nothing.
 fn ends(mut child: Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let begun = Instant::now();
@@ -213,25 +184,6 @@ fn ends(mut child: Child, limit: Duration) -> Result<Option<ExitStatus>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_test_program_is_found_in_what_cargo_says() {
-        let line = |test: bool, executable: &str| {
-            format!(
-                r#"{{"reason":"compiler-artifact","manifest_path":"/w/kit/Cargo.toml","profile":{{"test":{test}}},"executable":{executable}}}"#
-            )
-        };
-        let program = program_in(&line(true, "\"/t/kit-1\"")).unwrap();
-        assert_eq!((program.file, program.folder), ("/t/kit-1".into(), "/w/kit".into()));
-        for other in [
-            line(false, "\"/t/kit\""),
-            line(true, "null"),
-            r#"{"reason":"build-finished"}"#.into(),
-            "x".into(),
-        ] {
-            assert!(program_in(&other).is_none(), "{other}");
-        }
-    }
 
     #[test]
     fn what_never_ends_is_ended() {
