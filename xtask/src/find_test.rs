@@ -138,7 +138,7 @@ mod tests_of_it {
     use crate::shell::Shell;
 
     #[test]
-    fn tests_are_told_from_other_functions() {
+    fn tests_are_distinguished_from_other_functions() {
         let source = "fn helper() {}\n#[test]\nfn a() {}\n#[tokio::test(flavor = \"x\")]\n#[cfg(unix)]\n// Why.\n\
                       async fn b() {}\nfn c() {}\nproptest! {\n    #[test]\n    fn d(x in 0..9) {}\n}\n";
         assert_eq!(tests(source).collect::<Vec<_>>(), ["a", "b", "d"]);

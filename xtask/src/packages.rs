@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_said_in_one_line() {
+    fn what_is_missing_is_reported_in_one_line() {
         assert_eq!(complaint(&[]), None);
         assert_eq!(
             complaint(&BROWSER).unwrap(),

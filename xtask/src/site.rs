@@ -23,7 +23,7 @@ const LOG: &str = "target/site-build.log";
 const SOURCES: [&str; 8] =
     ["frontend", "shared", "style", "public", "xtask/site", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"];
 
-/// What cargo-leptos is told, in the root `Cargo.toml`.
+/// The settings of cargo-leptos, in the root `Cargo.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Settings {

@@ -3,16 +3,21 @@
 use crate::shell::{line, say};
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+/// A test that finds a tool missing prints this at the beginning of a line, and passes.
+const SKIPPED: &str = "SKIPPED ";
+
 /// How many tests there were.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
     pub passed: u64,
     pub failed: u64,
     pub skipped: u64,
+    /// Why tests skipped themselves.
+    reasons: Vec<String>,
 }
 
 /// A stage that has ended.
@@ -47,8 +52,8 @@ impl Stages {
         let mut tally = Tally::default();
         let result = work(&mut tally);
         let error = match result {
-            Ok(()) if tally.failed == 0 => {
-                tally.passed += u64::from(tally == Tally::default());
+            Ok(()) if tally == Tally::default() => {
+                tally.passed = 1;
                 None
             }
             Ok(()) => None,
@@ -59,8 +64,9 @@ impl Stages {
                 Some(e)
             }
         };
+        let passed = tally.failed == 0;
         self.ended.push(Stage { name: name.to_owned(), tally, error, took: begun.elapsed() });
-        tally.failed == 0
+        passed
     }
 
     /// Notes a whole stage that cannot run here.
@@ -99,22 +105,23 @@ impl Stages {
     fn summary(&self) -> String {
         let mut text =
             format!("{:<32} {:>7} {:>7} {:>7} {:>9}\n", "stage", "passed", "failed", "skipped", "seconds");
-        let mut row = |name: &str, Tally { passed, failed, skipped }: Tally, took: Duration| {
+        let mut row = |name: &str, Tally { passed, failed, skipped, .. }: &Tally, took: Duration| {
             // Writing to a String cannot fail.
             let _ =
                 writeln!(text, "{name:<32} {passed:>7} {failed:>7} {skipped:>7} {:>9.1}", took.as_secs_f64());
         };
         for stage in &self.ended {
-            row(&stage.name, stage.tally, stage.took);
+            row(&stage.name, &stage.tally, stage.took);
         }
         let sum = self.sum();
-        row("total", sum, self.begun.elapsed());
+        row("total", &sum, self.begun.elapsed());
         for Stage { name, error, .. } in &self.ended {
             if let Some(error) = error {
                 let _ = writeln!(text, "failed: {name}: {error}");
             }
         }
-        for skipped in &self.skipped {
+        let within = self.ended.iter().flat_map(|stage| &stage.tally.reasons);
+        for skipped in within.chain(&self.skipped) {
             let _ = writeln!(text, "skipped: {skipped}");
         }
         let _ = writeln!(text, "{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
@@ -124,19 +131,30 @@ impl Stages {
 
 /// Runs a program of tests, shows what it prints, and adds its results to the tally.
 pub fn count(command: &mut Command, tally: &mut Tally) -> Result<()> {
+    count_into(command, tally, &mut std::io::stdout().lock())
+}
+
+fn count_into(command: &mut Command, tally: &mut Tally, out: &mut impl Write) -> Result<()> {
     let shown = line(command);
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {shown}"))?;
-    let before = *tally;
-    let output = child.stdout.take().context("the program has no output")?;
-    let mut out = std::io::stdout().lock();
+    // Both outputs in the order in which they were written.
+    let (output, writer) = std::io::pipe().context("cannot make a pipe")?;
+    command.stdout(writer.try_clone().context("cannot share a pipe")?).stderr(writer);
+    let child = command.spawn();
+    // The pipe ends with the program, not with the last copy here.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = child.with_context(|| format!("cannot run {shown}"))?;
+    let (failed_before, skipped_before) = (tally.failed, tally.reasons.len());
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("cannot read the output of a test program")?;
         // Where nobody reads, the tests still run to their end.
         let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
         tally.read(&String::from_utf8_lossy(&line));
     }
+    // The runner takes them for passed.
+    let skipped = (tally.reasons.len() - skipped_before) as u64;
+    tally.passed = tally.passed.saturating_sub(skipped);
     let status = child.wait().context("cannot wait for a test program")?;
-    if !status.success() && tally.failed == before.failed {
+    if !status.success() && tally.failed == failed_before {
         bail!("{shown} ended with {status}");
     }
     Ok(())
@@ -145,7 +163,15 @@ pub fn count(command: &mut Command, tally: &mut Tally) -> Result<()> {
 impl Tally {
     /// Adds a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out`.
     fn read(&mut self, line: &str) {
-        let Some((_, results)) = line.split_once("test result: ") else { return };
+        if let Some(reason) = line.strip_prefix(SKIPPED) {
+            // A test may say so more than once.
+            if !self.reasons.iter().any(|known| known == reason) {
+                self.skipped += 1;
+                self.reasons.push(reason.to_owned());
+            }
+            return;
+        }
+        let Some(results) = line.strip_prefix("test result: ") else { return };
         for part in results.split(['.', ';']) {
             let Some((number, what)) = part.trim().split_once(' ') else { continue };
             let number = number.parse().unwrap_or(0);
@@ -173,11 +199,16 @@ mod tests {
     fn the_results_of_test_programs_are_added_up() {
         let mut tally = Tally::default();
         let line = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 4 filtered out; finished in 0.1s";
-        count(&mut sh(&format!("echo '{line}'; echo other; echo '{line}'; exit 101")), &mut tally).unwrap();
-        assert_eq!(tally, Tally { passed: 6, failed: 2, skipped: 4 });
+        let mut out = Vec::new();
+        let skipped = "SKIPPED t: missing: kubectl";
+        let script =
+            format!("echo '{skipped}' >&2; echo '{skipped}' >&2; echo '{line}'; echo '{line}'; exit 101");
+        count_into(&mut sh(&script), &mut tally, &mut out).unwrap();
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 2, 5));
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{skipped}\n{skipped}\n{line}\n{line}\n"));
         let error = count(&mut sh("exit 9"), &mut tally).unwrap_err().to_string();
         assert!(error.contains('9'), "{error}");
-        assert_eq!(tally, Tally { passed: 6, failed: 2, skipped: 4 });
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 2, 5));
     }
 
     #[test]
@@ -186,14 +217,21 @@ mod tests {
         assert!(stages.run("format", "a second", |_| Ok(())));
         assert!(!stages.run("lints", "a minute", |_| bail!("no")));
         stages.run("tests", "long", |tally| {
-            *tally = Tally { passed: 5, failed: 2, skipped: 1 };
+            count(&mut sh("echo 'SKIPPED a: missing: b' >&2"), tally)?;
+            tally.passed += 5;
+            tally.failed += 2;
             Ok(())
         });
         stages.skip("containers", "no engine");
         stages.skip_part("schemas: not here");
         let text = stages.summary();
         assert!(text.ends_with("\n6 passed, 3 failed, 3 skipped\n"), "{text}");
-        for line in ["failed: lints: no", "skipped: containers: no engine", "skipped: schemas: not here"] {
+        for line in [
+            "failed: lints: no",
+            "skipped: a: missing: b",
+            "skipped: containers: no engine",
+            "skipped: schemas: not here",
+        ] {
             assert!(text.lines().any(|l| l == line), "{text}");
         }
         assert_eq!(format!("{:?}", stages.finish()), format!("{:?}", ExitCode::FAILURE));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// How long one test may take. The longest waits in the tests are a sixth of this.
 const TEST_LIMIT: Duration = Duration::from_secs(120);
-/// How often is looked whether it has ended.
+/// How often to check whether it has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Where planted bugs are tried.
@@ -25,9 +25,9 @@ pub struct Bench<'a> {
     tree: &'a Tree,
 }
 
-/// What one test said.
+/// How one test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum Verdict {
     Green,
     Red,
     /// Nothing until its time was over.
@@ -37,12 +37,11 @@ enum Said {
 }
 
 impl<'a> Bench<'a> {
-    /// A place to try them in this copy.
     pub fn new(shell: &'a Shell, tree: &'a Tree) -> Self {
         Self { shell, tree }
     }
 
-    /// The tests that are not green before anything is planted, each with what it said.
+    /// The tests that are not green before anything is planted, each with its verdict.
     pub fn red_before(&self, chosen: &[Planted]) -> Result<Vec<String>> {
         let mut tests: BTreeMap<_, (&CaughtBy, Vec<&str>)> = BTreeMap::new();
         for CaughtByOf { caught_by, test } in all_tests(chosen) {
@@ -61,16 +60,16 @@ impl<'a> Bench<'a> {
                 bail!("the tests of {package} do not compile: see {}", log.display());
             };
             for test in tests {
-                let said = self.ask(&program, test, &log)?;
-                if said != Said::Green {
-                    red.push(format!("{package}: {test} is {said:?}: see {}", log.display()));
+                let verdict = self.run_test(&program, test, &log)?;
+                if verdict != Verdict::Green {
+                    red.push(format!("{package}: {test} is {verdict:?}: see {}", log.display()));
                 }
             }
         }
         Ok(red)
     }
 
-    /// Plants a bug, asks the tests that must notice it, and takes it out again.
+    /// Plants a bug, runs the tests that must notice it, and takes it out again.
     pub fn plant(&self, planted: &Planted) -> Result<Outcome> {
         let before = match self.tree.plant(planted) {
             Ok(before) => before,
@@ -90,9 +89,9 @@ impl<'a> Bench<'a> {
         };
         let mut blind = Vec::new();
         for test in &planted.caught_by.tests {
-            let said = self.ask(&program, test, &log)?;
-            if said != Said::Red && !(said == Said::Hung && planted.caught_by.by_timeout) {
-                blind.push(format!("{test} ({said:?})"));
+            let verdict = self.run_test(&program, test, &log)?;
+            if verdict != Verdict::Red && !(verdict == Verdict::Hung && planted.caught_by.by_timeout) {
+                blind.push(format!("{test} ({verdict:?})"));
             }
         }
         Ok(if blind.is_empty() { Outcome::Caught } else { Outcome::NotCaught(blind) })
@@ -121,27 +120,29 @@ impl<'a> Bench<'a> {
     }
 
     /// Runs one test by its whole name.
-    fn ask(&self, program: &Built, test: &str, log: &Path) -> Result<Said> {
+    fn run_test(&self, program: &Built, test: &str, log: &Path) -> Result<Verdict> {
         let out = self.tree.log("out");
-        let said = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
+        let printed = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
         let mut run = Command::new(&program.file);
         run.current_dir(&program.folder)
             .args(["--exact", test])
-            // A failure that was found by chance would be asked for first in every later run.
+            // A failure that was found by chance would be tried first in every later run.
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
             .stdin(Stdio::null())
-            .stdout(said)
+            .stdout(printed)
             .stderr(append(log)?);
         let child = run.spawn().with_context(|| format!("cannot run {}", program.file.display()))?;
         let ended = ends(child, TEST_LIMIT)?;
-        let said = fs::read_to_string(&out).with_context(|| format!("cannot read {}", out.display()))?;
+        let printed = fs::read_to_string(&out).with_context(|| format!("cannot read {}", out.display()))?;
         use std::io::Write as _;
-        append(log)?.write_all(said.as_bytes()).with_context(|| format!("cannot write {}", log.display()))?;
+        append(log)?
+            .write_all(printed.as_bytes())
+            .with_context(|| format!("cannot write {}", log.display()))?;
         Ok(match ended {
-            None => Said::Hung,
-            _ if !said.contains("running 1 test\n") || said.contains(" 1 ignored;") => Said::NotRun,
-            Some(status) if status.success() => Said::Green,
-            Some(_) => Said::Red,
+            None => Verdict::Hung,
+            _ if !printed.contains("running 1 test\n") || printed.contains(" 1 ignored;") => Verdict::NotRun,
+            Some(status) if status.success() => Verdict::Green,
+            Some(_) => Verdict::Red,
         })
     }
 }
@@ -164,7 +165,7 @@ fn append(log: &Path) -> Result<File> {
     file.with_context(|| format!("cannot write {}", log.display()))
 }
 
-/// Waits for the end of a program; ends it when its time is over, and then gives back nothing.
+/// Waits for the end of a program. Kills it when its time is over, and then returns nothing.
 fn ends(mut child: Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let begun = Instant::now();
     loop {

@@ -99,7 +99,7 @@ mod tests {
         let table = listed(&catalogue::read(shell.root()).unwrap());
         assert!(
             document.contains(&table),
-            "docs/FAULTS.md: put in what `cargo xtask planted-bugs --list` prints now"
+            "docs/FAULTS.md: copy what `cargo xtask planted-bugs --list` prints into it"
         );
     }
 }
