@@ -1,6 +1,6 @@
 //! The command line, and what each command does in which order.
 
-use crate::shell::{Shell, exec};
+use crate::shell::{Shell, Steps, exec};
 use crate::stages::Stages;
 use crate::testing::{self, PROGRAM_VARIABLE, SYSTEM_TESTS};
 use crate::{checks, images, packages, planted_bugs, site, tools, validators};
@@ -128,13 +128,13 @@ pub fn main() -> ExitCode {
 fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
     match task {
         Task::Up { flags } => {
-            build(shell)?;
+            site::build_all(shell)?;
             let mut up = Command::new(site::program(shell));
             up.current_dir(shell.root()).arg("up").args(flags);
             exec(&mut up)
         }
         Task::Build => {
-            build(shell)?;
+            site::build_all(shell)?;
             Ok(ExitCode::SUCCESS)
         }
         Task::Check { all } => checks::check(shell, all),
@@ -194,7 +194,7 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Task::Setup { leptos: false } => {
-            tools::install(shell)?;
+            tools::install(shell, &mut Steps::new(tools::missing(shell)))?;
             packages::install_browser(shell)?;
             for what in validators::install(shell) {
                 eprintln!("cannot be tested: {what}");
@@ -206,11 +206,6 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
-}
-
-fn build(shell: &Shell) -> Result<()> {
-    let wasm_opt = tools::install(shell)?;
-    site::build_all(shell, wasm_opt.as_deref())
 }
 
 /// Prints what is wrong with the flags as clap prints it.

@@ -24,7 +24,7 @@ pub fn prepare(shell: &Shell) -> Result<String> {
 /// Builds all programs and the site, and lays them out as the images have them.
 pub fn files(shell: &Shell) -> Result<()> {
     let target = prepare(shell)?;
-    site::build(shell, tools::install(shell)?.as_deref())?;
+    site::build(shell)?;
     let mut build = shell.cargo();
     build.args(["auditable", "build", "--release", "--locked", "--target", &target]);
     build.args(SERVICES.iter().flat_map(|service| ["--package", service]));

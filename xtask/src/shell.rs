@@ -24,6 +24,24 @@ pub fn say(text: &str) {
     eprintln!("==> {text}");
 }
 
+/// Steps of something that takes minutes: each is announced with its number and how long it usually takes.
+#[derive(Debug)]
+pub struct Steps {
+    all: usize,
+    begun: usize,
+}
+
+impl Steps {
+    pub fn new(all: usize) -> Self {
+        Self { all, begun: 0 }
+    }
+
+    pub fn next(&mut self, what: &str, usually: &str) {
+        self.begun += 1;
+        say(&format!("step {} of {}: {what} (usually {usually})", self.begun, self.all));
+    }
+}
+
 impl Shell {
     /// Programs run in the root of the workspace. The search path begins with the tools of mini-blog and ends with
     /// cargo's.

@@ -1,7 +1,8 @@
 //! Builds the site and the program, in release.
 
 use crate::fingerprint;
-use crate::shell::{Shell, read, say, succeed};
+use crate::shell::{Shell, Steps, read, say, succeed};
+use crate::tools;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -46,18 +47,28 @@ pub fn folder(shell: &Shell) -> PathBuf {
     shell.root().join(SITE)
 }
 
-/// Builds the program; the site meanwhile, unless it was built from the same sources before.
-pub fn build_all(shell: &Shell, wasm_opt: Option<&Path>) -> Result<()> {
+/// Installs what is missing, and builds the program; the site meanwhile, unless it is up to date.
+pub fn build_all(shell: &Shell) -> Result<()> {
     let sources = fingerprint::of(shell.root(), &SOURCES)?;
-    if is_current(shell, sources, wasm_opt)? {
+    // What is installed now makes the site another one.
+    let installs = tools::missing(shell);
+    let stale = |wasm_opt: Option<&Path>| is_current(shell, sources, wasm_opt).map(|current| !current);
+    let mut steps =
+        Steps::new(installs + 1 + usize::from(installs > 0 || stale(tools::wasm_opt(shell).as_deref())?));
+    let wasm_opt = tools::install(shell, &mut steps)?;
+    let wasm_opt = wasm_opt.as_deref();
+    if wasm_opt.is_none() {
+        say("without wasm-opt, which npm installs, the site is larger than it need be");
+    }
+    if !stale(wasm_opt)? {
+        steps.next("build the program", "5 s; the first time 4 min on two cores");
         return build_program(shell);
     }
     thread::scope(|scope| {
-        say(&format!(
-            "step 1 of 2: build the site (usually 2 minutes the first time); its output goes to {LOG}"
-        ));
+        steps.next("build the site, in the background", "1 min; the first time 3 min");
+        say(&format!("its output is in {LOG}"));
         let site = scope.spawn(|| build_stamped(shell, sources, wasm_opt));
-        say("step 2 of 2, meanwhile: build the program (usually 4 minutes the first time, on two cores)");
+        steps.next("build the program", "1 min; the first time 4 min on two cores");
         let program = build_program(shell);
         if !site.is_finished() {
             say("the program is built; waiting for the site");
@@ -73,16 +84,19 @@ pub fn build_program(shell: &Shell) -> Result<()> {
     succeed("build the program", build.args(["build", "--release", "--package", "mini-blog"]))
 }
 
-/// Builds the site, unless it was built from the same sources before.
-pub fn build(shell: &Shell, wasm_opt: Option<&Path>) -> Result<()> {
+/// Builds the site alone, unless it is up to date.
+pub fn build(shell: &Shell) -> Result<()> {
     // Taken before the build: what is edited while it runs is built the next time.
     let sources = fingerprint::of(shell.root(), &SOURCES)?;
-    if is_current(shell, sources, wasm_opt)? {
+    let mut steps = Steps::new(tools::missing(shell) + 1);
+    let wasm_opt = tools::install(shell, &mut steps)?;
+    if is_current(shell, sources, wasm_opt.as_deref())? {
         say("the site is up to date");
         return Ok(());
     }
-    say(&format!("build the site (usually 2 minutes the first time); its output goes to {LOG}"));
-    build_stamped(shell, sources, wasm_opt)
+    steps.next("build the site", "1 min; the first time 3 min");
+    say(&format!("its output is in {LOG}"));
+    build_stamped(shell, sources, wasm_opt.as_deref())
 }
 
 fn is_current(shell: &Shell, sources: u64, wasm_opt: Option<&Path>) -> Result<bool> {

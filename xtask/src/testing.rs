@@ -63,9 +63,7 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         stages.skip_part(what);
     }
 
-    let ready = stages.run("program and site", "5 s; the first time 5 min", |_| {
-        site::build_all(shell, tools::install(shell)?.as_deref())
-    });
+    let ready = stages.run("program and site", "5 s; the first time 5 min", |_| site::build_all(shell));
     let program = site::program(shell);
     let of_system = |chosen: &dyn Fn(&str) -> bool| -> Vec<&Built> {
         system.iter().copied().filter(|b| b.is_integration && chosen(&b.name)).collect()
@@ -162,7 +160,7 @@ pub fn run_some(
             // First of all, so that a machine without a browser reports it before it has built for minutes.
             packages::install_browser(shell)?;
         }
-        site::build_all(shell, tools::install(shell)?.as_deref())?;
+        site::build_all(shell)?;
         environment.push((PROGRAM_VARIABLE, site::program(shell)));
     }
     let selections: Vec<Vec<String>> = if filter.is_some() {

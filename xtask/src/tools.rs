@@ -1,7 +1,7 @@
 //! The tools that building takes: looked for, and installed where they are missing.
 
 use crate::packages;
-use crate::shell::{Shell, read, run, say};
+use crate::shell::{Shell, Steps, read, run, say};
 use crate::versions::{locked, printed};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -44,7 +44,7 @@ fn leptos_tools(shell: &Shell) -> Result<[CargoTool; 2]> {
         version: locked(shell.root(), "wasm-bindgen")?,
         // The library that it must match is newer than what its lock file was tried with.
         flags: &[],
-        usually: "a minute",
+        usually: "1 min, once",
     };
     let leptos = CargoTool {
         program: "cargo-leptos",
@@ -52,15 +52,29 @@ fn leptos_tools(shell: &Shell) -> Result<[CargoTool; 2]> {
         version: CARGO_LEPTOS.to_owned(),
         // It takes the `wasm-opt` and the `wasm-bindgen` that are installed here.
         flags: &["--locked", "--features", "no_downloads"],
-        usually: "six minutes on two cores",
+        usually: "6 min on two cores, once",
     };
     Ok([bindgen, leptos])
 }
 
+/// How many steps [`install`] will take.
+pub fn missing(shell: &Shell) -> usize {
+    usize::from(!has_target(shell, TARGET)) + usize::from(can_install_wasm_opt(shell))
+}
+
 /// Installs what building the site takes. Returns the `wasm-opt` to use; without one the site only gets larger.
-pub fn install(shell: &Shell) -> Result<Option<PathBuf>> {
-    install_target(shell, TARGET)?;
-    Ok(install_wasm_opt(shell))
+pub fn install(shell: &Shell, steps: &mut Steps) -> Result<Option<PathBuf>> {
+    if !has_target(shell, TARGET) {
+        steps.next("install the compiler's part for browsers", "10 s, once");
+        install_target(shell, TARGET)?;
+    }
+    if can_install_wasm_opt(shell) {
+        steps.next("install wasm-opt", "10 s, once");
+        if let Err(e) = install_wasm_opt(shell) {
+            say(&format!("{e:#}: the site will be larger than it need be"));
+        }
+    }
+    Ok(wasm_opt(shell))
 }
 
 /// Installs what images need beyond that.
@@ -75,8 +89,11 @@ pub fn install_leptos(shell: &Shell) -> Result<()> {
     // What both are made of is compiled once.
     let build = shell.tools_dir().join("build");
     let tools = leptos_tools(shell)?;
-    for (at, tool) in tools.iter().enumerate() {
-        tool.install(shell, &build, &format!("{} of {}", at + 1, tools.len()))?;
+    let missing: Vec<_> = tools.iter().filter(|tool| !tool.is_installed(shell)).collect();
+    let mut steps = Steps::new(missing.len());
+    for tool in missing {
+        steps.next(&format!("install {} {}", tool.program, tool.version), tool.usually);
+        tool.install(shell, &build)?;
     }
     if build.is_dir() {
         fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))?;
@@ -138,7 +155,7 @@ fn install_target(shell: &Shell, target: &str) -> Result<()> {
     if shell.find("rustup").is_none() {
         bail!("the target {target} is missing, and there is no rustup to add it: see https://rustup.rs");
     }
-    run("add a target (usually 10 s)", shell.command("rustup").args(["target", "add", target]))
+    run(&format!("install the target {target}"), shell.command("rustup").args(["target", "add", target]))
 }
 
 /// Installs cargo-auditable. It does not print its version; cargo knows it.
@@ -168,12 +185,8 @@ impl CargoTool {
         printed(&read(shell.command(program).arg("--version"))?).map(str::to_owned)
     }
 
-    fn install(&self, shell: &Shell, build: &Path, at: &str) -> Result<()> {
-        let Self { program, package, version, flags, usually } = self;
-        if self.is_installed(shell) {
-            say(&format!("step {at}: {program} {version} is installed"));
-            return Ok(());
-        }
+    fn install(&self, shell: &Shell, build: &Path) -> Result<()> {
+        let Self { program, package, version, flags, .. } = self;
         if *package == "cargo-leptos" {
             // It compiles OpenSSL from source.
             packages::install_openssl_build(shell)?;
@@ -193,7 +206,7 @@ impl CargoTool {
             ));
             install.arg("--root").arg(folder);
         }
-        run(&format!("step {at}: install {program} {version} (usually {usually}, once)"), &mut install)?;
+        run(&format!("install {program} {version}"), &mut install)?;
         if !self.is_installed(shell) {
             bail!("{program} {version} was installed and is not found: is cargo's `bin` folder in PATH?");
         }
@@ -202,30 +215,22 @@ impl CargoTool {
 }
 
 /// The `wasm-opt` that would run, if it is new enough.
-fn wasm_opt(shell: &Shell) -> Option<PathBuf> {
+pub fn wasm_opt(shell: &Shell) -> Option<PathBuf> {
     let program = shell.find("wasm-opt")?;
     let text = read(shell.command(&program).arg("--version"))?;
     let version = printed(&text)?.parse::<u32>().ok()?;
     (version >= OLDEST_WASM_OPT).then_some(program)
 }
 
-fn install_wasm_opt(shell: &Shell) -> Option<PathBuf> {
-    if let Some(found) = wasm_opt(shell) {
-        return Some(found);
-    }
-    if shell.find("npm").is_none() {
-        say(
-            "wasm-opt is missing, and so is npm, which would install it: the site will be larger than it need be",
-        );
-        return None;
-    }
+/// Whether npm could install a `wasm-opt` where there is none that is new enough.
+fn can_install_wasm_opt(shell: &Shell) -> bool {
+    wasm_opt(shell).is_none() && shell.find("npm").is_some()
+}
+
+fn install_wasm_opt(shell: &Shell) -> Result<()> {
+    let folder = shell.tools_dir();
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut npm = shell.command("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"])
-        .arg(shell.tools_dir())
-        .arg(BINARYEN);
-    let made = fs::create_dir_all(shell.tools_dir()).context("cannot make the folder of the tools");
-    if let Err(e) = made.and_then(|()| run("install wasm-opt (usually 10 s)", &mut npm)) {
-        say(&format!("{e:#}: the site will be larger than it need be"));
-    }
-    wasm_opt(shell)
+    npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"]).arg(folder).arg(BINARYEN);
+    run("install wasm-opt", &mut npm)
 }
