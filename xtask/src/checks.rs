@@ -72,7 +72,7 @@ pub fn ci(shell: &Shell) -> Result<ExitCode> {
     });
     stages.run("documentation", "20 s; the first time 1 min", |_| {
         let mut doc = shell.cargo();
-        doc.args(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+        doc.args(["doc", "--workspace", "--no-deps"]);
         succeed("write the documentation", doc.env("RUSTDOCFLAGS", "--deny warnings"))
     });
     testing::run_all(shell, &mut stages, true)?;

@@ -128,13 +128,13 @@ pub fn main() -> ExitCode {
 fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
     match task {
         Task::Up { flags } => {
-            site::build_all(shell)?;
+            site::build_all(shell, None)?;
             let mut up = Command::new(site::program(shell));
             up.current_dir(shell.root()).arg("up").args(flags);
             exec(&mut up)
         }
         Task::Build => {
-            site::build_all(shell)?;
+            site::build_all(shell, None)?;
             Ok(ExitCode::SUCCESS)
         }
         Task::Check { all } => checks::check(shell, all),

@@ -47,8 +47,9 @@ pub fn folder(shell: &Shell) -> PathBuf {
     shell.root().join(SITE)
 }
 
-/// Installs what is missing, and builds the program; the site meanwhile, unless it is up to date.
-pub fn build_all(shell: &Shell) -> Result<()> {
+/// Installs what is missing, and builds the program; the site meanwhile, unless it is up to date. A site builder that was
+/// compiled for something else saves compiling another.
+pub fn build_all(shell: &Shell, builder: Option<&Path>) -> Result<()> {
     let sources = fingerprint::of(shell.root(), &SOURCES)?;
     // What is installed now makes the site another one.
     let installs = tools::missing(shell);
@@ -67,7 +68,7 @@ pub fn build_all(shell: &Shell) -> Result<()> {
     thread::scope(|scope| {
         steps.next("build the site, in the background", "1 min; the first time 3 min");
         say(&format!("its output is in {LOG}"));
-        let site = scope.spawn(|| build_stamped(shell, sources, wasm_opt));
+        let site = scope.spawn(|| build_stamped(shell, sources, wasm_opt, builder));
         steps.next("build the program", "1 min; the first time 4 min on two cores");
         let program = build_program(shell);
         if !site.is_finished() {
@@ -96,7 +97,7 @@ pub fn build(shell: &Shell) -> Result<()> {
     }
     steps.next("build the site", "1 min; the first time 3 min");
     say(&format!("its output is in {LOG}"));
-    build_stamped(shell, sources, wasm_opt.as_deref())
+    build_stamped(shell, sources, wasm_opt.as_deref(), None)
 }
 
 fn is_current(shell: &Shell, sources: u64, wasm_opt: Option<&Path>) -> Result<bool> {
@@ -114,10 +115,10 @@ fn stamp_of(shell: &Shell, sources: u64, wasm_opt: Option<&Path>) -> Result<Stri
     Ok(text)
 }
 
-fn build_stamped(shell: &Shell, sources: u64, wasm_opt: Option<&Path>) -> Result<()> {
+fn build_stamped(shell: &Shell, sources: u64, wasm_opt: Option<&Path>, builder: Option<&Path>) -> Result<()> {
     fs::create_dir_all(shell.root().join("target")).context("cannot make the folder target")?;
     let log = File::create(shell.root().join(LOG)).with_context(|| format!("cannot write {LOG}"))?;
-    if let Err(e) = make(shell, wasm_opt, &log) {
+    if let Err(e) = make(shell, wasm_opt, builder, &log) {
         let output = fs::read_to_string(shell.root().join(LOG)).unwrap_or_default();
         bail!("{e:#}\n{output}");
     }
@@ -127,7 +128,7 @@ fn build_stamped(shell: &Shell, sources: u64, wasm_opt: Option<&Path>) -> Result
 }
 
 /// Compiles the browser half and what makes a site of it, and makes it.
-fn make(shell: &Shell, wasm_opt: Option<&Path>, log: &File) -> Result<()> {
+fn make(shell: &Shell, wasm_opt: Option<&Path>, builder: Option<&Path>, log: &File) -> Result<()> {
     let settings = settings(shell.root())?;
     let logged = |step: &str, command: &mut Command| {
         let (out, err) = (log.try_clone()?, log.try_clone()?);
@@ -146,9 +147,12 @@ fn make(shell: &Shell, wasm_opt: Option<&Path>, log: &File) -> Result<()> {
         ])
         .args(["--profile", profile, "--features", &settings.lib_features.join(","), "--target-dir", FRONT]);
     logged("compile the browser half", &mut browser_half)?;
-    logged("compile the site builder", shell.cargo().args(["build", "--package", "site-builder"]))?;
+    if builder.is_none() {
+        logged("compile the site builder", shell.cargo().args(["build", "--package", "site-builder"]))?;
+    }
+    let builder = builder.map_or_else(|| shell.root().join("target/debug/site-builder"), Path::to_owned);
     let wasm = format!("{FRONT}/wasm32-unknown-unknown/{profile}/{}.wasm", lib_package.replace('-', "_"));
-    let mut builder = shell.command(shell.root().join("target/debug/site-builder"));
+    let mut builder = shell.command(builder);
     builder.args(["--wasm", &wasm, "--name", output_name, "--out", SITE]);
     builder.arg("--style").arg(&settings.style_file).arg("--assets").arg(&settings.assets_dir);
     if let Some(wasm_opt) = wasm_opt {

@@ -18,6 +18,8 @@ pub const SYSTEM_TESTS: &str = "system-tests";
 pub const MANIFEST_TESTS: &str = "manifest-tests";
 /// The package of the program that tests the images.
 pub const IMAGE_TESTS: &str = "image-tests";
+/// The program that makes the site.
+const SITE_BUILDER: &str = "site-builder";
 /// Names the built program for the tests of the system.
 pub const PROGRAM_VARIABLE: &str = "MINI_BLOG_BIN";
 /// The test program that takes a browser, and the one that runs a campaign of faults.
@@ -63,7 +65,11 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         stages.skip_part(what);
     }
 
-    let ready = stages.run("program and site", "5 s; the first time 5 min", |_| site::build_all(shell));
+    let program_of = |name: &str| built.iter().find(|b| b.name == name && !b.is_test);
+    let builder = program_of(SITE_BUILDER);
+    let ready = stages.run("program and site", "5 s; the first time 5 min", |_| {
+        site::build_all(shell, builder.map(|b| b.file.as_path()))
+    });
     let program = site::program(shell);
     let of_system = |chosen: &dyn Fn(&str) -> bool| -> Vec<&Built> {
         system.iter().copied().filter(|b| b.is_integration && chosen(&b.name)).collect()
@@ -102,8 +108,8 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
             stages.run("containers", "4 min; the first time 8 min", |tally| {
                 images::prepare(shell)?;
                 packages::install_browser(shell)?;
-                let program = built.iter().find(|b| b.name == IMAGE_TESTS && !b.is_test);
-                count(&mut shell.command(&program.context("it is not built")?.file), tally)
+                let program = program_of(IMAGE_TESTS).context("its program is not built")?;
+                count(&mut shell.command(&program.file), tally)
             });
         }
     }
@@ -153,14 +159,20 @@ pub fn run_some(
             say(&format!("not tested: {what}"));
         }
     }
+    // The tests within its sources take neither the program nor a browser.
+    let of_system = found.iter().filter(|program| program.package == SYSTEM_TESTS);
+    let mut of_system = of_system.filter_map(|program| match &program.part {
+        Part::Tests(name) => Some(name.as_str()),
+        _ => None,
+    });
+    let whole = filter.is_none() && packages.iter().any(|p| p == SYSTEM_TESTS);
     let mut environment = Vec::new();
-    if of(SYSTEM_TESTS) {
-        let browser = Part::Tests(BROWSER.to_owned());
-        if filter.is_none() || found.iter().any(|program| program.part == browser) {
+    if whole || of_system.clone().next().is_some() {
+        if whole || of_system.any(|name| name == BROWSER) {
             // First of all, so that a machine without a browser reports it before it has built for minutes.
             packages::install_browser(shell)?;
         }
-        site::build_all(shell)?;
+        site::build_all(shell, None)?;
         environment.push((PROGRAM_VARIABLE, site::program(shell)));
     }
     let selections: Vec<Vec<String>> = if filter.is_some() {
