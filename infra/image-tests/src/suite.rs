@@ -8,8 +8,6 @@ use system_tests::containers::{Images, VARIABLE};
 use system_tests::program;
 use tokio::process::{Child, Command};
 
-/// The package whose tests they are.
-const PACKAGE: &str = "system-tests";
 /// Which of its test programs are not about the images, and why.
 const LEFT_OUT: [(&str, &str); 3] = [
     ("faults", "it puts a proxy into every connection of processes that it starts itself"),
@@ -24,7 +22,8 @@ pub async fn holds(images: &Images, host: Option<&str>, filter: Option<&str>, fo
     images.write(&file);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut tests = Command::new(cargo);
-    tests.args(["test", "--package", PACKAGE, "--no-fail-fast"]);
+    // Their names are theirs alone; with the dependencies of the whole workspace nothing is compiled a second time.
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
     tests.args(programs().iter().flat_map(|program| ["--test", program])).args(filter);
     tests.env(VARIABLE, &file).env("TMPDIR", folder).envs(host.map(|host| ("DOCKER_HOST", host)));
     let mut running = Group::start(tests.current_dir(program::root()).stdin(Stdio::null()));

@@ -49,7 +49,7 @@ pub struct CaughtBy {
 }
 
 impl CaughtBy {
-    /// How cargo is told to build their program.
+    /// The arguments with which cargo builds their program.
     pub fn cargo_args(&self) -> Vec<&str> {
         let mut args = vec!["--package", &self.package];
         match self.target.as_str() {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     /// The catalogue cannot rot: whoever changes the code that a bug is planted in, or renames the test that
-    /// catches it, is told by this test, not by a run that takes half an hour.
+    /// catches it, learns it from this test, not from a run that takes half an hour.
     #[test]
     fn every_planted_bug_fits_the_code_and_names_tests_that_are_there() {
         let shell = Shell::new().unwrap();

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where the copy stands, with a target folder of its own that stays from run to run.
-const FOLDER: &str = "target/mutants";
+const FOLDER: &str = "target/planted-bugs";
 
-/// A copy of the workspace as it is now, in the hands of one run.
+/// A copy of the workspace as it is now, locked by one run.
 #[derive(Debug)]
 pub struct Tree {
     folder: PathBuf,
@@ -54,7 +54,7 @@ impl Tree {
         self.folder.join("logs").join(format!("{name}.txt"))
     }
 
-    /// Changes the copy, and gives back how to change it back.
+    /// Changes the copy. Returns the files as they were.
     pub fn plant(&self, planted: &Planted) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         let edited = planted.edited(&self.root())?;
         let mut before = BTreeMap::new();

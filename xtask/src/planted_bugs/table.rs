@@ -70,7 +70,7 @@ fn last(test: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutants::catalogue;
+    use crate::planted_bugs::catalogue;
     use crate::shell::Shell;
 
     #[test]
@@ -99,7 +99,7 @@ mod tests {
         let table = listed(&catalogue::read(shell.root()).unwrap());
         assert!(
             document.contains(&table),
-            "docs/FAULTS.md: put in what `cargo xtask mutants --list` prints now"
+            "docs/FAULTS.md: copy what `cargo xtask planted-bugs --list` prints into it"
         );
     }
 }

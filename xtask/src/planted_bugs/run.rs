@@ -3,19 +3,19 @@
 use super::table::Outcome;
 use super::tree::Tree;
 use super::{CaughtBy, Planted};
+use crate::programs::{self, Built};
 use crate::shell::Shell;
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long one test may take. The longest waits in the tests are a sixth of this.
 const TEST_LIMIT: Duration = Duration::from_secs(120);
-/// How often is looked whether it has ended.
+/// How often to check whether it has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Where planted bugs are tried.
@@ -25,16 +25,9 @@ pub struct Bench<'a> {
     tree: &'a Tree,
 }
 
-/// A test program that was built.
-#[derive(Debug)]
-struct Program {
-    file: PathBuf,
-    folder: PathBuf,
-}
-
-/// What one test said.
+/// How one test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum Verdict {
     Green,
     Red,
     /// Nothing until its time was over.
@@ -43,30 +36,12 @@ enum Said {
     NotRun,
 }
 
-/// The lines of cargo that matter here.
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    #[serde(default)]
-    executable: Option<PathBuf>,
-    #[serde(default)]
-    manifest_path: Option<PathBuf>,
-    #[serde(default)]
-    profile: Option<Profile>,
-}
-
-#[derive(Deserialize)]
-struct Profile {
-    test: bool,
-}
-
 impl<'a> Bench<'a> {
-    /// A place to try them in this copy.
     pub fn new(shell: &'a Shell, tree: &'a Tree) -> Self {
         Self { shell, tree }
     }
 
-    /// The tests that are not green before anything is planted, each with what it said.
+    /// The tests that are not green before anything is planted, each with its verdict.
     pub fn red_before(&self, chosen: &[Planted]) -> Result<Vec<String>> {
         let mut tests: BTreeMap<_, (&CaughtBy, Vec<&str>)> = BTreeMap::new();
         for CaughtByOf { caught_by, test } in all_tests(chosen) {
@@ -85,16 +60,16 @@ impl<'a> Bench<'a> {
                 bail!("the tests of {package} do not compile: see {}", log.display());
             };
             for test in tests {
-                let said = self.ask(&program, test, &log)?;
-                if said != Said::Green {
-                    red.push(format!("{package}: {test} is {said:?}: see {}", log.display()));
+                let verdict = self.run_test(&program, test, &log)?;
+                if verdict != Verdict::Green {
+                    red.push(format!("{package}: {test} is {verdict:?}: see {}", log.display()));
                 }
             }
         }
         Ok(red)
     }
 
-    /// Plants a bug, asks the tests that must notice it, and takes it out again.
+    /// Plants a bug, runs the tests that must notice it, and takes it out again.
     pub fn plant(&self, planted: &Planted) -> Result<Outcome> {
         let before = match self.tree.plant(planted) {
             Ok(before) => before,
@@ -114,16 +89,16 @@ impl<'a> Bench<'a> {
         };
         let mut blind = Vec::new();
         for test in &planted.caught_by.tests {
-            let said = self.ask(&program, test, &log)?;
-            if said != Said::Red && !(said == Said::Hung && planted.caught_by.by_timeout) {
-                blind.push(format!("{test} ({said:?})"));
+            let verdict = self.run_test(&program, test, &log)?;
+            if verdict != Verdict::Red && !(verdict == Verdict::Hung && planted.caught_by.by_timeout) {
+                blind.push(format!("{test} ({verdict:?})"));
             }
         }
         Ok(if blind.is_empty() { Outcome::Caught } else { Outcome::NotCaught(blind) })
     }
 
     /// Builds the program of these tests; nothing where it does not compile.
-    fn build(&self, caught_by: &CaughtBy, log: &Path) -> Result<Option<Program>> {
+    fn build(&self, caught_by: &CaughtBy, log: &Path) -> Result<Option<Built>> {
         let mut cargo = self.shell.cargo();
         cargo
             .current_dir(self.tree.root())
@@ -137,32 +112,37 @@ impl<'a> Bench<'a> {
         if !output.status.success() {
             return Ok(None);
         }
-        let program = String::from_utf8_lossy(&output.stdout).lines().find_map(program_in);
+        let program = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(programs::read)
+            .find(|built| built.is_test);
         program.map(Some).with_context(|| format!("cargo built no tests of {}", caught_by.package))
     }
 
     /// Runs one test by its whole name.
-    fn ask(&self, program: &Program, test: &str, log: &Path) -> Result<Said> {
+    fn run_test(&self, program: &Built, test: &str, log: &Path) -> Result<Verdict> {
         let out = self.tree.log("out");
-        let said = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
+        let printed = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
         let mut run = Command::new(&program.file);
         run.current_dir(&program.folder)
             .args(["--exact", test])
-            // A failure that was found by chance would be asked for first in every later run.
+            // A failure that was found by chance would be tried first in every later run.
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
             .stdin(Stdio::null())
-            .stdout(said)
+            .stdout(printed)
             .stderr(append(log)?);
         let child = run.spawn().with_context(|| format!("cannot run {}", program.file.display()))?;
         let ended = ends(child, TEST_LIMIT)?;
-        let said = fs::read_to_string(&out).with_context(|| format!("cannot read {}", out.display()))?;
+        let printed = fs::read_to_string(&out).with_context(|| format!("cannot read {}", out.display()))?;
         use std::io::Write as _;
-        append(log)?.write_all(said.as_bytes()).with_context(|| format!("cannot write {}", log.display()))?;
+        append(log)?
+            .write_all(printed.as_bytes())
+            .with_context(|| format!("cannot write {}", log.display()))?;
         Ok(match ended {
-            None => Said::Hung,
-            _ if !said.contains("running 1 test\n") || said.contains(" 1 ignored;") => Said::NotRun,
-            Some(status) if status.success() => Said::Green,
-            Some(_) => Said::Red,
+            None => Verdict::Hung,
+            _ if !printed.contains("running 1 test\n") || printed.contains(" 1 ignored;") => Verdict::NotRun,
+            Some(status) if status.success() => Verdict::Green,
+            Some(_) => Verdict::Red,
         })
     }
 }
@@ -185,15 +165,7 @@ fn append(log: &Path) -> Result<File> {
     file.with_context(|| format!("cannot write {}", log.display()))
 }
 
-/// The test program that a line of cargo names, if it names one.
-fn program_in(line: &str) -> Option<Program> {
-    let message: Message = serde_json::from_str(line).ok()?;
-    let is_test = message.reason == "compiler-artifact" && message.profile?.test;
-    let folder = message.manifest_path?.parent()?.to_owned();
-    message.executable.filter(|_| is_test).map(|file| Program { file, folder })
-}
-
-/// Waits for the end of a program; ends it when its time is over, and then gives back nothing.
+/// Waits for the end of a program. Kills it when its time is over, and then returns nothing.
 fn ends(mut child: Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let begun = Instant::now();
     loop {
@@ -213,25 +185,6 @@ fn ends(mut child: Child, limit: Duration) -> Result<Option<ExitStatus>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_test_program_is_found_in_what_cargo_says() {
-        let line = |test: bool, executable: &str| {
-            format!(
-                r#"{{"reason":"compiler-artifact","manifest_path":"/w/kit/Cargo.toml","profile":{{"test":{test}}},"executable":{executable}}}"#
-            )
-        };
-        let program = program_in(&line(true, "\"/t/kit-1\"")).unwrap();
-        assert_eq!((program.file, program.folder), ("/t/kit-1".into(), "/w/kit".into()));
-        for other in [
-            line(false, "\"/t/kit\""),
-            line(true, "null"),
-            r#"{"reason":"build-finished"}"#.into(),
-            "x".into(),
-        ] {
-            assert!(program_in(&other).is_none(), "{other}");
-        }
-    }
 
     #[test]
     fn what_never_ends_is_ended() {

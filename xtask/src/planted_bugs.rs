@@ -19,10 +19,12 @@ pub fn catalogue(shell: &Shell) -> Result<Vec<Planted>> {
     catalogue::read(shell.root())
 }
 
-/// Those of the catalogue that are named; all where none is. The error names the first that is not there.
+/// The named ones of the catalogue; all if no name is given. The error is the first name that does not exist.
 pub fn choose(all: Vec<Planted>, names: &[String]) -> Result<Vec<Planted>, String> {
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|planted| planted.name != **name)) {
-        return Err(format!("there is no planted bug {unknown:?}; `cargo xtask mutants --list` shows them"));
+        return Err(format!(
+            "there is no planted bug {unknown:?}; `cargo xtask planted-bugs --list` shows them"
+        ));
     }
     Ok(all.into_iter().filter(|planted| names.is_empty() || names.contains(&planted.name)).collect())
 }
@@ -32,12 +34,12 @@ pub fn list(chosen: &[Planted]) {
     print!("{}", table::listed(chosen));
 }
 
-/// Tries every planted bug there is; says whether all were caught.
+/// Tries every planted bug; returns whether all were caught.
 pub fn run_all(shell: &Shell) -> Result<bool> {
     run(shell, &catalogue(shell)?)
 }
 
-/// Tries these, and prints what caught each; says whether all were caught.
+/// Tries these, and prints what caught each; returns whether all were caught.
 ///
 /// A test that is red before anything is planted proves nothing: then none is tried.
 pub fn run(shell: &Shell, chosen: &[Planted]) -> Result<bool> {
