@@ -12,11 +12,7 @@
 // The type of a page spells out all of its elements.
 #![recursion_limit = "256"]
 
-mod browser;
 mod islands;
-mod notice;
-mod thread;
-mod when;
 
 #[cfg(feature = "ssr")]
 mod pages;

@@ -1,12 +1,13 @@
 //! The comments of a post, and the form for one more.
 
-use super::answers::News;
+use super::browser::form::{self, Form};
+use super::browser::{self, live, request};
 use super::comment::comment_view;
-use super::fields::{Field, Form, Send};
-use super::handed::{Handed, draft};
-use super::new_comment_action;
-use crate::browser::{self, form, live, request};
-use crate::thread;
+use super::fields::{Field, Send};
+use super::props::{Handed, draft};
+use super::responses::News;
+use super::thread;
+use super::urls::new_comment_action;
 use leptos::prelude::*;
 use serde::Deserialize;
 use shared::commands::CreateComment;

@@ -1,26 +1,15 @@
 //! What both forms are made of.
 
-use crate::notice;
+use super::browser::form::Form;
+use super::notice;
 use leptos::either::Either;
 use leptos::prelude::*;
-use shared::Problem;
 use shared::text::Limits;
 
 /// The text inside a `<textarea>` of a page. Leptos leaves it as it is, so it is escaped here; and the parser
 /// drops a line break right after the tag, so there is always one to drop.
 fn textarea_text(text: &str) -> String {
     format!("\n{}", text.replace('&', "&amp;").replace('<', "&lt;"))
-}
-
-/// Where a form stands.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Form {
-    /// What is wrong with it.
-    pub problem: Option<Problem>,
-    /// Whether it is on its way.
-    pub sending: bool,
-    /// Counts what it has sent: each sending has an idempotency key of its own.
-    pub sent: u32,
 }
 
 /// A labelled field with its hint and its error.

@@ -1,10 +1,11 @@
 //! The form for a new post.
 
-use super::answers::Post;
-use super::fields::{Field, Form, Send};
-use super::handed::{Handed, draft};
-use super::{NEW_POST_ACTION, awaited_post, new_post_page};
-use crate::browser::{self, form, request};
+use super::browser::form::{self, Form};
+use super::browser::{self, request};
+use super::fields::{Field, Send};
+use super::props::{Handed, draft};
+use super::responses::Post;
+use super::urls::{NEW_POST_ACTION, awaited_post, new_post_page};
 use leptos::prelude::*;
 use serde::Deserialize;
 use shared::commands::CreatePost;

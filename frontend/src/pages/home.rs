@@ -1,9 +1,8 @@
 //! The list of posts, and the form for a new one.
 
-use super::Page;
+use super::page::Page;
 use crate::islands::{Handed, NewPost, NewPosts, PostDraft, count_element};
-use crate::server::escape;
-use crate::{thread, when};
+use crate::islands::{dates, thread, urls};
 use leptos::prelude::*;
 use shared::views::{PostPage, PostSummary};
 use shared::{Problem, routes};
@@ -45,7 +44,7 @@ fn posts(list: PostPage, newest: bool) -> impl IntoView {
     let newer = (!newest).then(|| view! { <a href="/">"← Newest posts"</a> });
     let older = list.next.map(|next| {
         view! {
-            <a rel="next" href=format!("/?cursor={}", escape(&next))>
+            <a rel="next" href=urls::older_posts(&next)>
                 "Older posts →"
             </a>
         }
@@ -85,7 +84,7 @@ fn entry(summary: PostSummary) -> impl IntoView {
                 </h2>
                 {excerpt}
                 <p class="meta">
-                    {super::post::byline(post.author, post.created_at, when::day)}
+                    {super::post::byline(post.author, post.created_at, dates::day)}
                     <a class="count" href=format!("{page}#comments") id=count_element(&post.id)>
                         {thread::count_in_words(count)}
                     </a>

@@ -1,7 +1,6 @@
 //! The frame of every page: head, header, footer, and the script that wakes the islands.
 
-use super::{Content, Page};
-use crate::server::Assets;
+use super::page::{Content, Page};
 use leptos::nonce::use_nonce;
 use leptos::prelude::*;
 
@@ -14,7 +13,7 @@ const SITE: &str = "mini-blog";
 ///
 /// Written by hand instead of Leptos' `HydrationScripts`, which gives its preloads a wrong `crossorigin`, waits
 /// for rest without end, and stops at the first island that fails.
-const WAKE: &str = include_str!("wake.js");
+const WAKE: &str = include_str!("hydrate.js");
 
 /// Reloads the page when `cargo leptos watch` has built something.
 const RELOAD: &str = include_str!("reload.js");
@@ -27,6 +26,15 @@ const HEAD: &str = "\
 <meta name=\"theme-color\" content=\"#16171a\" media=\"(prefers-color-scheme: dark)\">
 <link rel=\"icon\" href=\"/favicon.svg\" type=\"image/svg+xml\">
 ";
+
+/// The paths of what a page loads. What was not built is left out, and the page works without.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Assets {
+    /// The style sheet.
+    pub css: Option<String>,
+    /// The script that loads the WebAssembly, and the WebAssembly.
+    pub script: Option<(String, String)>,
+}
 
 /// What a page is framed with.
 #[derive(Debug)]

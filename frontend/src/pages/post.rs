@@ -1,8 +1,8 @@
 //! A post with its comments.
 
-use super::Page;
-use crate::islands::{CommentDraft, Comments, Handed, comment_page};
-use crate::when;
+use super::page::Page;
+use crate::islands::urls::comment_page;
+use crate::islands::{CommentDraft, Comments, Handed, dates};
 use leptos::prelude::*;
 use shared::views::PostWithComments;
 use shared::{CommentId, Problem, Timestamp};
@@ -33,7 +33,7 @@ pub(crate) fn post(
             <article class="post">
                 <header>
                     <h1 dir="auto">{post.title}</h1>
-                    <p class="meta">{byline(post.author, post.created_at, when::minute)}</p>
+                    <p class="meta">{byline(post.author, post.created_at, dates::minute)}</p>
                 </header>
                 {body}
             </article>

@@ -1,6 +1,7 @@
 //! The files of the built site: which names they have, and serving them.
 
 use super::config::Config;
+use crate::pages::Assets;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -20,15 +21,6 @@ const HASH_FILE: &str = "hash.txt";
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Others may: the browser asks each time whether they have.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
-
-/// The paths of what a page loads. What was not built is left out, and the page works without.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Assets {
-    /// The style sheet.
-    pub css: Option<String>,
-    /// The script that loads the WebAssembly, and the WebAssembly.
-    pub script: Option<(String, String)>,
-}
 
 /// Finds the files of the site.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! Plain forms: what a browser sends without script. 303 to the result, which is there at once; or the same page
 //! again, with what is wrong and every text as it was typed.
 
-use super::Site;
 use super::caller::Caller;
-use super::reader::NOT_KEPT;
 use super::services::Awaited;
-use crate::islands::{CommentDraft, PostDraft, comment_page, new_post_page};
+use super::site::{NOT_KEPT, Site};
+use crate::islands::urls::{comment_page, new_post_page};
+use crate::islands::{CommentDraft, PostDraft};
 use crate::pages;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path, State};

@@ -10,11 +10,9 @@ mod markdown;
 mod reader;
 mod render;
 mod services;
+mod site;
 
 pub use config::{Config, arguments};
-
-pub(crate) use assets::Assets;
-pub(crate) use services::escape;
 
 use assets::SiteFiles;
 use axum::Router;
@@ -27,24 +25,14 @@ use kit::deps::Deps;
 use kit::lifecycle::Lifecycle;
 use kit::probes::Readiness;
 use kit::service::{Service, StartError};
-use markdown::Rendered;
 use services::Services;
 use shared::ServiceName;
+use site::Site;
 use std::sync::Arc;
 
 /// The largest plain form: three bytes for every byte that is escaped, and a text above the limits still comes
 /// back to its writer.
 const FORM_BYTES: usize = 1024 * 1024;
-
-/// What the handlers of pages and forms share.
-#[derive(Debug, Clone)]
-struct Site {
-    services: Services,
-    files: Arc<SiteFiles>,
-    rendered: Arc<Rendered>,
-    deps: Deps,
-    reload_port: Option<u16>,
-}
 
 /// Builds the frontend.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {

@@ -1,26 +1,16 @@
 //! What readers are shown: data first, then the status, then the page.
 
-use super::Site;
 use super::caller::Caller;
-use super::render::render;
 use super::services::Awaited;
+use super::site::Site;
 use crate::islands::{CommentDraft, PostDraft};
-use crate::pages::{self, Frame, Page};
+use crate::pages;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use kit::web::Failure;
 use serde::Deserialize;
-use shared::views::PostWithComments;
-use shared::{CommentId, PostId, Problem, ProblemKind};
-
-/// Only this reader's browser may keep the page, and asks again each time. The text of the form survives the
-/// back button.
-const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
-/// The page shows what only its writer may read.
-pub(super) const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
-/// After how many seconds to come back when a service is down.
-const RETRY_AFTER: u64 = 2;
+use shared::{CommentId, PostId, ProblemKind};
 
 /// `cursor` of `/`.
 #[derive(Debug, Deserialize)]
@@ -83,53 +73,5 @@ pub(super) async fn nothing_here(State(site): State<Site>, headers: HeaderMap) -
         site.nothing_here().await
     } else {
         Failure::new(ProblemKind::NotFound).into_response()
-    }
-}
-
-impl Site {
-    /// A key for one sending of one form.
-    pub(super) fn new_key(&self) -> String {
-        self.deps.ids.uuid().to_string()
-    }
-
-    /// The page of a post.
-    pub(super) async fn show_post(
-        &self,
-        status: StatusCode,
-        post: PostWithComments,
-        missing: Option<CommentId>,
-        draft: CommentDraft,
-        problem: Option<Problem>,
-    ) -> Response {
-        let own = post.comments.iter().any(|comment| comment.mine) || problem.is_some();
-        let body = self.rendered.body(&post.post);
-        let mut response = self.show(status, pages::post(post, body, missing, draft, problem)).await;
-        if own {
-            response.headers_mut().insert(header::CACHE_CONTROL, NOT_KEPT);
-        }
-        response
-    }
-
-    /// There is no such page.
-    pub(super) async fn nothing_here(&self) -> Response {
-        self.show(StatusCode::NOT_FOUND, pages::not_found()).await
-    }
-
-    /// A service that the page needs is down.
-    pub(super) async fn trouble(&self, problem: &Problem) -> Response {
-        tracing::debug!(status = problem.status, "a page cannot be shown");
-        self.show(StatusCode::SERVICE_UNAVAILABLE, pages::unavailable()).await
-    }
-
-    /// Sends a page.
-    pub(super) async fn show(&self, status: StatusCode, page: Page) -> Response {
-        let frame = Frame { assets: self.files.assets(), reload_port: self.reload_port };
-        let mut response = render(status, page, frame).await;
-        let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, PRIVATE);
-        if matches!(status.as_u16(), 429 | 503) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
-        }
-        response
     }
 }

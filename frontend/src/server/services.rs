@@ -1,14 +1,15 @@
 //! What the pages ask of the services, through the same routes as any client.
 
 use super::caller::Caller;
-use crate::notice;
+use crate::islands::notice;
+use crate::islands::urls::list_of_posts;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::commands::{CreateComment, CreatePost};
-use shared::views::{CommentView, DEFAULT_PAGE, PostPage, PostView, PostWithComments};
+use shared::views::{CommentView, PostPage, PostView, PostWithComments};
 use shared::{CommentId, PostId, Problem, routes};
 use std::time::Duration;
 
@@ -30,19 +31,6 @@ pub(super) struct Services {
     pub posts: String,
     pub comments: String,
     pub query: String,
-}
-
-/// Where a list of posts comes from.
-fn list_of_posts(cursor: Option<&str>) -> String {
-    let list = format!("/posts?limit={DEFAULT_PAGE}");
-    cursor.map_or(list.clone(), |cursor| format!("{list}&cursor={}", escape(cursor)))
-}
-
-/// A text as part of a query.
-pub(crate) fn escape(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-    let part = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
-    text.bytes().map(part).collect()
 }
 
 impl Services {
@@ -183,16 +171,4 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
         cause = deeper;
     }
     cause.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_is_escaped() {
-        assert_eq!(list_of_posts(None), "/posts?limit=20");
-        assert_eq!(list_of_posts(Some("1~a")), "/posts?limit=20&cursor=1~a");
-        assert_eq!(list_of_posts(Some("a&b=ä #")), "/posts?limit=20&cursor=a%26b%3D%C3%A4%20%23");
-    }
 }

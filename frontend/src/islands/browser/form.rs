@@ -1,12 +1,22 @@
 //! Plain forms, taken over by an island. What a reader typed is never touched before it has arrived.
 
 use super::Listener;
-use crate::islands::Form;
 use leptos::prelude::*;
 use leptos::web_sys::HtmlElement;
 use shared::{Problem, ProblemKind};
 use wasm_bindgen::JsCast;
 use web_sys::{FormData, HtmlFormElement, HtmlTextAreaElement, SubmitEvent};
+
+/// Where a form stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Form {
+    /// What is wrong with it.
+    pub problem: Option<Problem>,
+    /// Whether it is on its way.
+    pub sending: bool,
+    /// Counts what it has sent: each sending has an idempotency key of its own.
+    pub sent: u32,
+}
 
 /// The texts of a form at the moment it was sent.
 pub(crate) struct Fields {

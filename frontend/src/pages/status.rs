@@ -1,7 +1,9 @@
 //! Pages for when there is no other.
 
-use super::Page;
-use crate::islands::{CommentDraft, CommentFields, Form, new_comment_action, new_post_page};
+use super::page::Page;
+use crate::islands::browser::form::Form;
+use crate::islands::urls::{new_comment_action, new_post_page};
+use crate::islands::{CommentDraft, CommentFields};
 use leptos::prelude::*;
 use shared::{PostId, Problem, routes};
 

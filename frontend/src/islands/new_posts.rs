@@ -1,9 +1,9 @@
 //! What moves on the list of posts: the numbers of comments, and word of new posts. The list itself stays as it
 //! is, so that nothing jumps under the reader's eyes.
 
-use super::answers::{Page, Post};
-use crate::browser::{self, live, request};
-use crate::thread;
+use super::browser::{self, live, request};
+use super::responses::{Page, Post};
+use super::thread;
 use leptos::prelude::*;
 use shared::views::DEFAULT_PAGE;
 use shared::{PostId, routes};

@@ -1,6 +1,6 @@
 //! What the server hands to an island, and how little of it costs the browser anything.
 
-use crate::browser;
+use super::browser;
 use leptos::prelude::use_context;
 use serde::{Deserialize, Serialize, Serializer};
 

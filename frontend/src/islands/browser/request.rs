@@ -1,6 +1,6 @@
 //! Requests to the public routes, the same that any client uses.
 
-use crate::notice::{self, unavailable};
+use crate::islands::notice::{self, unavailable};
 use gloo_net::http::{Request, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
