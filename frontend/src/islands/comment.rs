@@ -7,7 +7,7 @@ use shared::PostId;
 use shared::events::Status;
 use shared::views::{CommentView, NOTICE_PENDING, NOTICE_REJECTED};
 
-/// What stands beside a comment, or in its place.
+/// Shown above the text of a comment, or in its place.
 fn notice(comment: &CommentView) -> Option<String> {
     match comment.status {
         Status::Approved => None,
@@ -15,11 +15,10 @@ fn notice(comment: &CommentView) -> Option<String> {
             Some(format!("{NOTICE_PENDING}. Until then only you can read it."))
         }
         Status::Pending => Some(format!("{NOTICE_PENDING}.")),
-        Status::Rejected => Some(thread::rejected(NOTICE_REJECTED, comment.reason.as_deref())),
+        Status::Rejected => Some(thread::with_reason(NOTICE_REJECTED, comment.reason.as_deref())),
     }
 }
 
-/// One entry of the thread.
 pub(super) fn comment_view(post: &PostId, comment: CommentView) -> impl IntoView + use<> {
     let anchor = format!("comment-{}", comment.id);
     let check = comment.mine && comment.status == Status::Pending;

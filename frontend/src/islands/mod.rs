@@ -1,8 +1,10 @@
-//! The parts of a page that wake up in the browser. Each renders on the server to something that works without
-//! waking up: forms are plain forms, comments are text.
+//! The parts of a page that run in the browser. The server renders each to something that works without script: forms
+//! are plain forms, comments are text.
 //!
-//! Nothing here may depend on clock, chance or locale: the browser must find in the page what it would have made
-//! itself.
+//! Islands (`Comments`, `NewPost`, `NewPosts`) and what they are made of: `comment`, `fields`; `thread`, `notice` and
+//! `dates` are plain functions; `browser` holds what talks to the browser.
+//!
+//! Nothing here may depend on clock, chance or locale: hydration must find in the page what it would have rendered.
 
 pub(crate) mod browser;
 pub(crate) mod dates;
@@ -25,4 +27,4 @@ pub(crate) use new_post::{NewPost, PostDraft};
 #[cfg(feature = "ssr")]
 pub(crate) use new_posts::{NewPosts, count_element};
 #[cfg(feature = "ssr")]
-pub(crate) use props::Handed;
+pub(crate) use props::IslandProps;

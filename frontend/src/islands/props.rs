@@ -1,25 +1,25 @@
-//! What the server hands to an island, and how little of it costs the browser anything.
+//! What the server passes to an island.
 
 use super::browser;
 use leptos::prelude::use_context;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A property of an island. The server writes it into the page; the browser only reads it, but the macro would
-/// have it write properties as well, so there this writes nothing and the code for it is left out.
+/// A property of an island. The server writes it into the page and the browser only reads it. The `island` macro makes
+/// the browser able to write it too; an empty `Serialize` there keeps that code out of the download.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Handed<T>(pub T);
+pub(crate) struct IslandProps<T>(pub T);
 
-impl<T: Serialize> Serialize for Handed<T> {
+impl<T: Serialize> Serialize for IslandProps<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if browser::HERE { serializer.serialize_unit() } else { self.0.serialize(serializer) }
+        if browser::IS_BROWSER { serializer.serialize_unit() } else { self.0.serialize(serializer) }
     }
 }
 
-/// What a form holds at first. On the server it comes by context; the browser finds it in the page, and must not
-/// be sent it twice.
+/// The initial values of a form. On the server they come by context; the browser finds them in the fields, so they are
+/// not sent a second time as properties.
 pub(super) fn draft<T: Clone + Default + 'static>() -> T {
-    if browser::HERE { T::default() } else { use_context().unwrap_or_default() }
+    if browser::IS_BROWSER { T::default() } else { use_context().unwrap_or_default() }
 }
 
 #[cfg(all(test, not(feature = "hydrate")))]
@@ -28,8 +28,8 @@ mod tests {
 
     #[test]
     fn what_the_server_writes_is_what_the_browser_reads() {
-        let json = serde_json::to_string(&Handed(vec![1, 2])).unwrap();
+        let json = serde_json::to_string(&IslandProps(vec![1, 2])).unwrap();
         assert_eq!(json, "[1,2]");
-        assert_eq!(serde_json::from_str::<Handed<Vec<i32>>>(&json).unwrap().0, [1, 2]);
+        assert_eq!(serde_json::from_str::<IslandProps<Vec<i32>>>(&json).unwrap().0, [1, 2]);
     }
 }

@@ -1,51 +1,50 @@
-//! Addresses that both the pages and the islands name.
+//! Addresses that the pages, the forms and the islands share.
 
+#[cfg(feature = "ssr")]
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+#[cfg(feature = "ssr")]
 use shared::views::DEFAULT_PAGE;
 use shared::{CommentId, PostId, routes};
 
-/// The page of a post, at one of its comments.
+/// The page of a post, scrolled to one of its comments. It waits a moment for a comment that was just sent.
 pub(crate) fn comment_page(post: &PostId, comment: &CommentId) -> String {
     format!("{}?comment={comment}#comment-{comment}", routes::post_page(post))
 }
 
-/// Where the plain form for a new post goes.
+/// Where the plain form for a new post is sent.
 pub(crate) const NEW_POST_ACTION: &str = "/p/new";
 
-/// Where the plain form for a comment goes.
+/// Where the plain form for a comment is sent.
 pub(crate) fn new_comment_action(post: &PostId) -> String {
     format!("/p/{post}/comments")
 }
 
-/// The page of a post that the reading side may not know yet.
+/// The page of a post that query may not know yet.
 pub(crate) fn new_post_page(post: &PostId) -> String {
     format!("/p/{post}?new=1")
 }
 
-/// Where the reading side is asked for a post, waiting a moment for one that was just written.
+/// The API's address of a post; query waits a moment for one that was just written.
 pub(crate) fn awaited_post(post: &PostId) -> String {
     format!("{}?wait=2000", routes::query_post(post))
 }
 
-/// Where a list of posts comes from.
+/// The API's address of a page of posts, from a cursor on.
 #[cfg(feature = "ssr")]
 pub(crate) fn list_of_posts(cursor: Option<&str>) -> String {
     let list = format!("/posts?limit={DEFAULT_PAGE}");
-    cursor.map_or(list.clone(), |cursor| format!("{list}&cursor={}", escape(cursor)))
+    cursor.map_or(list.clone(), |cursor| format!("{list}&cursor={}", utf8_percent_encode(cursor, RESERVED)))
 }
 
-/// The page of posts from a place in the list on.
+/// The page of posts from a cursor on.
 #[cfg(feature = "ssr")]
 pub(crate) fn older_posts(cursor: &str) -> String {
-    format!("/?cursor={}", escape(cursor))
+    format!("/?cursor={}", utf8_percent_encode(cursor, RESERVED))
 }
 
-/// A text as part of a query.
+/// Everything but the unreserved characters of RFC 3986.
 #[cfg(feature = "ssr")]
-fn escape(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-    let part = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
-    text.bytes().map(part).collect()
-}
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 #[cfg(all(test, feature = "ssr"))]
 mod tests {

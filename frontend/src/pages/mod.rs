@@ -1,4 +1,4 @@
-//! What a reader is sent. Pages are made whole, from data that is already there; no page knows how it was loaded.
+//! The pages, rendered on the server from data that is already loaded.
 
 mod home;
 mod layout;
@@ -10,4 +10,6 @@ pub(crate) use home::home;
 pub(crate) use layout::{Assets, Frame, document};
 pub(crate) use page::Page;
 pub(crate) use post::post;
-pub(crate) use status::{comment_form_alone, not_found, on_its_way, unavailable, unreadable_form};
+pub(crate) use status::{
+    comment_form_alone, failure_page, not_found, on_its_way, unavailable, unreadable_form,
+};

@@ -1,20 +1,18 @@
-//! A page before it is framed.
+//! What the server renders: a title and the content of `<main>`.
 
 use leptos::prelude::*;
 
-/// A page before it is framed.
 pub(crate) struct Page {
-    /// What the browser's tab says, before the site's name; empty for the name alone.
+    /// Shown in the browser's tab before the site's name; empty for the name alone.
     pub title: String,
-    /// What is in `<main>`. Made when it is rendered, since what is reactive needs its owner then.
+    /// Runs inside a reactive owner, which signals need.
     pub content: Content,
 }
 
-/// Makes a part of a page.
 pub(crate) type Content = Box<dyn FnOnce() -> AnyView + Send>;
 
 impl Page {
-    pub(super) fn new<V: IntoView + 'static>(
+    pub(crate) fn new<V: IntoView + 'static>(
         title: impl Into<String>,
         content: impl FnOnce() -> V + Send + 'static,
     ) -> Self {

@@ -1,4 +1,4 @@
-//! The server: the front door, the pages, the forms, the files.
+//! The server: the front door, the pages, the forms and the files.
 
 mod assets;
 mod caller;
@@ -17,9 +17,10 @@ pub use config::{Config, arguments};
 use assets::SiteFiles;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use front_door::FrontDoor;
+use headers::HttpsOnly;
 use kit::config::base_url;
 use kit::deps::Deps;
 use kit::lifecycle::Lifecycle;
@@ -30,14 +31,12 @@ use shared::ServiceName;
 use site::Site;
 use std::sync::Arc;
 
-/// The largest plain form: three bytes for every byte that is escaped, and a text above the limits still comes
-/// back to its writer.
+/// The largest plain form: percent-encoding triples a text, and a text above the limits is still returned to its
+/// writer.
 const FORM_BYTES: usize = 1024 * 1024;
 
 /// Builds the frontend.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
-    // Leptos runs its tasks on tokio. Where several are built in one process, the first has said so already.
-    let _ = any_spawner::Executor::init_tokio();
     let router = router(&config, deps.clone(), &lifecycle)?;
     let name = ServiceName::Frontend;
     Ok(Service { name, router, admin: None, readiness: Readiness::new(), lifecycle, deps })
@@ -68,10 +67,8 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         deps,
         reload_port: config.watch.then_some(config.reload_port),
     };
-    let files = assets::files(
-        &config.site_root,
-        Router::new().fallback(reader::nothing_here).with_state(site.clone()),
-    );
+    let files =
+        assets::files(&config.site_root, Router::new().fallback(reader::not_found).with_state(site.clone()));
     let forms = Router::new()
         .route("/p/new", post(forms::new_post).get(forms::to_new_post))
         .route("/p/{id}/comments", post(forms::new_comment).get(forms::to_comments))
@@ -86,5 +83,5 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         .merge(front_door::router(door))
         .layer(headers::same_origin_only())
         .layer(from_fn(front_door::plain_paths_only))
-        .layer(from_fn(headers::everywhere)))
+        .layer(from_fn_with_state(HttpsOnly(config.is_https()), headers::everywhere)))
 }

@@ -5,7 +5,7 @@ use super::markdown::Rendered;
 use super::render::render;
 use super::services::Services;
 use crate::islands::CommentDraft;
-use crate::pages::{self, Frame, Page};
+use crate::pages::{self, Page};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use kit::deps::Deps;
@@ -13,12 +13,12 @@ use shared::views::PostWithComments;
 use shared::{CommentId, Problem};
 use std::sync::Arc;
 
-/// Only this reader's browser may keep the page, and asks again each time. The text of the form survives the
-/// back button.
+/// Only this reader's browser may store the page, and asks again each time. With it, going back keeps the text of a
+/// form.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
-/// The page shows what only its writer may read.
-pub(super) const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
-/// After how many seconds to come back when a service is down.
+/// For pages with text that only its writer may read.
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Seconds.
 const RETRY_AFTER: u64 = 2;
 
 /// What the handlers of pages and forms share.
@@ -32,13 +32,12 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// A key for one sending of one form.
+    /// An idempotency key for one submission of one form.
     pub(super) fn new_key(&self) -> String {
         self.deps.ids.uuid().to_string()
     }
 
-    /// The page of a post.
-    pub(super) async fn show_post(
+    pub(super) fn show_post(
         &self,
         status: StatusCode,
         post: PostWithComments,
@@ -48,28 +47,25 @@ impl Site {
     ) -> Response {
         let own = post.comments.iter().any(|comment| comment.mine) || problem.is_some();
         let body = self.rendered.body(&post.post);
-        let mut response = self.show(status, pages::post(post, body, missing, draft, problem)).await;
+        let mut response = self.show(status, pages::post(post, body, missing, draft, problem));
         if own {
-            response.headers_mut().insert(header::CACHE_CONTROL, NOT_KEPT);
+            response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
         }
         response
     }
 
-    /// There is no such page.
-    pub(super) async fn nothing_here(&self) -> Response {
-        self.show(StatusCode::NOT_FOUND, pages::not_found()).await
+    pub(super) fn not_found(&self) -> Response {
+        self.show(StatusCode::NOT_FOUND, pages::not_found())
     }
 
-    /// A service that the page needs is down.
-    pub(super) async fn trouble(&self, problem: &Problem) -> Response {
+    /// For when a service that the page needs is down.
+    pub(super) fn unavailable(&self, problem: &Problem) -> Response {
         tracing::debug!(status = problem.status, "a page cannot be shown");
-        self.show(StatusCode::SERVICE_UNAVAILABLE, pages::unavailable()).await
+        self.show(StatusCode::SERVICE_UNAVAILABLE, pages::unavailable())
     }
 
-    /// Sends a page.
-    pub(super) async fn show(&self, status: StatusCode, page: Page) -> Response {
-        let frame = Frame { assets: self.files.assets(), reload_port: self.reload_port };
-        let mut response = render(status, page, frame).await;
+    pub(super) fn show(&self, status: StatusCode, page: Page) -> Response {
+        let mut response = render(status, page, self.files.assets(), self.reload_port);
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, PRIVATE);
         if matches!(status.as_u16(), 429 | 503) {

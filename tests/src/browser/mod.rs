@@ -5,6 +5,7 @@ mod notes;
 
 use crate::eventually::{LIMIT, eventually, within};
 use driver::Driver;
+use fantoccini::actions::{InputSource, MOUSE_BUTTON_LEFT, MouseActions, PointerAction};
 use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -262,9 +263,35 @@ impl Browser {
         tab
     }
 
-    /// Brings a tab to the front.
+    /// Brings a tab to the front: all others are hidden then.
     pub async fn bring_to_front(&self, tab: &WindowHandle) {
         self.client.switch_to_window(tab.clone()).await.expect("the tab");
+        self.devtools("Page.bringToFront", json!({})).await;
+    }
+
+    /// Goes back, as with the browser's button.
+    pub async fn back(&self) {
+        self.client.back().await.expect("a page to go back to");
+    }
+
+    /// Clicks twice in a row, as fast as a mouse does.
+    pub async fn double_click(&self, css: &str) {
+        let element = self.client.find(Locator::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"));
+        let button = MOUSE_BUTTON_LEFT;
+        let mouse = MouseActions::new("mouse".to_owned())
+            .then(PointerAction::MoveToElement { element, duration: None, x: 0.0, y: 0.0 })
+            .then(PointerAction::Down { button })
+            .then(PointerAction::Up { button })
+            .then(PointerAction::Down { button })
+            .then(PointerAction::Up { button });
+        self.client.perform_actions(mouse).await.unwrap_or_else(|e| panic!("{css}: {e}"));
+    }
+
+    /// Whether the element has the focus.
+    pub async fn is_focused(&self, css: &str) -> bool {
+        let script = "return document.activeElement === document.querySelector(arguments[0])";
+        let answer = self.client.execute(script, vec![json!(css)]).await;
+        answer.unwrap_or_else(|e| panic!("{css}: {e}")) == json!(true)
     }
 
     /// Complaints with this text are meant to be there.

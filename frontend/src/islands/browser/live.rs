@@ -1,8 +1,14 @@
-//! The stream of changes, for as long as the page is looked at.
+//! The stream of changes, open only while its page is visible.
 //!
-//! The browser reconnects a broken stream by itself and says where it was (`Last-Event-ID`). What is added here:
-//! a stream that was refused is tried again, slower each time; and a page that nobody looks at gives its
-//! connection back, because browsers grant only six of them per site.
+//! A browser opens at most six connections to a site over HTTP/1.1, for all its tabs together, and an open stream
+//! keeps one. Pages that keep their stream while they are hidden, or while they wait in the back/forward cache, use
+//! these connections up until no page of the site loads any more. So a page closes its stream as soon as it is hidden
+//! or left, and opens a new one when it is shown again: each window has one stream at most, whatever it has opened
+//! and visited. (One stream for all tabs would need a leader among them and a way to notice its death; Chrome on
+//! Android has no SharedWorker, and Web Locks need https. It would gain something for six visible windows only.)
+//!
+//! No change is missed. The browser resumes a broken stream by itself and sends `Last-Event-ID`. A new stream cannot
+//! send it; therefore `on_open` is called each time a stream opens, and loads the current state.
 
 use super::Listener;
 use leptos::prelude::*;
@@ -12,17 +18,34 @@ use std::time::Duration;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{EventSource, MessageEvent, js_sys};
 
-/// The name of the stream's events.
+/// The SSE event name.
 const EVENT: &str = "change";
-/// The longest pause between two attempts, in milliseconds.
-const LONGEST_PAUSE: u32 = 30_000;
-/// How long a page may be out of sight before it gives its connection back.
-const OUT_OF_SIGHT: Duration = Duration::from_secs(20);
+/// The longest pause between two attempts to connect, in milliseconds.
+const MAX_PAUSE_MS: u32 = 30_000;
+/// The attribute of `<html>` that says whether the page is live: `connecting`, `on` or `off`. Styles and tests use it.
+const STATE: &str = "data-live";
 
-/// An open stream with what listens to it. Dropping it closes the stream.
+fn set_state(state: &str) {
+    if let Some(html) = document().document_element() {
+        // Fails for invalid attribute names only.
+        let _ = html.set_attribute(STATE, state);
+    }
+}
+
+fn is_off() -> bool {
+    document().document_element().and_then(|html| html.get_attribute(STATE)).as_deref() == Some("off")
+}
+
+/// Closes when it is dropped.
 struct Stream {
     source: EventSource,
     _listeners: [(&'static str, Listener); 3],
+}
+
+impl Stream {
+    fn is_closed(&self) -> bool {
+        self.source.ready_state() == EventSource::CLOSED
+    }
 }
 
 impl Drop for Stream {
@@ -39,7 +62,8 @@ struct Follower {
     failures: Cell<u32>,
 }
 
-/// Follows the changes at `url`: `on_open` is called whenever the stream begins, `on_change` with each change.
+/// Calls `on_open` whenever a stream from `url` opens or resumes, and `on_change` with the data of each change, for as
+/// long as the page exists.
 pub(crate) fn follow(url: String, on_open: impl Fn() + 'static, on_change: impl Fn(String) + 'static) {
     let follower = Rc::new(Follower {
         url,
@@ -49,22 +73,37 @@ pub(crate) fn follow(url: String, on_open: impl Fn() + 'static, on_change: impl 
         failures: Cell::new(0),
     });
     follower.connect();
-    let seen = Listener::new(move |_| follower.seen_or_not());
-    // Refused by no browser; if one did, the stream would merely stay open.
-    let _ = document().add_event_listener_with_callback("visibilitychange", seen.as_ref().unchecked_ref());
-    // Lives as long as the page.
-    seen.forget();
+    let this = follower.clone();
+    let changed = Listener::new(move |_| this.on_visibility_change());
+    // `visibilitychange` comes late or not at all for pages that are left, depending on the browser.
+    let this = follower.clone();
+    let left = Listener::new(move |_| this.disconnect());
+    let shown = Listener::new(move |_| follower.connect());
+    let (document, window) = (document(), window());
+    // No browser refuses these; one that did would only keep the stream open.
+    let _ = document.add_event_listener_with_callback("visibilitychange", changed.as_ref().unchecked_ref());
+    let _ = window.add_event_listener_with_callback("pagehide", left.as_ref().unchecked_ref());
+    let _ = window.add_event_listener_with_callback("pageshow", shown.as_ref().unchecked_ref());
+    // They live as long as the page.
+    for listener in [changed, left, shown] {
+        listener.forget();
+    }
 }
 
 impl Follower {
     fn connect(self: &Rc<Self>) {
-        if self.stream.borrow().is_some() || document().hidden() {
+        let connected = self.stream.borrow().as_ref().is_some_and(|stream| !stream.is_closed());
+        if connected || document().hidden() {
             return;
+        }
+        if !is_off() {
+            set_state("connecting");
         }
         let Ok(source) = EventSource::new(&self.url) else { return };
         let this = self.clone();
         let open = Listener::new(move |_| {
             this.failures.set(0);
+            set_state("on");
             (this.on_open)();
         });
         let on_change = self.on_change.clone();
@@ -74,51 +113,40 @@ impl Follower {
             }
         });
         let this = self.clone();
-        let error = Listener::new(move |_| this.broken());
+        let error = Listener::new(move |_| this.on_error());
         let listeners = [("open", open), (EVENT, change), ("error", error)];
         for (event, listener) in &listeners {
-            // Refused by no browser; if one did, the page would merely not be live.
+            // No browser refuses this; in one that did, the page would not be live.
             let _ = source.add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
         }
         *self.stream.borrow_mut() = Some(Stream { source, _listeners: listeners });
     }
 
-    /// The stream broke. If the browser has given up on it, it is opened anew after a pause.
-    fn broken(self: &Rc<Self>) {
-        let given_up =
-            self.stream.borrow().as_ref().is_some_and(|s| s.source.ready_state() == EventSource::CLOSED);
-        if !given_up {
+    fn disconnect(&self) {
+        self.stream.take();
+    }
+
+    fn on_visibility_change(self: &Rc<Self>) {
+        if document().hidden() {
+            self.disconnect();
+        } else {
+            self.connect();
+        }
+    }
+
+    /// The stream is lost. Where the browser does not reconnect by itself (the request was refused), a new stream is
+    /// opened after a pause.
+    fn on_error(self: &Rc<Self>) {
+        set_state("off");
+        if !self.stream.borrow().as_ref().is_some_and(Stream::is_closed) {
             return;
         }
         let failures = self.failures.get();
         self.failures.set(failures + 1);
-        let pause = (1000_u32 << failures.min(5)).min(LONGEST_PAUSE);
-        // Half of it by chance, so that the readers of a site that comes back do not all come at once.
+        let pause = (1000_u32 << failures.min(5)).min(MAX_PAUSE_MS);
+        // Half of it is random, so that the readers of a site that is back do not all connect at once.
         let pause = f64::from(pause) * f64::midpoint(1.0, js_sys::Math::random());
         let this = self.clone();
-        set_timeout(
-            move || {
-                // Not before: the listener that runs now is part of it.
-                this.stream.take();
-                this.connect();
-            },
-            Duration::from_millis(pause as u64),
-        );
-    }
-
-    fn seen_or_not(self: &Rc<Self>) {
-        if document().hidden() {
-            let this = self.clone();
-            set_timeout(
-                move || {
-                    if document().hidden() {
-                        this.stream.take();
-                    }
-                },
-                OUT_OF_SIGHT,
-            );
-        } else {
-            self.connect();
-        }
+        set_timeout(move || this.connect(), Duration::from_millis(pause as u64));
     }
 }

@@ -1,5 +1,5 @@
-//! What islands do in the browser: take over forms, send requests, listen for changes. On the server this is
-//! compiled, since the islands name it, and never runs.
+//! What islands do in the browser: take over forms, send requests, follow the stream of changes. The server compiles
+//! this too, since the islands name it, but never runs it.
 
 pub(crate) mod form;
 pub(crate) mod live;
@@ -9,13 +9,13 @@ use std::pin::Pin;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::Closure;
 
-/// What the browser calls. One kind for every event, since each kind brings its own glue.
+/// One type for every event, since each type brings its own glue code.
 type Listener = Closure<dyn Fn(JsValue)>;
 
-/// Whether this is the browser. Islands run on the server as well, where they must start nothing.
-pub(crate) const HERE: bool = cfg!(feature = "hydrate");
+/// Islands run on the server too, where they must not start anything.
+pub(crate) const IS_BROWSER: bool = cfg!(feature = "hydrate");
 
-/// Runs a future beside everything else. (Boxed: each kind of future would bring its own copy of the executor.)
+/// Runs a future in the background. (Boxed, because each type of future would bring its own copy of the executor.)
 pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
     let future: Pin<Box<dyn Future<Output = ()>>> = Box::pin(future);
     leptos::task::spawn_local(future);
