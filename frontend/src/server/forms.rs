@@ -1,5 +1,5 @@
-//! Plain forms: what a browser sends without script. 303 to the result, which is there at once; or the same page
-//! again, with what is wrong and every text as it was typed.
+//! Plain forms, as a browser sends them without script. The answer is 303 to the page of the result, or the page of the
+//! form again with its errors and every text as it was typed.
 
 use super::caller::Caller;
 use super::services::Awaited;

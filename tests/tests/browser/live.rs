@@ -16,7 +16,7 @@ async fn with_script_a_comment_changes_from_waiting_to_published_in_place() {
     browser.until_live().await;
     browser.mark_page().await;
 
-    // Held up, so that the waiting can be seen.
+    // Without moderation the comment stays pending.
     stack.kill(Moderation).await;
     browser.write(AUTHOR, "Ada").await;
     write_comment(&browser, "my first comment").await;
@@ -58,7 +58,7 @@ async fn a_comment_written_in_one_tab_appears_and_is_approved_in_the_other() {
     let other = browser.new_tab().await;
     browser.goto_live(&page).await;
     browser.mark_page().await;
-    // A third one shows the list.
+    // A third tab shows the list.
     let list = browser.new_tab().await;
     browser.goto_live("/").await;
     browser.mark_page().await;
@@ -101,7 +101,7 @@ async fn a_waiting_comment_is_its_writers_alone_and_a_stranger_sees_it_come() {
         .until_shows("li.comment[data-status=pending] .notice", "This comment is awaiting moderation")
         .await;
     assert!(!stranger.texts("body").await.expect("the page").concat().contains("mine alone"));
-    // Its writer finds it again after a reload, too.
+    // Its writer can read it after a reload, too.
     writer.goto_live(&page).await;
     writer.until_shows("li.comment[data-status=pending] .text", "for now mine alone").await;
     stack.start_service(Moderation).await;
@@ -115,7 +115,7 @@ async fn a_waiting_comment_is_its_writers_alone_and_a_stranger_sees_it_come() {
 async fn what_was_written_in_a_browser_is_there_after_kill_9_of_every_process() {
     let mut stack = Stack::start().await;
     let mut browser = browse(&stack, Ability::Full).await;
-    // While everything is down, the open page cannot but notice.
+    // While everything is down, requests of the open page fail.
     browser.forgive("ERR_CONNECTION_REFUSED");
     browser.forgive("ERR_INCOMPLETE_CHUNKED_ENCODING");
     browser.forgive("/live");
@@ -135,7 +135,7 @@ async fn what_was_written_in_a_browser_is_there_after_kill_9_of_every_process() 
         (settled["title"].as_str(), statuses(&settled["comments"])),
         (Some("Survives"), vec!["approved"])
     );
-    // The page that was open all the time finds its way back by itself.
+    // The page that was open all the time reconnects by itself.
     browser.until_shows("li.comment[data-status=approved] .text", "survives, too").await;
     let request = blog.comments.post(&format!("/posts/{post}/comments"));
     request.json(&json!({ "content": "from somebody else" })).send().await.expect(201);

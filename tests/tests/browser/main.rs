@@ -16,7 +16,7 @@ async fn a_page_that_misbehaves_is_noticed() {
     let browser = browse(&stack, Ability::Full).await;
     browser.goto_live("/").await;
     assert_eq!(browser.complaints().await, [""; 0], "as it is, there is nothing to complain about");
-    // Another tab is looked at as well.
+    // Other tabs are recorded, too.
     browser.new_tab().await;
     browser.goto_live("/").await;
     for (script, complaint) in [
@@ -34,7 +34,7 @@ async fn a_page_that_misbehaves_is_noticed() {
         browser.run(script).await;
         let what = format!("{script} is noticed");
         eventually(LIMIT, &what, async || {
-            // Something to note, so that nothing noted means that nothing works.
+            // Something to record: an empty record means that recording does not work.
             browser.run("fetch('/posts?limit=1')").await;
             holds(browser.complaints().await, |all| all.iter().any(|text| text.contains(complaint)))
         })

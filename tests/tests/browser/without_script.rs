@@ -4,7 +4,7 @@ use crate::page::{AUTHOR, BODY, PUBLISH, TITLE, browse, write_comment, write_pos
 use system_tests::Stack;
 use system_tests::browser::{Ability, Browser};
 
-/// What can be done wherever scripts do not run.
+/// Everything that works where scripts do not run.
 async fn write_and_read_plainly(browser: &Browser, stack: &Stack) {
     browser.goto("/").await;
     let post = write_post(browser, "By plain form").await;
@@ -48,7 +48,7 @@ async fn without_webassembly_the_page_says_so_and_everything_is_written_and_read
     let stack = Stack::start().await;
     let mut browser = browse(&stack, Ability::NoWasm).await;
     browser.forgive("status of 422");
-    // The file that is blocked, and what the page says about it.
+    // The file that is blocked, and the message about it.
     browser.forgive(".wasm");
     browser.forgive("TypeError: Failed to fetch");
     browser.goto("/").await;
