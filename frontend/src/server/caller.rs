@@ -1,4 +1,4 @@
-//! Whom the frontend speaks for: the headers of a reader's request that go on to a service.
+//! The headers of a reader's request that are forwarded to a service.
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use http::request::Parts;
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Headers that speak of one connection and never travel on.
+/// Headers about one connection, which are never forwarded.
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -23,7 +23,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// Takes out what speaks of one connection only: the known headers, and those that `Connection` names.
+/// Removes the headers about one connection: the known ones, and those that `Connection` names.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -37,8 +37,8 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Says for whom a request is made and which trace it belongs to.
-pub(super) fn introduce(headers: &mut HeaderMap, extensions: &Extensions) {
+/// Adds the client's address, the trace and the request id.
+pub(super) fn add_origin(headers: &mut HeaderMap, extensions: &Extensions) {
     if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() {
         let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
         let all: Vec<String> =
@@ -55,12 +55,11 @@ pub(super) fn introduce(headers: &mut HeaderMap, extensions: &Extensions) {
     }
 }
 
-/// Whom a page or a form speaks for. An extractor.
+/// An extractor: the headers that identify the reader in requests to the services.
 #[derive(Debug, Clone)]
 pub(super) struct Caller(HeaderMap);
 
 impl Caller {
-    /// The headers that go with every request to a service.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.0
     }
@@ -76,7 +75,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
                 headers.append(&name, value.clone());
             }
         }
-        introduce(&mut headers, &parts.extensions);
+        add_origin(&mut headers, &parts.extensions);
         Ok(Self(headers))
     }
 }
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_speaks_of_one_connection_stays_behind() {
+    fn headers_about_one_connection_are_not_forwarded() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "keep-alive, X-Secret"),
@@ -115,7 +114,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(FORWARDED_FOR, "203.0.113.7".parse().unwrap());
         headers.append(FORWARDED_FOR, "198.51.100.2".parse().unwrap());
-        introduce(&mut headers, &extensions);
+        add_origin(&mut headers, &extensions);
         let all: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
         assert_eq!(all, ["203.0.113.7, 198.51.100.2, 10.0.0.1"]);
     }

@@ -43,7 +43,7 @@ fn services(status: u16, sent: &Sent) -> Behind {
         posts: Some(Router::new().route("/posts/create", post(create_post))),
         comments: Some(Router::new().route("/posts/{id}/comments", post(create_comment))),
         query: Some(Router::new().route("/posts", get(list)).route("/query/posts/{id}", get(read))),
-        moderation: None,
+        ..Behind::default()
     }
 }
 
@@ -118,7 +118,8 @@ async fn whatever_a_service_refuses_the_text_stays() {
     for (status, sentence) in [
         (404, "cannot be found"),
         (413, "too long to be sent"),
-        (429, "a little fast"),
+        (429, "sending too fast"),
+        (504, "no answer in time"),
         (503, "cannot be saved at the moment"),
         (500, "cannot be saved at the moment"),
     ] {

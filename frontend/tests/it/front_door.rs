@@ -16,6 +16,7 @@ async fn start() -> Frontend {
         comments: named("comments"),
         query: named("query"),
         moderation: named("moderation"),
+        site_url: None,
     };
     behind.start().await
 }
@@ -100,7 +101,7 @@ async fn people_get_a_page_and_programs_a_problem() {
     let frontend = start().await;
     let page = frontend.send("GET", "/nothing", &[("accept", "text/html,application/xhtml+xml")], "").await;
     assert_eq!((page.status, page.header("content-type")), (404, "text/html; charset=utf-8"));
-    assert!(page.body.contains("<title>There is nothing here · mini-blog</title>"), "{}", page.body);
+    assert!(page.body.contains("<title>Page not found · mini-blog</title>"), "{}", page.body);
     frontend.send("GET", "/nothing", &[("accept", "application/json")], "").await.is_problem(404);
     frontend.send("GET", "/nothing", &[], "").await.is_problem(404);
     frontend.send("PUT", "/", &[], "").await.is_problem(405);

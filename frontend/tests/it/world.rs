@@ -33,13 +33,15 @@ pub struct Behind {
     pub comments: Option<Router>,
     pub query: Option<Router>,
     pub moderation: Option<Router>,
+    /// The public address of the site.
+    pub site_url: Option<&'static str>,
 }
 
 impl Behind {
     /// The same router as every service.
     pub fn all(router: Router) -> Self {
         let some = || Some(router.clone());
-        Self { posts: some(), comments: some(), query: some(), moderation: some() }
+        Self { posts: some(), comments: some(), query: some(), moderation: some(), site_url: None }
     }
 
     /// Starts the services and the frontend, with these files in its site.
@@ -55,6 +57,7 @@ impl Behind {
         config.comments_url = serve(self.comments).await;
         config.query_url = serve(self.query).await;
         config.moderation_url = serve(self.moderation).await;
+        config.site_url = self.site_url.map(|url| url.parse().unwrap());
         let lifecycle = Lifecycle::new();
         let service = build(config, Deps::system().unwrap(), lifecycle.clone()).await.unwrap();
         let (public, admin) = (listener().await, listener().await);
@@ -78,6 +81,7 @@ fn config(site_root: &Path) -> Config {
         comments_url: nowhere.clone(),
         query_url: nowhere.clone(),
         moderation_url: nowhere,
+        site_url: None,
         site_root: site_root.to_owned(),
         hash_file: Some(site_root.join("hash.txt")),
         reload_port: 0,

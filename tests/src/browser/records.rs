@@ -1,10 +1,10 @@
-//! What a browser noted while pages were open: its console, and what became of its requests.
+//! What a browser recorded while pages were open: its console and its requests.
 
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Everything in these notes that should not be there, apart from what is forgiven. `site` is the one place that
-/// pages may speak to.
+/// Everything in these records that should not be there, except what is forgiven. `site` is the only origin to which
+/// pages may send requests.
 pub(super) fn complaints(
     console: &[Value],
     network: &[Value],
@@ -26,11 +26,11 @@ pub(super) fn complaints(
             "Network.requestWillBeSent" => {
                 let url = &params["request"]["url"];
                 if !starts(url, site) && !starts(url, "data:") {
-                    requests.push(format!("request to somebody else: {url}"));
+                    requests.push(format!("request to another site: {url}"));
                 }
                 urls.insert(id, url.clone());
             }
-            // Given up by the browser itself, as the reader went on to another page.
+            // Cancelled: by the browser when the reader opens another page, or by the page.
             "Network.loadingFailed" if params["errorText"] == "net::ERR_ABORTED" => {}
             "Network.loadingFailed" => {
                 let Some(url) = urls.get(&id) else { continue };

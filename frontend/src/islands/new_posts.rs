@@ -1,25 +1,25 @@
-//! What moves on the list of posts: the numbers of comments, and word of new posts. The list itself stays as it
-//! is, so that nothing jumps under the reader's eyes.
+//! What changes on the list of posts: the numbers of comments, and the offer of new posts. The list itself stays as it
+//! is, so that nothing moves while it is read.
 
-use super::answers::{Page, Post};
-use crate::browser::{self, live, request};
-use crate::thread;
+use super::browser::{self, live, request};
+use super::props::IslandProps;
+use super::responses::{Page, Post};
+use super::thread;
 use leptos::prelude::*;
-use shared::views::DEFAULT_PAGE;
 use shared::{PostId, routes};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The pause between two looks at the list, however much happens.
+/// Between two requests for the list, however much happens.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The element that shows the number of comments of a post in the list.
+/// The id of the element that shows a post's number of comments.
 pub(crate) fn count_element(post: &PostId) -> String {
     format!("count-{post}")
 }
 
-/// Brings the numbers in the list up to date. Gives the number of posts that are not in it.
+/// Updates the numbers of comments. Returns how many posts the list does not show.
 fn show(page: &Page) -> usize {
     let is_new = |post: &&Post| {
         let element = document().get_element_by_id(&count_element(&post.id));
@@ -31,18 +31,10 @@ fn show(page: &Page) -> usize {
     page.items.iter().filter(is_new).count()
 }
 
-/// Where the list of this page comes from, and whether it is the newest one.
-fn list_of_this_page() -> (String, bool) {
-    let search = location().search().unwrap_or_default();
-    let cursor = search.strip_prefix("?cursor=");
-    let list = format!("/posts?limit={DEFAULT_PAGE}");
-    (cursor.map_or(list.clone(), |cursor| format!("{list}&cursor={cursor}")), cursor.is_none())
-}
-
-/// Looks at the list again when something happened, at most once in a [`PAUSE`].
+/// Loads the list again after changes, at most once in a [`PAUSE`].
 struct Watch {
     list: String,
-    newest: bool,
+    is_newest: bool,
     fresh: RwSignal<usize>,
     busy: Cell<Busy>,
 }
@@ -51,12 +43,12 @@ struct Watch {
 enum Busy {
     No,
     Yes,
-    /// Something more happened meanwhile.
+    /// There was another change meanwhile.
     Again,
 }
 
 impl Watch {
-    fn look(self: &Rc<Self>) {
+    fn refresh(self: &Rc<Self>) {
         if self.busy.replace(Busy::Yes) != Busy::No {
             self.busy.set(Busy::Again);
             return;
@@ -65,13 +57,13 @@ impl Watch {
         browser::spawn(async move {
             if let Ok(page) = request::get(&this.list).await.and_then(|answer| request::parse(&answer)) {
                 let fresh = show(&page);
-                // Older pages get no new posts.
-                this.fresh.set(if this.newest { fresh } else { 0 });
+                // New posts never appear on a page of older ones.
+                this.fresh.set(if this.is_newest { fresh } else { 0 });
             }
             set_timeout(
                 move || {
                     if this.busy.replace(Busy::No) == Busy::Again {
-                        this.look();
+                        this.refresh();
                     }
                 },
                 PAUSE,
@@ -80,15 +72,19 @@ impl Watch {
     }
 }
 
-/// Keeps the list's numbers up to date, and says when there are new posts.
+/// Keeps the numbers of comments up to date, and offers new posts.
 #[island]
-pub(crate) fn NewPosts() -> impl IntoView {
+pub(crate) fn NewPosts(
+    /// Where this page's list comes from.
+    list: IslandProps<String>,
+    /// Whether the list begins with the newest post.
+    is_newest: IslandProps<bool>,
+) -> impl IntoView {
     let fresh = RwSignal::new(0);
-    if browser::HERE {
-        let (list, newest) = list_of_this_page();
-        let watch = Rc::new(Watch { list, newest, fresh, busy: Cell::new(Busy::No) });
-        let look = watch.clone();
-        live::follow(routes::LIVE.to_owned(), move || look.look(), move |_| watch.look());
+    if browser::IS_BROWSER {
+        let watch = Rc::new(Watch { list: list.0, is_newest: is_newest.0, fresh, busy: Cell::new(Busy::No) });
+        let on_open = watch.clone();
+        live::follow(routes::LIVE.to_owned(), move || on_open.refresh(), move |_| watch.refresh());
     }
     let words = move || match fresh.get() {
         1 => "Show 1 new post".to_owned(),

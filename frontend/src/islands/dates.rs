@@ -1,5 +1,5 @@
-//! Dates as readers see them. The server and the browser write the same words, whatever the reader's clock,
-//! language or time zone, so that hydration finds what it expects.
+//! Dates as readers see them. The server and the browser write the same text, whatever the reader's clock, language
+//! or time zone, so that hydration finds what it expects.
 
 use shared::Timestamp;
 

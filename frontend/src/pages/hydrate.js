@@ -1,22 +1,23 @@
 async (js, wasm) => {
   const page = document.documentElement;
-  let live = "on";
+  let failed = false;
   try {
     const [module, bytes] = await Promise.all([import(js), fetch(wasm)]);
     await module.default({ module_or_path: bytes });
-    await new Promise((rest) => window.requestIdleCallback ? requestIdleCallback(rest, { timeout: 2000 }) : setTimeout(rest));
+    await new Promise((idle) => window.requestIdleCallback ? requestIdleCallback(idle, { timeout: 2000 }) : setTimeout(idle));
     module.hydrate();
     for (const island of document.querySelectorAll("leptos-island")) {
       try {
         module[island.dataset.component](island);
       } catch (error) {
-        live = "off";
+        failed = true;
         console.warn(error);
       }
     }
   } catch (error) {
-    live = "off";
+    failed = true;
     console.warn(error);
   }
-  page.dataset.live = live;
+  if (failed) page.dataset.live = "off";
+  else page.dataset.live ??= "on";
 }

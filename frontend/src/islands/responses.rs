@@ -1,19 +1,19 @@
-//! What services answer, as far as islands care. Few types and no more fields than are shown: each one is code
-//! that every reader downloads.
+//! The parts of the services' answers that islands need. Few types with few fields: each is code that every reader
+//! downloads.
 
 use serde::Deserialize;
 use shared::PostId;
 use shared::views::CommentView;
 
-/// What the reading side tells of a post: all its comments, or the one that changed.
+/// From `GET /query/posts/{id}`, all comments; from `GET /live`, the one that changed.
 #[derive(Deserialize)]
-pub(super) struct News {
+pub(super) struct CommentUpdates {
     #[serde(default)]
     pub comments: Vec<CommentView>,
     pub comment: Option<CommentView>,
 }
 
-/// A post in a list, or one just created.
+/// From `GET /posts?limit=`, and from `POST /posts/create`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Post {
@@ -22,7 +22,6 @@ pub(super) struct Post {
     pub comment_count: usize,
 }
 
-/// A page of posts.
 #[derive(Deserialize)]
 pub(super) struct Page {
     pub items: Vec<Post>,
