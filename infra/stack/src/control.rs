@@ -28,15 +28,9 @@ const ANSWERING: Duration = Duration::from_secs(30);
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     Status,
-    Kill {
-        service: ServiceName,
-    },
-    Start {
-        service: ServiceName,
-    },
-    Restart {
-        service: ServiceName,
-    },
+    Kill { service: ServiceName },
+    Start { service: ServiceName },
+    Restart { service: ServiceName },
 }
 
 impl Request {
@@ -55,12 +49,8 @@ impl Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
-    Done {
-        message: String,
-    },
-    Failed {
-        message: String,
-    },
+    Done { message: String },
+    Failed { message: String },
     Status(StackStatus),
 }
 
@@ -73,10 +63,7 @@ pub enum ControlError {
     #[error("the stack did not answer in time: is it suspended? (`fg` resumes it)")]
     Timeout,
     #[error("the control socket in {}: {source}", .data_dir.display())]
-    Io {
-        data_dir: PathBuf,
-        source: io::Error,
-    },
+    Io { data_dir: PathBuf, source: io::Error },
 }
 
 /// A path of the socket that is short enough. If the plain one is too long, the path leads through the open folder, which

@@ -37,15 +37,9 @@ pub enum DeadLetterError {
     #[error("{0} is not part of this stack")]
     Absent(ServiceName),
     #[error("{service}: {source}")]
-    Exchange {
-        service: ServiceName,
-        source: TransportError,
-    },
+    Exchange { service: ServiceName, source: TransportError },
     #[error("{service}: {why}")]
-    Refused {
-        service: ServiceName,
-        why: String,
-    },
+    Refused { service: ServiceName, why: String },
 }
 
 /// An operator's client of the services of a running stack.
@@ -58,7 +52,8 @@ pub struct DeadLetterClient {
 impl DeadLetterClient {
     /// Finds the stack that runs on this data folder, and its operator token.
     pub fn open(data_dir: &Path) -> Result<Self, DeadLetterError> {
-        let stack = state_file::read(data_dir).ok_or_else(|| DeadLetterError::NotRunning(data_dir.to_owned()))?;
+        let stack =
+            state_file::read(data_dir).ok_or_else(|| DeadLetterError::NotRunning(data_dir.to_owned()))?;
         let token = read(data_dir)?.get(OPERATOR_TOKEN).to_owned();
         let transport = HttpTransport::new().map_err(DeadLetterError::Client)?.with_answers_up_to(PAGE_BYTES);
         Ok(Self { transport: Box::new(transport), stack, token })
@@ -88,7 +83,12 @@ impl DeadLetterClient {
     }
 
     /// Redrives or discards one; returns the result as a sentence.
-    pub async fn resolve(&self, service: ServiceName, id: i64, resolution: Resolution) -> Result<String, DeadLetterError> {
+    pub async fn resolve(
+        &self,
+        service: ServiceName,
+        id: i64,
+        resolution: Resolution,
+    ) -> Result<String, DeadLetterError> {
         let verb = match resolution {
             Resolution::Redrive => "redrive",
             Resolution::Discard => "discard",
@@ -96,8 +96,7 @@ impl DeadLetterClient {
         let path = format!("/dead-letters/{id}/{verb}");
         let Redriven { applied, remaining } = self.ask(service, Method::POST, &path).await?;
         let discarded = if resolution == Resolution::Discard { "discarded; " } else { "" };
-        let rest =
-            if remaining == 0 { "none left".to_owned() } else { format!("{remaining} still parked") };
+        let rest = if remaining == 0 { "none left".to_owned() } else { format!("{remaining} still parked") };
         Ok(format!("{service}: {discarded}{applied} applied, {rest}\n"))
     }
 
@@ -115,8 +114,11 @@ impl DeadLetterClient {
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .body(Bytes::new())
             .map_err(|e| refused(e.to_string()))?;
-        let answer =
-            self.transport.send(request).await.map_err(|source| DeadLetterError::Exchange { service, source })?;
+        let answer = self
+            .transport
+            .send(request)
+            .await
+            .map_err(|source| DeadLetterError::Exchange { service, source })?;
         if answer.status() != StatusCode::OK {
             let problem = serde_json::from_slice::<Problem>(answer.body()).ok();
             let why = problem.map(|p| p.detail.unwrap_or(p.title));

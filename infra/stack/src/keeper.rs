@@ -109,6 +109,8 @@ struct Keeper {
     now: CancellationToken,
     /// Early deaths in a row.
     failures: u32,
+    /// No restart until `Resume`: the supervisor is about to stand still, and could not read the output.
+    suspended: bool,
 }
 
 /// What a keeper does next.
@@ -130,7 +132,8 @@ pub fn keep(
 ) -> Handle {
     let (orders, incoming) = mpsc::channel(16);
     let (state, watched) = watch::channel(State { phase: Phase::Stopped, restarts: 0, last_error: None });
-    let keeper = Keeper { service, launch, output, orders: incoming, state, now, failures: 0 };
+    let keeper =
+        Keeper { service, launch, output, orders: incoming, state, now, failures: 0, suspended: false };
     tokio::spawn(keeper.run(if start { Step::Start(None) } else { Step::Rest(Phase::Stopped) }));
     Handle { service, orders, state: watched }
 }
@@ -172,7 +175,7 @@ impl Keeper {
     async fn back_off(&mut self) -> Step {
         self.enter(Phase::BackingOff);
         tokio::select! {
-            () = tokio::time::sleep(restart_delay(self.failures)) => {
+            () = tokio::time::sleep(restart_delay(self.failures)), if !self.suspended => {
                 self.state.send_modify(|state| state.restarts = state.restarts.saturating_add(1));
                 Step::Start(None)
             }
@@ -184,7 +187,8 @@ impl Keeper {
                     let _ = outcome.send(Ok(format!("{} {sentence}", self.service)));
                     Step::Rest(Phase::Stopped)
                 }
-                Some(Order { verb: Verb::Suspend | Verb::Resume, outcome }) => {
+                Some(Order { verb: verb @ (Verb::Suspend | Verb::Resume), outcome }) => {
+                    self.suspended = verb == Verb::Suspend;
                     let _ = outcome.send(Ok(format!("{} was not running", self.service)));
                     Step::BackOff
                 }
@@ -193,6 +197,7 @@ impl Keeper {
     }
 
     async fn start(&mut self, outcome: Option<oneshot::Sender<Outcome>>) -> Step {
+        self.suspended = false;
         let process = match Process::start(&self.launch, self.service, &self.output) {
             Ok(process) => process,
             Err(e) => {

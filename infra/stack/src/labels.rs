@@ -14,7 +14,7 @@ const WAITING: usize = 4_096;
 const PAGE: usize = 64 * 1024;
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// The width of the names: that of the longest.
+/// The width of the longest name.
 const WIDTH: usize = 10;
 /// The label of the supervisor's own lines.
 const OWN_NAME: &str = "mini-blog";
@@ -38,7 +38,7 @@ pub struct Output {
 pub struct Writer(Receiver<()>);
 
 impl Output {
-    /// Writes to standard output, in colour where that is a terminal and `NO_COLOR` is not set.
+    /// Writes to standard output, in colour if that is a terminal and `NO_COLOR` is not set.
     pub fn stdout() -> (Self, Writer) {
         let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         Self::to(io::stdout(), colour)

@@ -15,6 +15,10 @@ const LIMIT: Duration = Duration::from_secs(12);
 /// If the supervisor started this process, stops it when the supervisor ends.
 pub fn end_with_supervisor() {
     if std::env::var_os(SUPERVISED).is_some() {
+        // A suspended process cannot see the end of its input: the supervisor's end resumes it. If the system refuses,
+        // all but suspended processes still end.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
         std::thread::spawn(|| {
             wait_for_end(io::stdin());
             // If the signal fails or is ignored, the exit below remains.

@@ -23,12 +23,10 @@ pub enum Ports {
 
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    #[error("{service} cannot listen on {addr}: {source}; stop the program that listens there, or use --ports free")]
-    Taken {
-        service: ServiceName,
-        addr: SocketAddr,
-        source: io::Error,
-    },
+    #[error(
+        "{service} cannot listen on {addr}: {source}; stop the program that listens there, or use --ports free"
+    )]
+    Taken { service: ServiceName, addr: SocketAddr, source: io::Error },
     #[error("no free port was found on {0}")]
     NoneFree(IpAddr),
 }

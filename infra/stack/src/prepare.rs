@@ -24,10 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
     #[error("the data folder {}: {source}", .path.display())]
-    DataDir {
-        path: PathBuf,
-        source: io::Error,
-    },
+    DataDir { path: PathBuf, source: io::Error },
     #[error("a stack is already running on {}: see `mini-blog status`, or stop it with Ctrl-C in its terminal", .0.display())]
     Running(PathBuf),
     #[error(

@@ -17,10 +17,7 @@ pub const OPERATOR_TOKEN: &str = "OPERATOR_TOKEN";
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     #[error("{}: {source}", .path.display())]
-    Io {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     #[error("{}: line {line} is not NAME=value", .path.display())]
     Line {
         path: PathBuf,
@@ -28,10 +25,7 @@ pub enum SecretsError {
         line: usize,
     },
     #[error("{}: {name} has fewer than {MIN_SECRET_BYTES} bytes; delete its line to get a new one", .path.display())]
-    Short {
-        path: PathBuf,
-        name: String,
-    },
+    Short { path: PathBuf, name: String },
 }
 
 /// Secrets by name. `Debug` shows the names alone.

@@ -218,13 +218,19 @@ fn what_dies_comes_back_by_itself() {
 
 #[test]
 fn services_do_not_outlive_a_supervisor_that_was_killed() {
-    let dir = folder();
-    let mut up = Up::ready(dir.path());
-    let services = up.services();
-    assert!(services.iter().all(|&pid| runs(pid)));
-    up.signal(Signal::KILL);
-    up.exit_code();
-    eventually("all services have ended", || services.iter().all(|&pid| !runs(pid)));
+    for suspended in [false, true] {
+        let dir = folder();
+        let mut up = Up::ready(dir.path());
+        let services = up.services();
+        assert!(services.iter().all(|&pid| runs(pid)));
+        if suspended {
+            up.signal(Signal::TSTP);
+            eventually("the supervisor stands still", || process_state(up.child.id()) == Some('T'));
+        }
+        up.signal(Signal::KILL);
+        up.exit_code();
+        eventually("all services have ended", || services.iter().all(|&pid| !runs(pid)));
+    }
 }
 
 #[test]
@@ -248,7 +254,7 @@ fn ctrl_z_suspends_the_whole_stack_and_fg_resumes_it() {
 
     up.signal(Signal::TSTP);
     eventually("the supervisor stands still", || stands_still(up.child.id()));
-    assert!(services.iter().all(|&pid| stands_still(pid)), "so do the services, and no pipe fills");
+    eventually("so do the services, and no pipe fills", || services.iter().all(|&pid| stands_still(pid)));
 
     up.signal(Signal::CONT);
     eventually("every service runs", || services.iter().all(|&pid| runs(pid) && !stands_still(pid)));

@@ -167,6 +167,19 @@ async fn what_fails_for_a_moment_comes_up_by_itself() {
     assert!(pid(&state).is_some_and(runs));
 }
 
+#[tokio::test(start_paused = true)]
+async fn nothing_is_restarted_while_the_stack_is_suspended() {
+    let bench = Bench::new("echo run >> \"$DATA_DIR/runs\"\nexit 3");
+    let handle = bench.keep(true);
+    until_changed(&handle, |s| s.phase == Phase::BackingOff).await;
+    handle.order(Verb::Suspend).await.unwrap();
+    let before = bench.runs();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bench.runs(), before);
+    handle.order(Verb::Resume).await.unwrap();
+    until_changed(&handle, |s| s.restarts as usize >= before).await;
+}
+
 #[tokio::test]
 async fn what_nobody_looks_after_any_more_is_stopped() {
     let bench = Bench::new("exec cat");

@@ -28,7 +28,7 @@ pub struct Edges {
     pub arriving: BTreeSet<Edge>,
     /// Allowed by the rules of the sender.
     pub leaving: BTreeSet<Edge>,
-    /// Rules that are not understood here, and may allow anything.
+    /// Rules that this module does not understand, and that may allow anything.
     pub strange: Vec<String>,
 }
 

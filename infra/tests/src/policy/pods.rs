@@ -10,7 +10,7 @@ const START: u64 = 30;
 /// Seconds that a service with a store has for its start: the bus reads its whole log twice before it listens.
 const START_WITH_DATA: u64 = 600;
 /// Seconds for which a process may hang without being restarted.
-const HICCUP: u64 = 20;
+const SHORT_HANG: u64 = 20;
 /// With less than this no service runs.
 const LEAST: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "64Mi")];
 
@@ -120,14 +120,14 @@ pub fn images_may_be_there_already(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// All three probes, on the right paths and existing ports, with time for a start and for a hiccup.
+/// All three probes, on the right paths and existing ports, with time for a start and for a short hang.
 pub fn probed(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for (workload, container) in containers(cluster) {
         let start = if workload.claims().next().is_some() { START_WITH_DATA } else { START };
         let probes = [
             ("startupProbe", "/livez", start),
-            ("livenessProbe", "/livez", HICCUP),
+            ("livenessProbe", "/livez", SHORT_HANG),
             ("readinessProbe", "/readyz", 0),
         ];
         for (name, path, least) in probes {

@@ -4,7 +4,7 @@ use super::pods::patience;
 use crate::object::{Cluster, at};
 use serde_json::Value;
 
-/// What Kubernetes assumes for a Deployment that says nothing.
+/// The default of `progressDeadlineSeconds`.
 const DEFAULT_DEADLINE: u64 = 600;
 /// Seconds to attach the volume and to pull the image.
 const BEFORE_THE_START: u64 = 60;

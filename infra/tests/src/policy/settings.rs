@@ -9,7 +9,7 @@ use shared::ServiceName;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-/// Stands in for every secret when settings are tried.
+/// Stands in for every secret when settings are parsed.
 const ANY_SECRET: &str = "any-text-that-is-long-enough-to-be-taken";
 
 /// Where the website's image has the site.

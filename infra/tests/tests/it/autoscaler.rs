@@ -27,7 +27,7 @@ fn serve(stored: Arc<Mutex<Stored>>) -> String {
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A request that breaks off is kubectl's to report.
+            // kubectl reports a request that failed.
             let _ = answer(stream, &stored);
         }
     });
@@ -128,7 +128,7 @@ fn after_the_hand_over_adding_the_autoscaler_leaves_the_number_of_pods() {
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         "users": [{"name": "test", "user": {}}]});
     fs::write(folder.path().join("config"), config.to_string()).expect("a file");
-    // What is sent about the number of pods; null deletes the field, and with it all pods but one.
+    // The number of pods in the last change; null deletes the field, and the cluster falls back to one pod.
     let number = || {
         let patches = std::mem::take(&mut stored.lock().expect("no test has failed here").patches);
         patches.iter().find_map(|patch| patch.pointer("/spec/replicas").cloned())
