@@ -29,10 +29,14 @@ pub fn check(shell: &Shell, all: bool) -> Result<ExitCode> {
     format(shell, &mut stages);
     lints(shell, &mut stages);
     let mut built = Vec::new();
-    stages.run("compile the tests", "20 s", |_| {
+    let compiled = stages.run("compile the tests", "20 s", |_| {
         built = testing::compile(shell)?;
         Ok(())
     });
+    if !compiled {
+        stages.skip("every test", "they do not compile");
+        return Ok(stages.finish());
+    }
     let folders: BTreeSet<_> =
         workspace.packages.iter().filter(|p| packages.contains(&p.name)).map(Package::folder).collect();
     let slow = |package: &str| [testing::SYSTEM_TESTS, testing::MANIFEST_TESTS].contains(&package);

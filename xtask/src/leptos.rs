@@ -91,3 +91,45 @@ fn rules(style: &[u8]) -> Vec<String> {
         .map(|part| part.rsplit(['}', ';']).next().unwrap_or_default().trim().to_owned())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes the files of a site, and returns its folder.
+    fn site(files: [(&str, &str); 4]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("pkg")).unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn only_what_a_page_could_notice_makes_two_sites_differ() {
+        let ours = [
+            ("hash.txt", "js: 0123456789abcdef"),
+            ("pkg/n.0123456789abcdef.js", "export function b() {}\nexport { a, init as default };"),
+            ("pkg/n.fedcba9876543210.wasm", "code"),
+            ("pkg/n.aaaabbbbccccdddd.css", ".a{color:red}.b{color:red}"),
+        ];
+        let theirs = [
+            ("pkg/n.d.MYnSs0A2I4Hnh7nI3QJjnA.ts", "types"),
+            ("pkg/n.MYnSs0A2I4Hnh7nI3QJjnA.js", "export{x as b,y as a,z as default};"),
+            ("pkg/n.cXc7P1Uay2KBsb-XouYXXg.wasm", "code"),
+            ("pkg/n.S3tSm1yvmysHCCV9CGP9TA.css", ".a{-moz-color:red;color:red}.b{color:red}"),
+        ];
+        let compare = |theirs| super::compare(site(ours).path(), site(theirs).path());
+        compare(theirs).unwrap();
+        for (at, other) in [(1, "export{x as b,z as default};"), (2, "other"), (3, ".a{color:red}")] {
+            let mut theirs = theirs;
+            theirs[at].1 = other;
+            let error = compare(theirs).unwrap_err().to_string();
+            assert!(error.contains("is not the same"), "{error}");
+        }
+        let mut theirs = theirs;
+        theirs[2].0 = "pkg/m.cXc7P1Uay2KBsb-XouYXXg.wasm";
+        assert!(compare(theirs).is_err());
+    }
+}

@@ -6,7 +6,7 @@ use crate::shell::{Shell, exec, is_ci, say};
 use crate::stages::{Stages, Tally, count};
 use crate::workspace::Workspace;
 use crate::{images, leptos, packages, site, tools, validators};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
@@ -41,10 +41,14 @@ pub fn compile(shell: &Shell) -> Result<Vec<Built>> {
 pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
     let workspace = Workspace::read(shell)?;
     let mut built = Vec::new();
-    stages.run("compile the tests", "30 s; the first time 5 min", |_| {
+    let compiled = stages.run("compile the tests", "30 s; the first time 5 min", |_| {
         built = compile(shell)?;
         Ok(())
     });
+    if !compiled {
+        stages.skip("every test", "they do not compile");
+        return Ok(());
+    }
     let of = |package: &str| -> Vec<&Built> {
         let folder = workspace.packages.iter().find(|p| p.name == package).map(|p| p.folder().to_owned());
         built.iter().filter(|b| b.is_test && Some(&b.folder) == folder.as_ref()).collect()
@@ -123,6 +127,9 @@ pub fn run<'a>(
     tally: &mut Tally,
 ) -> Result<()> {
     let mut errors = Vec::new();
+    let mut programs = programs.into_iter().peekable();
+    // Nothing that has run proves nothing.
+    ensure!(programs.peek().is_some(), "no test program was built");
     for program in programs {
         println!("     Running {} ({})", program.name, program.file.display());
         let mut command = Command::new(&program.file);
@@ -207,4 +214,26 @@ pub fn run_images(shell: &Shell, filter: Option<&str>) -> Result<ExitCode> {
     let mut tests = shell.cargo();
     tests.args(["run", "--quiet", "--package", IMAGE_TESTS, "--"]);
     exec(tests.args(filter.map(|text| format!("--filter={text}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_without_a_test_program_fails() {
+        let mut tally = Tally::default();
+        assert!(run([], None, &mut tally).is_err());
+        let file = |name: &str| Built {
+            name: name.to_owned(),
+            is_integration: false,
+            is_test: true,
+            file: Path::new("/bin").join(name),
+            folder: Path::new("/").to_owned(),
+        };
+        let [green, red] = ["true", "false"].map(file);
+        run([&green], None, &mut tally).unwrap();
+        let error = run([&red, &green], None, &mut tally).unwrap_err().to_string();
+        assert!(error.contains("false"), "{error}");
+    }
 }
