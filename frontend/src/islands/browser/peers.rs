@@ -16,9 +16,9 @@ const MAX_STREAMS: usize = 3;
 /// The messages are numbers: the id of a page whose stream opens, the negative id of one whose stream closes.
 pub(super) struct Peers {
     channel: BroadcastChannel,
-    id: f64,
+    id: i32,
     /// The pages whose streams opened after this page's.
-    newer: Rc<RefCell<Vec<f64>>>,
+    newer: Rc<RefCell<Vec<i32>>>,
     _listener: Listener,
 }
 
@@ -31,9 +31,10 @@ impl Peers {
         let ids = newer.clone();
         let listener = Listener::new(move |event: JsValue| {
             let Some(message) = event.unchecked_into::<MessageEvent>().data().as_f64() else { return };
+            let message = message as i32;
             let mut ids = ids.borrow_mut();
             ids.retain(|id| *id != message.abs());
-            if message > 0.0 {
+            if message > 0 {
                 ids.push(message);
             }
             let crowded = ids.len() >= MAX_STREAMS;
@@ -41,7 +42,7 @@ impl Peers {
             on_change(crowded);
         });
         channel.set_onmessage(Some(listener.as_ref().unchecked_ref()));
-        Some(Self { channel, id: 1.0 + js_sys::Math::random(), newer, _listener: listener })
+        Some(Self { channel, id: 1 + (js_sys::Math::random() * 1e9) as i32, newer, _listener: listener })
     }
 
     /// This page's stream opens, and is the newest.
@@ -54,7 +55,7 @@ impl Peers {
         self.send(-self.id);
     }
 
-    fn send(&self, message: f64) {
+    fn send(&self, message: i32) {
         // Fails for closed channels and for values that cannot be copied: not here.
         let _ = self.channel.post_message(&message.into());
     }
