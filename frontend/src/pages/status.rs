@@ -8,45 +8,47 @@ use crate::islands::{CommentDraft, CommentFields};
 use leptos::prelude::*;
 use shared::{PostId, Problem, routes};
 
-/// A link without an address leads to the same page again.
-fn status_page(title: &'static str, text: &'static str, address: Option<String>, link: &'static str) -> Page {
+/// An empty address leads to the same page again.
+fn status_page(
+    title: &'static str,
+    text: &'static str,
+    address: impl Into<String>,
+    link: &'static str,
+) -> Page {
+    let address = address.into();
     Page::new(title, move || {
         view! {
             <div class="status">
                 <h1>{title}</h1>
                 <p>{text}</p>
                 <p>
-                    <a href=address.unwrap_or_default()>{link}</a>
+                    <a href=address>{link}</a>
                 </p>
             </div>
         }
     })
 }
 
-fn home() -> Option<String> {
-    Some("/".to_owned())
-}
-
 pub(crate) fn not_found() -> Page {
     let text = "Check the address. If you followed a link, the post may never have existed.";
-    status_page("Page not found", text, home(), "See the newest posts")
+    status_page("Page not found", text, "/", "See the newest posts")
 }
 
 /// A service is down.
 pub(crate) fn unavailable() -> Page {
     let text = "This page cannot be shown at the moment. Nothing is lost: try again in a moment.";
-    status_page("Temporarily unavailable", text, None, "Try again")
+    status_page("Temporarily unavailable", text, "", "Try again")
 }
 
 /// A post was accepted, and query does not know it yet.
 pub(crate) fn on_its_way(post: &PostId) -> Page {
     let text = "Your post has been accepted. It usually appears within a second; this one takes longer.";
-    status_page("This post is on its way", text, Some(new_post_page(post)), "Try again")
+    status_page("This post is on its way", text, new_post_page(post), "Try again")
 }
 
 pub(crate) fn unreadable_form() -> Page {
     let text = "What was sent is too large, or not a form. Go back: your browser still has your text.";
-    status_page("The form could not be read", text, home(), "See the newest posts")
+    status_page("The form could not be read", text, "/", "See the newest posts")
 }
 
 /// A comment was refused and its post cannot be shown either: the form with its text.

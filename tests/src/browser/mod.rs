@@ -263,9 +263,26 @@ impl Browser {
         tab
     }
 
+    /// Opens another window, which hides none of the others.
+    pub async fn new_window(&self) -> WindowHandle {
+        let window = self.client.new_window(false).await.expect("another window").handle;
+        self.switch_to(&window).await;
+        window
+    }
+
+    /// Directs everything that follows to this window, without bringing it to the front.
+    pub async fn switch_to(&self, window: &WindowHandle) {
+        self.client.switch_to_window(window.clone()).await.expect("the window");
+    }
+
+    /// Closes the window that everything is directed to.
+    pub async fn close_window(&self) {
+        self.client.close_window().await.expect("it closes");
+    }
+
     /// Brings a tab to the front: all others are hidden then.
     pub async fn bring_to_front(&self, tab: &WindowHandle) {
-        self.client.switch_to_window(tab.clone()).await.expect("the tab");
+        self.switch_to(tab).await;
         self.devtools("Page.bringToFront", json!({})).await;
     }
 

@@ -75,3 +75,38 @@ async fn eight_tabs_open_in_time_and_each_is_live_when_it_is_looked_at() {
     }
     browser.close().await;
 }
+
+#[tokio::test]
+async fn eight_windows_side_by_side_open_in_time_and_a_closed_one_makes_room() {
+    let stack = Stack::start().await;
+    let blog = stack.public_blog();
+    let post = blog.post("In eight windows").await;
+    blog.until_known(&post).await;
+    let browser = browse(&stack, Ability::Full).await;
+    let mut windows = vec![browser.tab().await];
+    for number in 1..=8 {
+        if number > 1 {
+            windows.push(browser.new_window().await);
+        }
+        let what = format!("window {number}");
+        in_time(&browser, &what, async || browser.goto(&format!("/p/{post}")).await).await;
+        browser.mark_page().await;
+    }
+    let visible = async |window| {
+        browser.switch_to(window).await;
+        browser.run("if (document.hidden) throw new Error('this window is hidden')").await;
+    };
+    let (oldest, others) = windows.split_first().expect("eight windows");
+    visible(oldest).await;
+    browser.until_shows(".not-live", "Live updates are off").await;
+    for window in others {
+        visible(window).await;
+        browser.close_window().await;
+    }
+    visible(oldest).await;
+    browser.until_live().await;
+    blog.comment(&post, "seen in the last window").await;
+    browser.until_shows("li.comment[data-status=approved] .text", "seen in the last window").await;
+    browser.expect_same_page().await;
+    browser.close().await;
+}

@@ -3,14 +3,15 @@
 //! A browser opens at most six connections to a site over HTTP/1.1, for all its tabs together, and an open stream
 //! keeps one. Pages that keep their stream while they are hidden, or while they wait in the back/forward cache, use
 //! these connections up until no page of the site loads any more. So a page closes its stream as soon as it is hidden
-//! or left, and opens a new one when it is shown again: each window has one stream at most, whatever it has opened
-//! and visited. (One stream for all tabs would need a leader among them and a way to notice its death; Chrome on
-//! Android has no SharedWorker, and Web Locks need https. It would gain something for six visible windows only.)
+//! or left, and opens a new one when it is shown again: a window has one stream at most, whatever it has opened and
+//! visited. Of many windows side by side only the newest have one ([`Peers`]). (One stream for all would need a leader
+//! and a way to notice its death; Chrome on Android has no SharedWorker, and Web Locks need https.)
 //!
 //! No change is missed. The browser resumes a broken stream by itself and sends `Last-Event-ID`. A new stream cannot
 //! send it; therefore `on_open` is called each time a stream opens, and loads the current state.
 
 use super::Listener;
+use super::peers::Peers;
 use leptos::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -59,6 +60,7 @@ struct Follower {
     on_open: Box<dyn Fn()>,
     on_change: Rc<dyn Fn(String)>,
     stream: RefCell<Option<Stream>>,
+    peers: RefCell<Option<Peers>>,
     failures: Cell<u32>,
 }
 
@@ -70,6 +72,7 @@ pub(crate) fn follow(url: String, on_open: impl Fn() + 'static, on_change: impl 
         on_open: Box::new(on_open),
         on_change: Rc::new(on_change),
         stream: RefCell::new(None),
+        peers: RefCell::new(None),
         failures: Cell::new(0),
     });
     follower.connect();
@@ -78,12 +81,14 @@ pub(crate) fn follow(url: String, on_open: impl Fn() + 'static, on_change: impl 
     // `visibilitychange` comes late or not at all for pages that are left, depending on the browser.
     let this = follower.clone();
     let left = Listener::new(move |_| this.disconnect());
+    // A visible page without a stream becomes the newest one by being clicked.
     let shown = Listener::new(move |_| follower.connect());
     let (document, window) = (document(), window());
     // No browser refuses these; one that did would only keep the stream open.
     let _ = document.add_event_listener_with_callback("visibilitychange", changed.as_ref().unchecked_ref());
     let _ = window.add_event_listener_with_callback("pagehide", left.as_ref().unchecked_ref());
     let _ = window.add_event_listener_with_callback("pageshow", shown.as_ref().unchecked_ref());
+    let _ = window.add_event_listener_with_callback("focus", shown.as_ref().unchecked_ref());
     // They live as long as the page.
     for listener in [changed, left, shown] {
         listener.forget();
@@ -120,10 +125,29 @@ impl Follower {
             let _ = source.add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
         }
         *self.stream.borrow_mut() = Some(Stream { source, _listeners: listeners });
+        if self.peers.borrow().is_none() {
+            let this = self.clone();
+            *self.peers.borrow_mut() = Peers::join(move |crowded| this.on_peers_change(crowded));
+        }
+        if let Some(peers) = &*self.peers.borrow() {
+            peers.opened();
+        }
     }
 
     fn disconnect(&self) {
         self.stream.take();
+        self.peers.take();
+    }
+
+    fn on_peers_change(self: &Rc<Self>, crowded: bool) {
+        if !crowded {
+            self.connect();
+        } else if self.stream.take().is_some() {
+            set_state("off");
+            if let Some(peers) = &*self.peers.borrow() {
+                peers.closed();
+            }
+        }
     }
 
     fn on_visibility_change(self: &Rc<Self>) {

@@ -3,6 +3,7 @@
 
 pub(crate) mod form;
 pub(crate) mod live;
+mod peers;
 pub(crate) mod request;
 
 use std::pin::Pin;
