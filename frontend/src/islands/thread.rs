@@ -195,7 +195,7 @@ mod tests {
             // The stream may be faster than the answer.
             let mut thread = Thread::new(vec![]);
             thread.merge(verdict);
-            assert_eq!(thread.announcement, "", "until then it may be anybody's");
+            assert_eq!(thread.announcement, "", "so far it may be anybody's");
             thread.merge_sent(sent.clone());
             assert_eq!(thread.announcement, announcement);
         }

@@ -27,7 +27,7 @@ pub struct Config {
     /// Address of the moderation service.
     #[arg(long, env = "MODERATION_URL", default_value = "http://127.0.0.1:4003", value_name = "URL")]
     pub moderation_url: String,
-    /// Public address of the site. Where it is https, browsers are told to use nothing else from then on.
+    /// Public address of the site. If it is https, browsers must use https from then on (HSTS).
     #[arg(long, env = "SITE_URL", value_name = "URL", value_parser = site_url)]
     pub site_url: Option<Url>,
     /// Directory of the built site: scripts, styles and static files.

@@ -1,11 +1,11 @@
-//! Which request goes where, and which goes nowhere.
+//! Which requests are forwarded, and which are refused.
 
 use crate::world::{Behind, Frontend, exchange};
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::any;
 
-/// Services that say who they are and what they were asked.
+/// Services that answer with their name and the request.
 async fn start() -> Frontend {
     let named = |name: &'static str| {
         let answer = async move |request: Request| format!("{name} {} {}", request.method(), request.uri());

@@ -1,4 +1,4 @@
-//! What readers are shown.
+//! The pages that readers open.
 
 use crate::world::{Behind, Frontend};
 use axum::Router;
@@ -34,7 +34,7 @@ fn thread() -> Value {
     })
 }
 
-/// A reading side that knows these two answers, and says in a header of the page nothing.
+/// A query service with these two answers.
 fn query() -> Router {
     let post = async |Path(id): Path<String>, RawQuery(asked): RawQuery, headers: HeaderMap| -> Response {
         let asked = asked.unwrap_or_default();
@@ -42,7 +42,7 @@ fn query() -> Router {
             "a1" if headers.get(header::COOKIE).is_some_and(|cookie| cookie == "author=me") => {
                 axum::Json(thread()).into_response()
             }
-            // Tells what it was asked.
+            // Its title is the query string of the request.
             "asked" => axum::Json(json!({"id": "asked", "title": asked, "comments": []})).into_response(),
             _ => StatusCode::NOT_FOUND.into_response(),
         }

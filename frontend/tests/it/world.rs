@@ -1,4 +1,4 @@
-//! A frontend on free ports, services that the test writes, and requests byte by byte.
+//! A frontend on free ports, services that the test defines, and raw requests.
 
 use axum::Router;
 use frontend::server::{Config, build};
@@ -14,10 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Longer than anything here takes on a busy machine.
+/// Far longer than anything here takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// A frontend that runs.
+/// A running frontend.
 pub struct Frontend {
     pub public: SocketAddr,
     pub admin: SocketAddr,
@@ -26,7 +26,7 @@ pub struct Frontend {
     _site: tempfile::TempDir,
 }
 
-/// Services behind the frontend; nobody listens where none is given.
+/// The services behind the frontend. A missing one refuses connections.
 #[derive(Default)]
 pub struct Behind {
     pub posts: Option<Router>,
@@ -93,7 +93,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-/// Serves a router; without one, an address where nobody listens.
+/// Serves a router; without one, returns an address that refuses connections.
 async fn serve(router: Option<Router>) -> String {
     let listener = listener().await;
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -179,7 +179,6 @@ impl Frontend {
         self.send("POST", path, &headers, &pairs.join("&")).await
     }
 
-    /// A connection of one's own.
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.public).await.unwrap()
     }

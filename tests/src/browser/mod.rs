@@ -153,8 +153,8 @@ impl Browser {
     }
 
     async fn listen(&self) {
-        let news = self.records("browser").await;
-        self.console.borrow_mut().extend(news);
+        let messages = self.records("browser").await;
+        self.console.borrow_mut().extend(messages);
     }
 
     /// The path of the current page.
