@@ -1,14 +1,11 @@
 //! The headers of a reader's request that are forwarded to a service.
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
-use kit::http::{REQUEST_ID, RequestId};
+use http::{Extensions, HeaderMap, HeaderName, header};
+use kit::http::{ClientAddress, REQUEST_ID, RequestId};
 use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use std::convert::Infallible;
-use std::net::SocketAddr;
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Headers about one connection, which are never forwarded.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -37,16 +34,9 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds the client's address, the trace and the request id.
+/// Adds the client's address (replacing what the client itself sent), the trace and the request id.
 pub(super) fn add_origin(headers: &mut HeaderMap, extensions: &Extensions) {
-    if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() {
-        let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let all: Vec<String> =
-            before.map(ToOwned::to_owned).chain([peer.ip().to_canonical().to_string()]).collect();
-        if let Ok(value) = HeaderValue::from_str(&all.join(", ")) {
-            headers.insert(FORWARDED_FOR, value);
-        }
-    }
+    extensions.get().copied().unwrap_or(ClientAddress(None)).report(headers);
     if let Some(trace) = extensions.get::<TraceContext>() {
         headers.insert(TRACEPARENT, trace.header());
     }
@@ -70,10 +60,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let mut headers = HeaderMap::new();
-        for name in [header::COOKIE, FORWARDED_FOR] {
-            for value in parts.headers.get_all(&name) {
-                headers.append(&name, value.clone());
-            }
+        for value in parts.headers.get_all(header::COOKIE) {
+            headers.append(header::COOKIE, value.clone());
         }
         add_origin(&mut headers, &parts.extensions);
         Ok(Self(headers))
@@ -105,17 +93,5 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["authorization", "webhook-signature"]);
-    }
-
-    #[test]
-    fn the_peer_is_added_on_the_right() {
-        let mut extensions = Extensions::new();
-        extensions.insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 1], 5))));
-        let mut headers = HeaderMap::new();
-        headers.append(FORWARDED_FOR, "203.0.113.7".parse().unwrap());
-        headers.append(FORWARDED_FOR, "198.51.100.2".parse().unwrap());
-        add_origin(&mut headers, &extensions);
-        let all: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
-        assert_eq!(all, ["203.0.113.7, 198.51.100.2, 10.0.0.1"]);
     }
 }

@@ -33,6 +33,8 @@ pub struct Api {
     pub store: Store,
     /// What they take from the world.
     pub deps: Deps,
+    /// Whether readers reach the site over https.
+    pub https: bool,
 }
 
 /// The routes.
@@ -66,9 +68,7 @@ async fn create(
         return Err(unknown());
     }
     let path = routes::post_comments(&post_id);
-    let shown = AuthorToken::from_headers(&headers);
-    let is_new_author = shown.is_none();
-    let author = shown.unwrap_or_else(|| AuthorToken::new(api.deps.ids.as_ref()));
+    let (author, cookie) = AuthorToken::of_writer(&headers, api.deps.ids.as_ref(), api.https);
     let key = author.key();
     let id = CommentId::try_from(api.deps.ids.uuid().to_string()).map_err(|_| ProblemKind::Internal)?;
     let event_id = api.deps.ids.uuid();
@@ -89,8 +89,8 @@ async fn create(
     let comments = created.await?.ok_or_else(idempotency::reused)?;
     let location = comments.last().map_or(path.clone(), |new| format!("{path}#{}", new.id));
     let mut response = (StatusCode::CREATED, [(header::LOCATION, location)], Json(comments)).into_response();
-    if is_new_author {
-        response.headers_mut().insert(header::SET_COOKIE, author.set_cookie());
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     Ok(response)
 }

@@ -21,7 +21,8 @@ pub type Config = PeerConfig;
 
 /// Builds the service.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
+    let https = config.store.common.is_https();
     let peer = Peer::open(ServiceName::Comments, &config, deps, lifecycle, store::MIGRATIONS)?;
-    let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone() };
+    let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone(), https };
     Ok(peer.service(api::router(api), events::CommentEvents, Readiness::AtOnce))
 }

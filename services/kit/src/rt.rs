@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 pub use tokio::time::Instant;
+pub use tokio::time::Sleep;
 pub use tokio::time::error::Elapsed;
 
 /// A spawned task. Awaiting it returns an error where the task panicked; dropping it lets the task run on.

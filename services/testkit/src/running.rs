@@ -10,6 +10,7 @@ use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Response;
+use http::header::{HOST, HeaderValue};
 use kit::app::service::Service;
 use kit::http::probes;
 use kit::http::{Options, with_middleware};
@@ -76,6 +77,7 @@ impl Running {
         let mut request = http::Request::builder().method(ask.method).uri(ask.path);
         if let Some(headers) = request.headers_mut() {
             *headers = ask.headers;
+            headers.entry(HOST).or_insert(HeaderValue::from_static(self.name.as_str()));
         }
         let request = request.body(Body::from(ask.body)).expect("a request");
         let Ok(answer) = self.router.clone().oneshot(request).await;

@@ -1,5 +1,4 @@
-//! A service that publishes and consumes events: everything that posts, comments, moderation and query have in
-//! common.
+//! A service that publishes and consumes events: what posts, comments, moderation and query have in common.
 
 use crate::app::StartError;
 use crate::app::config::PeerConfig;
@@ -23,11 +22,11 @@ pub const SCHEMA: Migration = &[inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCH
 /// A peer of the bus, with its store open.
 #[derive(Debug)]
 pub struct Peer {
-    /// Who it is.
+    /// Its name.
     pub name: ServiceName,
     /// Its store.
     pub store: Store,
-    /// What it takes from the world.
+    /// Its clock, ids and connections.
     pub deps: Deps,
     /// Its stop signal and background tasks.
     pub lifecycle: Lifecycle,

@@ -1,5 +1,5 @@
-//! The store's errors as HTTP: 503 for what the disk or the moment causes, 500 for what the data does. Logged here,
-//! once.
+//! The store's errors as HTTP: 503 where trying again may help (a full disk, a busy writer), 500 where it does not.
+//! Logged here, once.
 
 use super::ApiError;
 use crate::store::{ReadError, WriteError, is_permanent};

@@ -70,8 +70,11 @@ async fn start_service(router: Router, lifecycle: Lifecycle) -> Running<Result<(
 }
 
 fn service(router: Router, lifecycle: Lifecycle) -> Service {
-    let name = ServiceName::Query;
-    Service::new(name, &CommonConfig::new(name), router, Deps::system().unwrap(), lifecycle)
+    Service::new(ServiceName::Query, &config(), router, Deps::system().unwrap(), lifecycle)
+}
+
+fn config() -> CommonConfig {
+    CommonConfig::new(ServiceName::Query)
 }
 
 /// A stream with its first item at once.
