@@ -80,7 +80,7 @@ impl Page {
 }
 
 fn cursor_after(post: &Post) -> String {
-    format!("{}~{}", post.created_at.unix_ms(), post.id)
+    format!("{}~{}", post.position.created_at.map_or(0, Timestamp::unix_ms), post.id)
 }
 
 /// The course's object of all posts; or, asked with `limit` or `cursor`, a page of them, newest first.

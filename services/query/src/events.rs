@@ -15,12 +15,12 @@ impl Handler for QueryEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
         match received.event {
             Event::PostCreated(event) => {
-                if store::merge_post(tx, Post::created(event))? {
+                if store::merge_post(tx, Post::created(event, received.envelope))? {
                     note(tx, received, &event.id, None)?;
                 }
             }
             Event::CommentCreated(event) => {
-                if store::merge_comment(tx, Comment::created(event))? {
+                if store::merge_comment(tx, Comment::created(event, received.envelope))? {
                     note(tx, received, &event.post_id, Some(&event.id))?;
                 }
             }

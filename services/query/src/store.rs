@@ -1,6 +1,6 @@
 //! The read model in SQLite.
 
-use crate::domain::{Comment, Origin, Post};
+use crate::domain::{Comment, Origin, Position, Post};
 use kit::store::{Migration, parsed};
 use rusqlite::{Connection, OptionalExtension, Row};
 use shared::{CommentId, PostId, Sequence, Timestamp};
@@ -41,14 +41,53 @@ pub const MIGRATIONS: &[Migration] = &[
         ) STRICT;
         CREATE INDEX changes_by_seq ON changes (seq);
     "],
+    // Posts and comments gain their place in the log, which only the log knows: the read model is rebuilt from it.
+    &["
+        DROP TABLE posts;
+        DROP TABLE comments;
+        DELETE FROM changes;
+        DELETE FROM cursor;
+        DELETE FROM inbox;
+        -- The log delivers these again.
+        DELETE FROM dead_letters WHERE seq IS NOT NULL AND discarded_at IS NULL;
+        CREATE TABLE posts (
+            id TEXT PRIMARY KEY,
+            title TEXT NOT NULL,
+            body TEXT NOT NULL,
+            author TEXT NOT NULL,
+            created_at INTEGER,
+            seq INTEGER,
+            version INTEGER NOT NULL,
+            -- What posts are ordered by; what is not known comes first.
+            at INTEGER NOT NULL AS (coalesce(created_at, 0)),
+            place INTEGER NOT NULL AS (coalesce(seq, 0))
+        ) STRICT;
+        CREATE INDEX posts_by_age ON posts (at, place, id);
+        CREATE TABLE comments (
+            id TEXT PRIMARY KEY,
+            post_id TEXT NOT NULL,
+            created INTEGER NOT NULL,
+            created_at INTEGER,
+            seq INTEGER,
+            author TEXT NOT NULL,
+            author_key TEXT,
+            version INTEGER NOT NULL,
+            status TEXT NOT NULL,
+            content TEXT NOT NULL,
+            reason TEXT,
+            at INTEGER NOT NULL AS (coalesce(created_at, 0)),
+            place INTEGER NOT NULL AS (coalesce(seq, 0))
+        ) STRICT;
+        CREATE INDEX comments_of_post ON comments (post_id, at, place, id);
+    "],
 ];
 
 /// How many changes are kept for readers who were away.
 const KEPT_CHANGES: i64 = 10_000;
 
-const POST: &str = "id, title, body, author, created_at, version";
+const POST: &str = "id, title, body, author, created_at, seq, version";
 const COMMENT: &str =
-    "id, post_id, created, created_at, author, author_key, version, status, content, reason";
+    "id, post_id, created, created_at, seq, author, author_key, version, status, content, reason";
 
 /// One post.
 pub fn post(c: &Connection, id: &PostId) -> rusqlite::Result<Option<Post>> {
@@ -66,33 +105,46 @@ pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Commen
 
 /// The comments of a post, oldest first.
 pub fn comments_of(c: &Connection, id: &PostId) -> rusqlite::Result<Vec<Comment>> {
-    c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE post_id = ?1 ORDER BY created_at, id"))?
+    c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE post_id = ?1 ORDER BY at, place, id"))?
         .query_map([id.as_str()], read_comment)?
         .collect()
 }
 
 /// All posts, oldest first.
 pub fn all_posts(c: &Connection) -> rusqlite::Result<Vec<Post>> {
-    c.prepare_cached(&format!("SELECT {POST} FROM posts ORDER BY created_at, id"))?
+    c.prepare_cached(&format!("SELECT {POST} FROM posts ORDER BY at, place, id"))?
         .query_map([], read_post)?
         .collect()
 }
 
-/// Posts before a place, newest first, each with the number of comments that everybody can read.
+/// Posts before a cursor, newest first, each with the number of its approved comments.
 pub fn page(
     c: &Connection,
     before: Option<(Timestamp, PostId)>,
     limit: usize,
 ) -> rusqlite::Result<Vec<(Post, u64)>> {
-    let (at, id) = before.map_or((i64::MAX, String::new()), |(at, id)| (at.unix_ms(), id.to_string()));
+    let (at, place, id) = match before {
+        None => (i64::MAX, i64::MAX, String::new()),
+        Some((at, id)) => (at.unix_ms(), place_of(c, &id)?, id.into()),
+    };
     c.prepare_cached(&format!(
         "SELECT {POST}, (SELECT count(*) FROM comments WHERE post_id = posts.id AND status = 'approved')
-         FROM posts WHERE (created_at, id) < (?1, ?2) ORDER BY created_at DESC, id DESC LIMIT ?3"
+         FROM posts WHERE (at, place, id) < (?1, ?2, ?3) ORDER BY at DESC, place DESC, id DESC LIMIT ?4"
     ))?
-    .query_map((at, id, i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
-        Ok((read_post(row)?, row.get::<_, i64>(6)?.unsigned_abs()))
+    .query_map((at, place, id, i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
+        Ok((read_post(row)?, row.get::<_, i64>(7)?.unsigned_abs()))
     })?
     .collect()
+}
+
+/// The place of a post among those of the same time. A cursor whose post is not known comes after all of them: a
+/// page may repeat some, but leaves none out.
+fn place_of(c: &Connection, id: &PostId) -> rusqlite::Result<i64> {
+    let place = c
+        .prepare_cached("SELECT place FROM posts WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(place.unwrap_or(i64::MAX))
 }
 
 /// Takes in what an event says of a post; says whether anything is new.
@@ -102,13 +154,14 @@ pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
     if known.as_ref() == Some(&merged) {
         return Ok(false);
     }
-    tx.prepare_cached(&format!("INSERT OR REPLACE INTO posts ({POST}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"))?
+    tx.prepare_cached(&format!("INSERT OR REPLACE INTO posts ({POST}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"))?
         .execute((
             merged.id.as_str(),
             &merged.title,
             &merged.body,
             &merged.author,
-            merged.created_at.unix_ms(),
+            merged.position.created_at.map(Timestamp::unix_ms),
+            merged.position.sequence.map(Sequence::get),
             merged.version,
         ))?;
     Ok(true)
@@ -121,15 +174,16 @@ pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
     if known.as_ref() == Some(&merged) {
         return Ok(false);
     }
-    let origin = merged.origin.as_ref();
+    let (origin, position) = (merged.origin.as_ref(), merged.position());
     tx.prepare_cached(&format!(
-        "INSERT OR REPLACE INTO comments ({COMMENT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+        "INSERT OR REPLACE INTO comments ({COMMENT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
     ))?
     .execute((
         merged.id.as_str(),
         merged.post_id.as_str(),
         origin.is_some(),
-        merged.created_at().unix_ms(),
+        position.created_at.map(Timestamp::unix_ms),
+        position.sequence.map(Sequence::get),
         origin.map_or("", |o| o.author.as_str()),
         origin.and_then(|o| o.author_key.as_deref()),
         merged.version,
@@ -223,15 +277,14 @@ fn read_post(row: &Row<'_>) -> rusqlite::Result<Post> {
         title: row.get(1)?,
         body: row.get(2)?,
         author: row.get(3)?,
-        created_at: Timestamp::from_unix_ms(row.get(4)?),
-        version: row.get(5)?,
+        position: read_position(row, 4)?,
+        version: row.get(6)?,
     })
 }
 
 fn read_comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
     let origin = if row.get(2)? {
-        let created_at = Timestamp::from_unix_ms(row.get(3)?);
-        Some(Origin { created_at, author: row.get(4)?, author_key: row.get(5)? })
+        Some(Origin { position: read_position(row, 3)?, author: row.get(5)?, author_key: row.get(6)? })
     } else {
         None
     };
@@ -239,10 +292,17 @@ fn read_comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
         id: parsed(row, 0)?,
         post_id: parsed(row, 1)?,
         origin,
-        version: row.get(6)?,
-        status: parsed(row, 7)?,
-        content: row.get(8)?,
-        reason: row.get(9)?,
+        version: row.get(7)?,
+        status: parsed(row, 8)?,
+        content: row.get(9)?,
+        reason: row.get(10)?,
+    })
+}
+
+fn read_position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
+    Ok(Position {
+        created_at: row.get::<_, Option<i64>>(column)?.map(Timestamp::from_unix_ms),
+        sequence: row.get::<_, Option<i64>>(column + 1)?.map(Sequence::new),
     })
 }
 
