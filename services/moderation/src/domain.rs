@@ -1,59 +1,51 @@
-//! How a comment is judged. Pure: no I/O, no clock.
+//! How a comment is judged: the rules. Pure: no I/O, no clock.
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
 use shared::events::Status;
 use shared::text::is_default_ignorable;
 
-/// What a rule decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// The comment is rejected.
     Reject,
     /// A person has to decide.
     Hold,
 }
 
-/// One rule: a comment that contains one of the words falls under it.
+/// A rule applies to every comment that contains one of its words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Names the rule in events and logs.
+    /// Appears in events and logs.
     pub id: String,
-    /// What it looks for, anywhere in the text, in capitals or not.
+    /// Found anywhere in the text, also within a word, in every form that reads alike.
     pub words: Vec<String>,
-    /// What it decides.
     pub action: Action,
-    /// What the writer is told.
+    /// A sentence that the author of the comment may read.
     pub reason: String,
 }
 
-/// All rules, in order: the first that applies decides. What none applies to is approved.
+/// In order of precedence: the first rule that applies decides. A comment without one is approved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
-    /// The rules.
     pub rules: Vec<Rule>,
 }
 
-/// Why a set of rules cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadRules {
-    /// Not the JSON expected.
-    #[error("the rules cannot be read: {0}")]
+    #[error("the rules are not valid: {0}")]
     Json(#[from] serde_json::Error),
-    /// A rule that would never or always apply.
+    /// A rule that would apply to no comment, or to all.
     #[error("rule {0:?} needs an id, a reason and at least one word, and no word may be empty")]
     Empty(String),
 }
 
-/// What is decided about a comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Final: approved, or rejected by a rule.
     Verdict(Verdict),
-    /// A person has to decide, because of this rule.
+    /// A person has to decide, because of the rule with this id.
     Hold(String),
 }
 
@@ -62,9 +54,9 @@ pub enum Decision {
 pub struct Verdict {
     /// Approved or rejected.
     pub status: Status,
-    /// What the writer is told.
+    /// A sentence that the author of the comment may read.
     pub reason: Option<String>,
-    /// The rule that decided, or `person`.
+    /// The id of the rule that decided, or `person`.
     pub rule: Option<String>,
 }
 
@@ -82,7 +74,6 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Reads rules from JSON.
     pub fn from_json(json: &str) -> Result<Self, BadRules> {
         let rules: Self = serde_json::from_str(json)?;
         let bad = |r: &&Rule| {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use shared::{CommentId, PostId, Sequence, Timestamp};
 use std::fmt::Write;
 
-/// The schema. Posts and comments are kept apart, so that a comment can wait for its post.
+/// No foreign keys: a comment may arrive before its post.
 pub const MIGRATIONS: &[Migration] = &[
     kit::app::peer::SCHEMA,
     &["
@@ -32,7 +32,7 @@ pub const MIGRATIONS: &[Migration] = &[
             reason TEXT
         ) STRICT;
         CREATE INDEX comments_of_post ON comments (post_id, created_at, id);
-        -- What changed last, for readers who were away: not part of the read model.
+        -- The latest changes, for clients that reconnect: not part of the read model.
         CREATE TABLE changes (
             n INTEGER PRIMARY KEY AUTOINCREMENT,
             seq INTEGER NOT NULL,
@@ -82,21 +82,19 @@ pub const MIGRATIONS: &[Migration] = &[
     "],
 ];
 
-/// How many changes are kept for readers who were away.
+/// How many changes are stored for clients that reconnect.
 const KEPT_CHANGES: i64 = 10_000;
 
 const POST: &str = "id, title, body, author, created_at, seq, version";
 const COMMENT: &str =
     "id, post_id, created, created_at, seq, author, author_key, version, status, content, reason";
 
-/// One post.
 pub fn post(c: &Connection, id: &PostId) -> rusqlite::Result<Option<Post>> {
     c.prepare_cached(&format!("SELECT {POST} FROM posts WHERE id = ?1"))?
         .query_row([id.as_str()], read_post)
         .optional()
 }
 
-/// One comment.
 pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {
     c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE id = ?1"))?
         .query_row([id.as_str()], read_comment)
@@ -147,7 +145,7 @@ fn place_of(c: &Connection, id: &PostId) -> rusqlite::Result<i64> {
     Ok(place.unwrap_or(i64::MAX))
 }
 
-/// Takes in what an event says of a post; says whether anything is new.
+/// Merges what an event says about a post; returns whether that changed anything.
 pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
     let known = post(tx, &said.id)?;
     let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
@@ -167,7 +165,7 @@ pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// Takes in what an event says of a comment; says whether anything is new.
+/// Merges what an event says about a comment; returns whether that changed anything.
 pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
     let known = comment(tx, &said.id)?;
     let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
@@ -194,20 +192,18 @@ pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// One change that readers may have missed.
+/// A change of the read model, for `GET /live`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Counts the changes of this store.
+    /// Counts the changes of this store; never used twice.
     pub n: i64,
-    /// The event that made it.
+    /// The event that caused it.
     pub sequence: Sequence,
-    /// The post.
     pub post_id: PostId,
-    /// The comment, if one changed.
+    /// Nothing where the post itself changed.
     pub comment_id: Option<CommentId>,
 }
 
-/// Notes a change for the readers.
 pub fn note_change(
     tx: &Connection,
     sequence: Sequence,
@@ -237,11 +233,11 @@ pub fn changes_after(c: &Connection, n: i64, limit: i64) -> rusqlite::Result<Vec
         .collect()
 }
 
-/// The number of the change that a reader has heard last, who names the sequence of its event.
+/// The number of the change that a client received last, found by the sequence of its event.
 ///
-/// A redriven event changes something late and stands at an early place of the log, so what the reader has not heard
-/// is what came after that change, not after that place. Where the change is not known (any more), it is what came
-/// since the first change of a later event. One too many does no harm, as each is told as it is now.
+/// A redriven event is applied late although its place in the log is early, so a client resumes after that change and
+/// not after that place. If the change is not stored (any more), the client resumes before the first change of a later
+/// event. Receiving a change twice does no harm, as each one carries the current state.
 pub fn change_at(c: &Connection, sequence: Sequence) -> rusqlite::Result<i64> {
     if sequence == Sequence::START {
         return Ok(0);
@@ -256,7 +252,7 @@ pub fn change_at(c: &Connection, sequence: Sequence) -> rusqlite::Result<i64> {
     .query_row([sequence.get()], |row| row.get(0))
 }
 
-/// The whole read model as text, one row a line, in the order of ids: what a rebuilt one is held against.
+/// The whole read model as text, one row per line, ordered by id, for comparison with a rebuilt one.
 pub fn dump(c: &Connection) -> rusqlite::Result<String> {
     let mut text = String::new();
     let mut posts = c.prepare(&format!("SELECT json_array('post', {POST}) FROM posts ORDER BY id"))?;
