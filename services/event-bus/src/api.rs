@@ -17,7 +17,7 @@ use kit::messaging::events_body::read_events;
 use kit::messaging::signature::{BadSignature, SigningKey};
 use kit::runtime::deps::Deps;
 use serde::Deserialize;
-use shared::views::{Published, Subscribe, SubscriptionView};
+use shared::bus::{Published, Subscribe, SubscriptionView};
 use shared::{ProblemKind, Sequence, ServiceName};
 use std::convert::Infallible;
 use std::sync::Arc;

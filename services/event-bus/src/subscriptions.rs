@@ -7,7 +7,7 @@ use crate::store::{SavedSubscription, SqliteLog};
 use kit::messaging::signature::SigningKey;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
-use shared::views::{Subscribe, Subscribed, SubscriptionView};
+use shared::bus::{Subscribe, Subscribed, SubscriptionView};
 use shared::{Envelope, Sequence, ServiceName};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
-//! The moderation service: judges comments.
+//! The moderation service: approves or rejects comments.
 //!
-//! - [`domain`]: the rules; [`store`]: its SQL; [`api`]: its HTTP; [`events`]: what it does with each event.
+//! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL.
 
 pub mod api;
 pub mod domain;
@@ -34,7 +34,7 @@ impl ServiceConfig for Config {
     }
 }
 
-/// Builds the service. A file of rules that is missing or wrong stops it: nothing is approved by mistake.
+/// A rules file that is missing or invalid stops the start, so that nothing is approved by mistake.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
     let rules = match &config.rules {
         None => Rules::default(),

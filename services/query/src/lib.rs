@@ -1,9 +1,9 @@
-//! The query service, the reading side: posts with their comments.
+//! The query service: posts with their comments, for readers.
 //!
-//! - [`domain`]: the read model; [`store`]: its SQL; [`api`]: its HTTP; [`events`]: what it does with each event.
-//! - [`cache`]: the hot answer as bytes; [`live`]: changes as they happen.
+//! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL; [`cache`]: the most
+//! frequent answer as bytes; [`live`]: changes as they happen.
 //!
-//! The read model can be thrown away at any time: it is rebuilt from the log, byte for byte.
+//! The read model can be deleted at any time: it is rebuilt from the log, byte for byte.
 
 pub mod api;
 pub mod cache;
@@ -20,10 +20,8 @@ use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 
-/// The settings: those that every service has.
 pub type Config = CommonConfig;
 
-/// Builds the service.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
     let operator = config.operator_token.clone();
     let peer = Peer::open(ServiceName::Query, &config, deps, lifecycle, store::MIGRATIONS)?;
@@ -31,6 +29,6 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     peer.lifecycle.spawn("live", live.clone().run(peer.lifecycle.stopping()));
     let posts = cache::Cache::new(&peer.store);
     let api = api::Api { store: peer.store.clone(), posts, live, stopping: peer.lifecycle.stopping() };
-    // Readers of a new and empty store would be told that there are no posts: it catches up first.
+    // An empty store must catch up with the log first, or readers would see a blog without posts.
     Ok(peer.service(api::router(api, operator), events::QueryEvents, true))
 }

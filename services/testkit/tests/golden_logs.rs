@@ -1,7 +1,7 @@
 //! Logs as they were written once, each with what it came to. Logs are kept for ever: today's services must read
 //! every one of them, and come to the same.
 //!
-//! A folder is never edited. An event that gains a field gets a folder of its own beside the others.
+//! A log is never edited, and what it comes to only where the read model itself changes. An event that gains a field gets a folder of its own beside the others.
 
 use serde_json::{Value, json};
 use shared::ServiceName::{self, Comments, Moderation, Posts, Query};

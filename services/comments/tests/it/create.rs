@@ -179,3 +179,13 @@ async fn the_array_shows_each_comment_as_its_reader_may_see_it() {
     let texts: Vec<_> = again.as_array().unwrap().iter().map(|c| c["content"].as_str().unwrap()).collect();
     assert_eq!(texts, ["from Ada", "from Bob", "more"]);
 }
+
+#[tokio::test]
+async fn text_is_stored_in_one_unicode_form_whatever_the_keyboard_sends() {
+    let world = World::new();
+    let comments = start(&world).await;
+    add_post(&comments, "p1").await;
+    let decomposed = json!({"content": "Gru\u{308}\u{df}e", "author": "a\u{30a}"});
+    let new = last(&comments.send(post(COMMENTS).json(&decomposed)).await);
+    assert_eq!((&new["content"], &new["author"]), (&json!("Gr\u{fc}\u{df}e"), &json!("\u{e5}")));
+}

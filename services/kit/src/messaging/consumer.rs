@@ -15,7 +15,7 @@ use axum::{Json, Router};
 use http::HeaderMap;
 use rusqlite::Connection;
 use serde::Deserialize;
-use shared::views::{DeadLetterView, Redriven};
+use shared::bus::{DeadLetterView, Redriven};
 use shared::{Envelope, Event, ProblemKind, Sequence, ServiceName, Timestamp};
 use std::sync::Arc;
 

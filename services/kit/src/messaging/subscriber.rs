@@ -9,7 +9,7 @@ use crate::runtime::deps::Deps;
 use crate::runtime::transport::TransportError;
 use crate::store::{ReadError, Store};
 use http::StatusCode;
-use shared::views::{Subscribe, Subscribed};
+use shared::bus::{Subscribe, Subscribed};
 use shared::{Sequence, ServiceName};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
