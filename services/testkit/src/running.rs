@@ -43,6 +43,7 @@ impl Running {
         let options = Options { hosts, trusted_proxies, ..Options::new(deps.ids) };
         let router = with_middleware(router, options);
         network.connect(name, router.clone());
+        lifecycle.set_listening();
         Self { name, lifecycle, router, network: network.clone() }
     }
 

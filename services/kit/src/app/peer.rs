@@ -65,7 +65,13 @@ impl Peer {
             ready: checks.register("subscription"),
             readiness,
         };
-        lifecycle.spawn("subscriber", subscriber.run(lifecycle.stopping()));
+        let (stopping, opened) = (lifecycle.stopping(), lifecycle.clone());
+        lifecycle.spawn("subscriber", async move {
+            // The bus delivers as soon as a consumer has registered.
+            if stopping.run_until_cancelled(opened.listening()).await.is_some() {
+                subscriber.run(stopping).await;
+            }
+        });
         let token = config.store.operator_token.clone();
         let consumer = Consumer::new(name, store, handler, deps.clone(), secret, token);
         let router = api.merge(consumer.router());

@@ -75,6 +75,7 @@ impl Service {
         let public_options = Options { hosts, trusted_proxies, ..options.clone() };
         let ops = probes::router(lifecycle.clone(), readiness).merge(telemetry::router());
         telemetry::start(name, &*deps.clock, &lifecycle);
+        lifecycle.set_listening();
 
         let limits = Limits::default();
         let ops = ops.merge(admin.unwrap_or_default());
