@@ -1,8 +1,8 @@
 //! The blog as its readers and writers use it.
 
-use crate::eventually::{LIMIT, eventually, holds};
 use crate::http::{Answer, Place};
 use serde_json::{Value, json};
+use test_support::{LIMIT, eventually, holds};
 
 /// Where posts are written, comments are written, and both are read: three services, or one front door.
 #[derive(Debug, Clone)]

@@ -1,11 +1,11 @@
 //! The event bus as an operator sees it, and as a service with its secret does.
 
-use crate::eventually::{LIMIT, eventually, holds};
 use crate::http::{Answer, Place, Request};
 use crate::signature::{self, Direction};
 use crate::stack::Stack;
 use serde_json::{Value, json};
 use shared::ServiceName;
+use test_support::{LIMIT, eventually, holds};
 
 impl Stack {
     /// `GET` with the operator's token.

@@ -14,7 +14,6 @@
 
 pub mod campaign;
 pub mod check;
-pub mod disk;
 pub mod history;
 pub mod inject;
 pub mod ledger;

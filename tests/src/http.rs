@@ -1,10 +1,10 @@
 //! A plain HTTP client that shows what it got.
 
-use crate::eventually::beginning;
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use serde_json::Value;
 use std::time::Duration;
+use test_support::beginning;
 
 /// How long an exchange may take; longer than anything the services wait for themselves.
 const TIMEOUT: Duration = Duration::from_secs(40);

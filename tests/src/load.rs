@@ -1,12 +1,12 @@
 //! Writers that write all the time, while a test breaks things.
 
 use crate::blog::{Blog, contents, statuses};
-use crate::eventually::{LIMIT, eventually};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use test_support::{LIMIT, eventually};
 use tokio::task::JoinSet;
 
 /// How many write at the same time.

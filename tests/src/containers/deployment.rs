@@ -4,24 +4,21 @@ use super::engine::{Engine, said};
 use super::network::Network;
 use super::{Container, Containers};
 use crate::blog::Blog;
-use crate::eventually::within;
 use crate::http::{Place, client};
 use futures_util::future::join_all;
 use serde_json::Value;
 use shared::ServiceName;
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
+use test_support::ports;
+use test_support::within;
 
 /// How long a start may take: what a startup probe grants.
 const START: Duration = Duration::from_secs(60);
 /// After how long without readiness it is asked whether the container still runs.
 const LOOK: Duration = Duration::from_secs(1);
-/// The port of this machine is taken from below the range from which the system takes ports for outgoing connections:
-/// while the website is down, nothing else is given it by chance.
-const PORTS: std::ops::Range<u16> = 16_000..32_000;
 /// How many of its last lines each container shows when a test fails.
 const SHOWN_LINES: usize = 15;
 
@@ -63,7 +60,7 @@ impl Deployment {
     /// Makes the network; nothing runs yet. The name begins everybody's.
     pub async fn prepare(engine: Engine, name: &str, manifests: Containers, storage: Storage) -> Self {
         let network = Network::create(&engine, name).await;
-        Self { engine, manifests, network, storage, besides: Vec::new(), port: free_port() }
+        Self { engine, manifests, network, storage, besides: Vec::new(), port: ports::free(1)[0] }
     }
 
     /// Tells `docker run` more about every container that is launched from now on.
@@ -279,11 +276,6 @@ impl Deployment {
         let door = self.front_door();
         Blog { posts: door.clone(), comments: door.clone(), query: door }
     }
-}
-
-fn free_port() -> u16 {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    std::iter::repeat_with(|| fastrand::u16(PORTS)).take(PORTS.len()).find(free).expect("a free port")
 }
 
 /// The last lines of each, for whoever has to find out what went wrong.

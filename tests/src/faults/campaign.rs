@@ -9,11 +9,11 @@ use super::readers::Readers;
 use super::report::Report;
 use super::world::World;
 use super::writers::{self, Writers};
-use crate::eventually::within;
 use shared::ServiceName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use test_support::within;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 

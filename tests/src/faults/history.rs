@@ -3,7 +3,6 @@
 use super::inject::wipe;
 use super::plan::SERVICES;
 use super::world::World;
-use crate::eventually::{holds, within};
 use crate::http::{Answer, Request};
 use crate::processes;
 use serde_json::Value;
@@ -13,6 +12,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
+use test_support::{holds, within};
 
 /// How long the system may take to come to rest.
 const REST: Duration = Duration::from_secs(120);

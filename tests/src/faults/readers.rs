@@ -110,7 +110,7 @@ async fn listen(world: &World, ledger: &Ledger) {
         let request = if last.is_empty() { request } else { request.header("last-event-id", &last) };
         follow(request, |event| {
             last.clone_from(&event.id);
-            if event.name == "change" {
+            if event.event == "change" {
                 see_change(ledger, &event.json());
             }
         })

@@ -1,24 +1,23 @@
 //! All services as processes of their own, with the misbehaving network between them.
 
-use super::disk::Disk;
 use super::plan::{Edge, Road, SERVICES};
 use super::process::{Process, Start};
 use super::proxy::Proxy;
-use crate::eventually::{eventually, holds};
 use crate::http::{Place, Request, client_with_idle};
 use crate::program;
 use fastrand::Rng;
 use shared::ServiceName::{self, EventBus};
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
+use test_support::disk::Disk;
+use test_support::folders::copy_folder;
+use test_support::ports;
+use test_support::{eventually, holds};
 
-/// Where services listen: below the ports of outgoing connections, one of which could else take the port of a service
-/// that is down.
-const PORTS: std::ops::Range<u16> = 16_000..32_000;
 /// How long writers and readers keep a connection that they do not use: what is open after them is a leak.
 const IDLE: Duration = Duration::from_secs(2);
 /// How long all may take to be ready.
@@ -132,7 +131,7 @@ impl World {
         for service in self.disks.keys() {
             // What is on a small disk goes with it.
             let kept = self.root.join(format!("{service}.kept"));
-            if let Err(error) = copy(&self.data(*service), &kept) {
+            if let Err(error) = copy_folder(&self.data(*service), &kept) {
                 eprintln!("the data of {service} could not be kept: {error}");
             }
         }
@@ -143,15 +142,6 @@ impl World {
 
 fn data(root: &Path, service: ServiceName) -> PathBuf {
     root.join(service.as_str())
-}
-
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
 }
 
 /// Mounts the small disks; where the first cannot be mounted, there are none, and it is said why.
@@ -169,13 +159,7 @@ fn mount(root: &Path, services: &[ServiceName]) -> (BTreeMap<ServiceName, Disk>,
 }
 
 fn free_addresses() -> BTreeMap<ServiceName, SocketAddr> {
-    let mut dice = Rng::new();
-    // Held until all are found: no port is found twice.
-    let mut held = Vec::new();
-    while held.len() < SERVICES.len() {
-        held.extend(TcpListener::bind(("127.0.0.1", dice.u16(PORTS))));
-    }
-    let addresses = held.iter().map(|listener| listener.local_addr().expect("its address"));
+    let addresses = ports::free(SERVICES.len()).into_iter().map(|port| ([127, 0, 0, 1], port).into());
     SERVICES.into_iter().zip(addresses).collect()
 }
 

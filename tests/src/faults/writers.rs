@@ -3,13 +3,13 @@
 use super::ledger::{Ledger, Outcome, Rule, What, Write};
 use super::plan::SERVICES;
 use super::world::World;
-use crate::eventually::{eventually, holds};
 use crate::http::{Answer, Request};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use shared::ServiceName::{Comments, EventBus, Posts};
 use std::sync::Arc;
 use std::time::Duration;
+use test_support::{eventually, holds};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};

@@ -1,13 +1,13 @@
 //! What a test does to a running stack: what an operator could do, and what befalls machines.
 
 use super::{Ended, Keeper, Stack};
-use crate::eventually::{LIMIT, eventually};
 use crate::processes::{self, Paused, runs};
 use rustix::process::Signal;
 use shared::ServiceName;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::PathBuf;
+use test_support::{LIMIT, eventually};
 
 /// A copy of a store.
 #[derive(Debug)]

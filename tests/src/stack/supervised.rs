@@ -1,17 +1,17 @@
 //! `mini-blog up`: the services as processes that the program starts, watches and ends.
 
 use super::{Addresses, Ended, Remains, Setup, said};
-use crate::eventually::{LIMIT, eventually, holds};
-use crate::processes;
 use crate::program;
 use rustix::process::Signal;
 use serde::Deserialize;
 use shared::ServiceName;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use test_support::processes::{self, Process};
+use test_support::{LIMIT, eventually, holds};
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ pub(super) struct Supervised {
     data: PathBuf,
     /// The port of the site, once it has one.
     port: Option<String>,
-    up: Option<Child>,
+    up: Option<Process>,
 }
 
 impl Supervised {
@@ -63,15 +63,6 @@ impl Supervised {
         (&self.program, self.folder())
     }
 
-    /// Runs `mini-blog up` (again), without waiting for it.
-    fn launch(&mut self) {
-        assert!(self.up.is_none(), "it runs");
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
-        let mut command = self.up_command();
-        command.stdout(log.try_clone().expect("the log file again")).stderr(log);
-        self.up = Some(command.spawn().expect("mini-blog starts"));
-    }
-
     fn up_command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["up", "--ports", "free", "--data-dir"]).arg(&self.data);
@@ -86,12 +77,12 @@ impl Supervised {
 
     /// Runs `mini-blog up` (again) and waits until all is ready.
     pub(super) async fn up(&mut self) -> Addresses {
-        self.launch();
-        let data = self.data.clone();
-        let up = self.up.as_mut().expect("just launched");
-        let pid = up.id();
+        assert!(self.up.is_none(), "it runs");
+        let up = Process::start(&mut self.up_command(), &self.log_path());
+        let (pid, data) = (up.id(), self.data.clone());
+        let up = self.up.insert(up);
         let file = eventually(START, "the stack is ready", async || {
-            let ended = up.try_wait().expect("its state");
+            let ended = up.ended();
             assert!(ended.is_none(), "mini-blog up has ended by itself: {ended:?}");
             let file = read_file(&data).filter(|file| file.pid == pid).ok_or("no stack.json of it")?;
             if file.ready { Ok(file) } else { Err(format!("not ready: {file:?}")) }
@@ -165,8 +156,7 @@ impl Supervised {
     pub(super) fn kill_everything(&mut self) {
         let mut up = self.up.take().expect("it runs");
         let pids = self.pids();
-        let _ = up.kill();
-        up.wait().expect("its end");
+        up.kill();
         for &pid in pids.values() {
             processes::send(pid, Signal::KILL);
         }
@@ -176,10 +166,7 @@ impl Supervised {
     pub(super) async fn interrupt(&mut self) -> Ended {
         let (mut up, started) = (self.up.take().expect("it runs"), Instant::now());
         processes::send(up.id(), Signal::INT);
-        let status = eventually(LIMIT, "mini-blog up ends", async || {
-            up.try_wait().expect("its state").ok_or_else(|| "it runs".to_owned())
-        })
-        .await;
+        let status = up.end().await;
         Ended { code: status.code(), took: started.elapsed() }
     }
 

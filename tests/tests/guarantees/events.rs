@@ -6,6 +6,7 @@ use std::time::Instant;
 use system_tests::Stack;
 use system_tests::blog::Blog;
 use system_tests::bus::{comment_created, post_created, signed};
+use system_tests::latency::Latency;
 use system_tests::signature::Direction;
 use system_tests::sse::{Event, Stream};
 
@@ -118,9 +119,8 @@ async fn a_poison_event_stops_its_own_post_alone_until_it_is_discarded() {
     blog.until_known("unrelated").await;
 }
 
-/// Writes comments one after the other; gives back how long each took until readers saw its verdict: p50 and p99 in
-/// milliseconds.
-async fn until_published(blog: &Blog, post: &str, live: &mut Stream, count: usize) -> (f64, f64) {
+/// Writes comments one after the other; returns how long they took until readers saw their verdicts.
+async fn until_published(blog: &Blog, post: &str, live: &mut Stream, count: usize) -> Latency {
     let mut took = Vec::new();
     for n in 0..count {
         let begun = Instant::now();
@@ -130,10 +130,9 @@ async fn until_published(blog: &Blog, post: &str, live: &mut Stream, count: usiz
             comment["id"] == id && comment["status"] == "approved"
         };
         live.until("the comment is published", published).await;
-        took.push(begun.elapsed().as_secs_f64() * 1_000.0);
+        took.push(begun.elapsed());
     }
-    took.sort_by(f64::total_cmp);
-    (took[count / 2], took[count * 99 / 100])
+    Latency::of(took)
 }
 
 #[tokio::test]
@@ -168,12 +167,5 @@ async fn no_other_post_waits_for_one_whose_events_are_parked() {
             "nothing was tried again"
         );
     }
-    println!(
-        "comment -> published, ms: before p50 {:.1} p99 {:.1}; beside a parked post p50 {:.1} p99 {:.1} (x{:.2})",
-        before.0,
-        before.1,
-        measured.0,
-        measured.1,
-        measured.0 / before.0
-    );
+    measured.assert_like(before, "a comment until it is published, before and then beside a parked post");
 }
