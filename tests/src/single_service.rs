@@ -1,6 +1,6 @@
 //! One service alone, as a process, without secrets.
 
-use crate::http::{Place, client};
+use crate::http::{Server, client};
 use crate::program;
 use serde_json::Value;
 use shared::ServiceName;
@@ -13,7 +13,7 @@ use test_support::{LIMIT, eventually};
 #[derive(Debug)]
 pub struct SingleService {
     /// Its address.
-    pub place: Place,
+    pub place: Server,
     process: Process,
     _folder: TempDir,
 }
@@ -33,7 +33,7 @@ impl SingleService {
             address(&output).ok_or(output)
         })
         .await;
-        let place = Place::new(&client(), &format!("http://{address}"));
+        let place = Server::new(&client(), &format!("http://{address}"));
         Self { place, process, _folder: folder }
     }
 

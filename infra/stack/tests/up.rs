@@ -1,19 +1,19 @@
 //! The real program: started, broken and stopped as a person would.
 
 use mini_blog::state_file::{self, StackFile};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use shared::ServiceName;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tempfile::TempDir;
+use test_support::processes::{self, runs, send};
+use test_support::{LIMIT, eventually_blocking};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mini-blog");
-/// Long enough for a busy machine; what works takes a fraction of it.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// A running `mini-blog up`, ended with the test.
 struct Up {
@@ -77,14 +77,7 @@ impl Up {
     }
 
     fn exit_code(&mut self) -> Option<i32> {
-        let until = Instant::now() + LIMIT;
-        while Instant::now() < until {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("it does not end");
+        eventually_blocking("it ends", || self.child.try_wait().unwrap()).code()
     }
 
     fn services(&self) -> Vec<u32> {
@@ -99,26 +92,8 @@ impl Drop for Up {
     }
 }
 
-fn send(pid: u32, signal: Signal) {
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
-}
-
-/// The kernel's letter for what a process does: `T` is stopped, `Z` is a zombie; none if it is gone.
-fn process_state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(')').next()?.trim_start().chars().next()
-}
-
-fn runs(pid: u32) -> bool {
-    process_state(pid).is_some_and(|state| state != 'Z')
-}
-
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let until = Instant::now() + LIMIT;
-    while !is_so() {
-        assert!(Instant::now() < until, "not within {LIMIT:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually_blocking(what, || is_so().then_some(()));
 }
 
 fn mini_blog(data: &Path, args: &[&str]) -> Output {
@@ -250,7 +225,7 @@ fn ctrl_z_suspends_the_whole_stack_and_fg_resumes_it() {
     let mut up = Up::ready(dir.path());
     let services = up.services();
     assert_eq!(services.len(), 5);
-    let stands_still = |pid| process_state(pid) == Some('T');
+    let stands_still = |pid| processes::state(pid) == Some('T');
 
     up.signal(Signal::TSTP);
     eventually("the supervisor stands still", || stands_still(up.child.id()));

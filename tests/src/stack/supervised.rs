@@ -1,6 +1,6 @@
-//! `mini-blog up`: the services as processes that the program starts, watches and ends.
+//! `mini-blog up`: the services as processes of the program.
 
-use super::{Addresses, Ended, Remains, Setup, said};
+use super::{Addresses, Ended, Outcome, Setup, said};
 use crate::program;
 use rustix::process::Signal;
 use serde::Deserialize;
@@ -15,10 +15,10 @@ use test_support::{LIMIT, eventually, holds};
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(60);
-/// How many lines of its output are shown when a test fails.
+/// How many lines of its output a failed test prints.
 const SHOWN_LINES: usize = 60;
 
-/// The part of `stack.json` that is of interest.
+/// The part of `stack.json` that tests need.
 #[derive(Debug, Clone, Deserialize)]
 struct StackFile {
     pid: u32,
@@ -34,7 +34,7 @@ struct Entry {
     pid: Option<u32>,
 }
 
-/// The program, and what it was told.
+/// The program and its settings.
 #[derive(Debug)]
 pub(super) struct Supervised {
     program: PathBuf,
@@ -46,7 +46,7 @@ pub(super) struct Supervised {
 }
 
 impl Supervised {
-    /// Nothing runs yet. The data will be in the folder's own `data`.
+    /// Nothing runs yet. The data will be in `data` in this folder.
     pub(super) fn new(setup: Setup, folder: &Path) -> Self {
         Self { program: program::path(), setup, data: folder.join("data"), port: None, up: None }
     }
@@ -66,7 +66,7 @@ impl Supervised {
     fn up_command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["up", "--ports", "free", "--data-dir"]).arg(&self.data);
-        // Pages that are open go on at the same address.
+        // Open pages keep their address.
         command.args(self.port.iter().flat_map(|port| ["--port", port]));
         command.args(self.setup.without.iter().flat_map(|s| ["--without", s.as_str()]));
         command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
@@ -119,13 +119,13 @@ impl Supervised {
     pub(super) async fn order(&self, verb: &str, service: ServiceName) {
         let output = self.cli(&[verb, service.as_str()]).await;
         assert!(output.status.success(), "mini-blog {verb} {service}: {}", said(&output));
-        // The answer may come a moment before the file that the tests read.
+        // `stack.json` may follow a moment after the answer.
         let (what, runs) = (format!("stack.json says whether {service} runs"), verb != "kill");
         eventually(LIMIT, &what, async || holds(self.pids(), |pids| pids.contains_key(&service) == runs))
             .await;
     }
 
-    /// What `mini-blog status` says of a service.
+    /// Why a service is not ready, from `mini-blog status`.
     pub(super) async fn not_ready(&self, service: ServiceName) -> Option<String> {
         let status = said(&self.cli(&["status"]).await);
         let row = status.lines().find(|line| line.starts_with(service.as_str()));
@@ -152,7 +152,7 @@ impl Supervised {
             .unwrap_or_default()
     }
 
-    /// The supervisor first, so that nobody is started again.
+    /// The supervisor first, so that no service is started again.
     pub(super) fn kill_everything(&mut self) {
         let mut up = self.up.take().expect("it runs");
         let pids = self.pids();
@@ -170,16 +170,16 @@ impl Supervised {
         Ended { code: status.code(), took: started.elapsed() }
     }
 
-    /// Ends everything on the spot.
-    pub(super) fn end(&mut self) -> Remains {
-        // Only what certainly runs: the ids of processes that ended are given to others.
+    /// Ends everything at once.
+    pub(super) fn end(&mut self) -> Outcome {
+        // Only while it runs: the ids of ended processes are used again.
         if self.up.is_some() {
             self.kill_everything();
         }
         let output = self.output();
         let lines: Vec<_> = output.lines().collect();
         let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-        Remains { what: self.program.display().to_string(), output, last, died: Vec::new() }
+        Outcome { what: self.program.display().to_string(), output, last, died: Vec::new() }
     }
 }
 

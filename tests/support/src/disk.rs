@@ -96,7 +96,7 @@ mod tests {
         let disk = match Disk::mount(folder.path()) {
             Ok(disk) => disk,
             // Only root can mount.
-            Err(why) => return eprintln!("skipped: {why}"),
+            Err(why) => return crate::report_skipped(&why),
         };
         let file = folder.path().join("file");
         fs::write(&file, vec![1; 300_000]).unwrap();

@@ -14,11 +14,20 @@ pub fn send(pid: u32, signal: Signal) {
     }
 }
 
+/// The kernel's letter for the state of a process: `T` is stopped, `Z` is a zombie; none if it is gone.
+pub fn state(pid: u32) -> Option<char> {
+    state_in(&Path::new("/proc").join(pid.to_string()))
+}
+
+fn state_in(folder: &Path) -> Option<char> {
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    // The state follows the name, which stands in parentheses and may hold any character.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Whether a process runs; a zombie does not.
 pub fn runs(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The state follows the name, which stands in parentheses and may hold any character.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    state(pid).is_some_and(|state| state != 'Z')
 }
 
 /// How many files and sockets a process has open.
@@ -50,12 +59,8 @@ pub fn pause(pid: u32) -> Paused {
 /// Whether any thread of a process has not stopped yet.
 fn moving(pid: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
-    let state = |thread: fs::DirEntry| {
-        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
-    };
     // A thread that has just ended has no state.
-    threads.filter_map(state).any(|state| !matches!(state, 'T' | 't' | 'Z' | 'X'))
+    threads.filter_map(|thread| state_in(&thread.path())).any(|state| !matches!(state, 'T' | 't' | 'Z' | 'X'))
 }
 
 impl Drop for Paused {

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use shared::ProblemKind;
 use shared::ServiceName::{self, Comments, EventBus, Posts, Query};
 use test_support::disk::Disk;
+use test_support::report_skipped;
 use testkit::{Ask, Running, World, events, eventually, get, post};
 
 /// A small disk for the folder of one service; none where the test may not mount it.
 fn disk_of(world: &World, name: ServiceName) -> Option<Disk> {
     let path = world.data_dir(name);
     std::fs::create_dir_all(&path).expect("a folder");
-    Disk::mount(&path).inspect_err(|why| eprintln!("skipped: no disk can be mounted: {why}")).ok()
+    Disk::mount(&path).inspect_err(|why| report_skipped(&format!("no disk can be mounted: {why}"))).ok()
 }
 
 /// Writes until the disk is full, and again when there is space; returns how many writes were accepted.
