@@ -9,13 +9,10 @@ use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+pub use test_support::LIMIT;
+use test_support::{ports, raw};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-
-/// Far longer than anything here takes on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// A running frontend.
 pub struct Frontend {
@@ -95,34 +92,26 @@ async fn listener() -> TcpListener {
 
 /// Serves a router; without one, returns an address that refuses connections.
 async fn serve(router: Option<Router>) -> String {
+    let Some(router) = router else { return format!("http://127.0.0.1:{}", ports::free(1)[0]) };
     let listener = listener().await;
     let url = format!("http://{}", listener.local_addr().unwrap());
-    if let Some(router) = router {
-        tokio::spawn(async move { axum::serve(listener, router).await });
-    }
+    tokio::spawn(async move { axum::serve(listener, router).await });
     url
 }
 
 /// An answer.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub struct Reply(raw::Answer);
+
+impl std::ops::Deref for Reply {
+    type Target = raw::Answer;
+
+    fn deref(&self) -> &raw::Answer {
+        &self.0
+    }
 }
 
 impl Reply {
-    /// A header; empty where there is none, and the first where there are several.
-    pub fn header(&self, name: &str) -> &str {
-        self.all(name).into_iter().next().unwrap_or_default()
-    }
-
-    /// Every header of this name.
-    pub fn all(&self, name: &str) -> Vec<&str> {
-        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
-    }
-
     /// Asserts that this is a problem of this status.
     pub fn is_problem(&self, status: u16) {
         assert_eq!(
@@ -196,27 +185,5 @@ fn hex(b: u8) -> String {
 
 /// Sends these bytes and reads until the end of the connection.
 pub async fn exchange(address: SocketAddr, request: &str) -> Reply {
-    let all = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        answer
-    };
-    let answer = tokio::time::timeout(LIMIT, all).await.expect("an answer in time");
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {answer:?}"));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
-    Reply { status, head: head.to_owned(), body: if chunked { unchunk(body) } else { body.to_owned() } }
-}
-
-fn unchunk(mut rest: &str) -> String {
-    let mut body = String::new();
-    while let Some((size, after)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        body += &after[..size];
-        rest = after[size..].trim_start_matches("\r\n");
-    }
-    body
+    Reply(raw::Answer::parse(&raw::exchange(address, request.as_bytes()).await))
 }

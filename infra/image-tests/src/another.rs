@@ -5,7 +5,7 @@ use shared::ServiceName;
 use std::time::Duration;
 use system_tests::containers::deployment::Deployment;
 use system_tests::eventually;
-use system_tests::http::{Place, client};
+use system_tests::http::{Server, client};
 
 /// How long such a container may take to end by itself.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -44,10 +44,10 @@ pub async fn until_ended(deployment: &Deployment, container: &str) -> i64 {
 }
 
 /// This port at the address of the container.
-pub async fn place(deployment: &Deployment, container: &str, port: u16) -> Place {
+pub async fn place(deployment: &Deployment, container: &str, port: u16) -> Server {
     let inspected: Value = deployment.inspect(container).await;
     let address = &inspected["NetworkSettings"]["Networks"][&deployment.network.name]["IPAddress"];
     let address = address.as_str().filter(|address| !address.is_empty());
     let address = address.unwrap_or_else(|| panic!("{container} does not run: {}", inspected["State"]));
-    Place::new(&client(), &format!("http://{address}:{port}"))
+    Server::new(&client(), &format!("http://{address}:{port}"))
 }

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 /// Its test programs that are not about the images, and why.
 const LEFT_OUT: [(&str, &str); 3] = [
     ("faults", "it adds a proxy to every connection of processes that it starts itself"),
-    ("neighbours", "it starts the bus alone and without secrets, as no manifest does"),
+    ("hostile_subscribers", "it starts the bus alone and without secrets, as no manifest does"),
     ("program", "it tests the program `mini-blog`, which no image contains"),
 ];
 

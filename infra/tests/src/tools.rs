@@ -1,22 +1,12 @@
 //! Renderer and validators. A test whose tool is missing is skipped, or fails if `CI` is set.
 
 use serde_json::Value;
-use std::env;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+pub use test_support::skip;
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate is in infra/tests")
-}
-
-/// Reports that the calling test is skipped; panics if `CI` is set, where nothing may be skipped.
-pub fn skip(missing: &str) {
-    assert!(env::var_os("CI").is_none_or(|ci| ci.is_empty()), "CI is set, and this is missing: {missing}");
-    let test = std::thread::current();
-    let line = format!("SKIPPED {}: missing: {missing}\n", test.name().unwrap_or("a test"));
-    // Not `eprintln!`, whose output the test runner hides when a test passes.
-    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// A program that renders kustomizations, with its first arguments; `None` if there is none.

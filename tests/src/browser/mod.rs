@@ -3,7 +3,6 @@
 mod driver;
 mod records;
 
-use crate::eventually::{LIMIT, eventually, within};
 use driver::Driver;
 use fantoccini::actions::{InputSource, MOUSE_BUTTON_LEFT, MouseActions, PointerAction};
 use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::str::FromStr;
 use tempfile::TempDir;
+use test_support::{LIMIT, eventually, within};
 
 /// Nothing that disturbs a page, and nothing that a test machine may lack.
 const FLAGS: [&str; 13] = [

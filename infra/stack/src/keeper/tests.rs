@@ -7,6 +7,7 @@ use crate::secrets::Secrets;
 use kit::runtime::deps::SystemIds;
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
+use test_support::processes::runs;
 
 struct Bench {
     dir: TempDir,
@@ -70,10 +71,6 @@ fn pid(state: &State) -> Option<u32> {
         Phase::Running { pid, .. } => Some(pid),
         _ => None,
     }
-}
-
-fn runs(pid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! All services and the bus between them in one process, while parts of it stop, start, lose their stores and cannot
-//! be reached. Whatever happens on the way, the outcome is the one of a day on which nothing did.
+//! All services and the bus, while some of them stop, start, lose their stores or cannot be reached. The result is the
+//! same as without any fault.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use shared::ServiceName::{self, Comments, EventBus, Moderation, Posts, Query};
 use std::collections::{BTreeMap, HashMap};
 use testkit::{Running, World, eventually, get, post};
 
-/// What a writer does, or what goes wrong.
+/// A write, or a fault.
 #[derive(Debug, Clone)]
 enum Step {
     Post,
@@ -31,14 +31,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The system, and what its writers were told.
+/// The system, and what it has acknowledged.
 struct System {
     world: World,
     running: HashMap<ServiceName, Running>,
     cut_off: Vec<ServiceName>,
     /// Acknowledged posts, by id, with their titles.
     posts: BTreeMap<String, String>,
-    /// Acknowledged comments, by id, with what they say.
+    /// Acknowledged comments, by id, with their text.
     comments: BTreeMap<String, String>,
 }
 
@@ -59,19 +59,7 @@ impl System {
     }
 
     async fn start(&mut self, name: ServiceName) {
-        let world = &self.world;
-        let config = world.config(name);
-        let running = match name {
-            EventBus => world.start_bus().await,
-            Posts => world.start(config, posts::build).await,
-            Comments => world.start(config, comments::build).await,
-            Moderation => {
-                let config = moderation::Config { peer: config, rules: None };
-                world.start(config, moderation::build).await
-            }
-            Query => world.start(config, query::build).await,
-            ServiceName::Frontend => unreachable!("it is no part of this"),
-        };
+        let running = crate::start(&self.world, name).await;
         self.running.insert(name, running);
     }
 
@@ -99,7 +87,7 @@ impl System {
             Step::Wipe(name) => {
                 let was_running = self.running.contains_key(&name);
                 self.stop(name).await;
-                // What never left the outbox is gone with it, and so it is no loss that a log could make good.
+                // The log cannot restore what was never published.
                 if self.world.data_dir(name).exists() && self.outbox_is_empty(name) {
                     self.world.wipe(name);
                 }
@@ -110,7 +98,7 @@ impl System {
         }
     }
 
-    /// Comments on a post that the service has heard of: a writer who reads it nowhere cannot comment on it.
+    /// Comments on a post that the service already knows.
     async fn comment(&mut self, on: prop::sample::Index, orange: bool) {
         let Some(comments) = self.running.get(&Comments) else { return };
         let known = self.world.rows(Comments, "SELECT id FROM posts ORDER BY id");
@@ -140,7 +128,7 @@ impl System {
         self.world.rows(name, "SELECT seq FROM outbox LIMIT 1").is_empty()
     }
 
-    /// Everything is well again, and has done what there was to do.
+    /// Ends all faults and waits until every event is published and applied.
     async fn settles(&mut self) {
         for name in [EventBus, Posts, Comments, Moderation, Query] {
             match self.running.get(&name) {
@@ -150,9 +138,9 @@ impl System {
         }
         let head = || self.world.rows(EventBus, "SELECT coalesce(max(seq), 0) FROM events");
         let cursor = |name| self.world.rows(name, "SELECT coalesce(max(seq), 0) FROM cursor");
-        eventually("everything is done", async || {
+        eventually("every event is applied", async || {
             let before = head();
-            // In this order: what is applied is in the outbox or in the log.
+            // In this order: an applied event has its effects in the outbox or in the log.
             let applied = ServiceName::PEERS.into_iter().all(|name| cursor(name) == before);
             let published = ServiceName::PEERS.into_iter().all(|name| self.outbox_is_empty(name));
             (applied && published && head() == before).then_some(())
@@ -166,28 +154,28 @@ impl System {
         reply.text().to_owned()
     }
 
-    /// The log tells each thing once, and both sides show what was written with its fate.
+    /// The log has every event once, and both sides show every write with its verdict.
     async fn is_right(&mut self) {
         for name in ServiceName::PEERS {
             assert_eq!(self.operator(name, "/dead-letters").await, "[]", "{name}");
         }
         let log: Vec<Value> = serde_json::from_str(&self.operator(EventBus, "/events").await).unwrap();
-        let told = |kind: &str| {
+        let logged = |kind: &str| {
             let of_kind = log.iter().filter(|e| e["type"] == kind);
             let mut ids: Vec<_> = of_kind.map(|e| text(&e["data"]["id"])).collect();
             ids.sort_unstable();
             ids
         };
-        assert_eq!(told("PostCreated"), self.posts.keys().cloned().collect::<Vec<_>>());
+        assert_eq!(logged("PostCreated"), self.posts.keys().cloned().collect::<Vec<_>>());
         for kind in ["CommentCreated", "CommentModerated", "CommentUpdated"] {
-            assert_eq!(told(kind), self.comments.keys().cloned().collect::<Vec<_>>(), "{kind}");
+            assert_eq!(logged(kind), self.comments.keys().cloned().collect::<Vec<_>>(), "{kind}");
         }
 
         let shown = self.running[&Query].get("/posts").await.ok(200);
         let titles: BTreeMap<_, _> =
             shown.as_object().unwrap().iter().map(|(id, post)| (id.clone(), text(&post["title"]))).collect();
         assert_eq!(titles, self.posts);
-        let mut fates = BTreeMap::new();
+        let mut verdicts = BTreeMap::new();
         for (id, post) in shown.as_object().unwrap() {
             let theirs = self.running[&Comments].get(&format!("/posts/{id}/comments")).await.ok(200);
             let brief = |all: &Value| -> BTreeMap<String, (String, String)> {
@@ -195,14 +183,14 @@ impl System {
                 all.as_array().unwrap().iter().map(brief).collect()
             };
             assert_eq!(brief(&theirs), brief(&post["comments"]), "both sides say the same");
-            fates.extend(brief(&theirs));
+            verdicts.extend(brief(&theirs));
         }
         let expected = self.comments.iter().map(|(id, content)| {
             let approved = !content.contains("orange");
-            let fate = if approved { ("approved", content.as_str()) } else { ("rejected", "") };
-            (id.clone(), (fate.0.to_owned(), fate.1.to_owned()))
+            let verdict = if approved { ("approved", content.as_str()) } else { ("rejected", "") };
+            (id.clone(), (verdict.0.to_owned(), verdict.1.to_owned()))
         });
-        assert_eq!(fates, expected.collect());
+        assert_eq!(verdicts, expected.collect());
     }
 }
 
@@ -225,7 +213,7 @@ proptest! {
             system.settles().await;
             system.is_right().await;
 
-            // And a rebuilt read model is the same, byte for byte.
+            // A rebuilt read model is the same, byte for byte.
             let model = system.operator(Query, "/read-model").await;
             let posts = system.running[&Query].get("/posts").await.body;
             system.take(Step::Wipe(Query)).await;
@@ -237,12 +225,12 @@ proptest! {
 }
 
 #[test]
-fn a_day_on_which_nothing_fails() {
+fn without_faults_every_comment_gets_its_verdict() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut system = System::new().await;
         system.take(Step::Post).await;
-        eventually("comments has heard of it", async || {
+        eventually("comments knows the post", async || {
             (!system.world.rows(Comments, "SELECT id FROM posts").is_empty()).then_some(())
         })
         .await;

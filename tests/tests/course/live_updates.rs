@@ -1,4 +1,4 @@
-//! What readers and operators were not told.
+//! Changes that readers do not see, and failures that operators do not see.
 
 use serde_json::json;
 use shared::ServiceName::{Comments, EventBus, Moderation, Posts, Query};
@@ -15,17 +15,17 @@ async fn what_was_submitted_is_on_the_next_page_and_its_fate_is_told_live() {
         let post = blog.post(&format!("Fresh {n}")).await;
         let page = blog.query.get(&format!("/query/posts/{post}?wait=5000")).send().await.expect(200).json();
         assert_eq!(page["title"], format!("Fresh {n}"), "the next page knows it");
-        let told = all.until("the post", |e| e.data.contains(&post)).await;
-        assert_eq!(told.json()["post"]["title"], format!("Fresh {n}"));
+        let update = all.until("the post", |e| e.data.contains(&post)).await;
+        assert_eq!(update.json()["post"]["title"], format!("Fresh {n}"));
 
         let mut one = Stream::open(blog.query.get(&format!("/live?post={post}"))).await;
         let comment = blog.comment(&post, "live").await;
         let path = format!("/query/posts/{post}?wait=5000&comment={comment}");
         let page = blog.query.get(&path).send().await.expect(200).json();
         assert_eq!(page["comments"][0]["id"], comment.as_str());
-        let told = one.until("the verdict", |e| e.data.contains("approved")).await.json();
+        let update = one.until("the verdict", |e| e.data.contains("approved")).await.json();
         assert_eq!(
-            (&told["comment"]["id"], &told["comment"]["content"], &told["comment"]["status"]),
+            (&update["comment"]["id"], &update["comment"]["content"], &update["comment"]["status"]),
             (&json!(comment), &json!("live"), &json!("approved"))
         );
     }
@@ -45,7 +45,7 @@ async fn a_dead_process_behind_an_open_port_is_noticed() {
     tokio::net::TcpStream::connect(port).await.expect("the port is open all the same");
     let why = stack.not_ready(Query).await;
     assert!(why.as_ref().is_some_and(|why| why.contains("does not answer")), "{why:?}");
-    assert_eq!(stack.not_ready(Posts).await, None, "the others are as they were");
+    assert_eq!(stack.not_ready(Posts).await, None, "the others stay ready");
     drop(paused);
     eventually(LIMIT, "query is ready again", async || holds(stack.not_ready(Query).await, Option::is_none))
         .await;

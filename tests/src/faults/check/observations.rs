@@ -32,14 +32,14 @@ pub(super) fn pages(seen: &Seen, history: &History) -> Check {
     check
 }
 
-/// The event at a place of the log.
+/// The event with this sequence.
 fn at(history: &History, sequence: u64) -> Option<&Logged> {
     history.log.get(usize::try_from(sequence).ok()?.checked_sub(1)?)
 }
 
 pub(super) fn changes(seen: &Seen, history: &History) -> Check {
     let mut check = Check::new(
-        "every change told at /live is the one that the log has at its place",
+        "every change sent by /live is the one with that sequence in the log",
         format!("{} changes", seen.changes.len()),
     );
     for change in &seen.changes {
@@ -55,16 +55,15 @@ pub(super) fn changes(seen: &Seen, history: &History) -> Check {
 }
 
 pub(super) fn stream(seen: &Seen, history: &History) -> Check {
-    let mut check = Check::new(
-        "the log that was streamed is the log, to its end",
-        format!("{} events", seen.streamed.len()),
-    );
+    let mut check =
+        Check::new("the streamed log is the log, to its end", format!("{} events", seen.streamed.len()));
     if seen.streamed.len() != history.log.len() {
         check.wrong(|| format!("{} events were streamed of {}", seen.streamed.len(), history.log.len()));
     }
     for (id, event) in seen.streamed.iter().zip(&history.log) {
         if *id != event.id {
-            check.wrong(|| format!("{id} was streamed at {}, where {} stands", event.sequence, event.id));
+            check
+                .wrong(|| format!("{id} was streamed as {}, where the log has {}", event.sequence, event.id));
         }
     }
     check

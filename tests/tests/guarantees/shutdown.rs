@@ -1,4 +1,4 @@
-//! The stack as a whole: its end, and what surrounds it.
+//! The end of a stack, and its environment.
 
 use shared::ServiceName::{EventBus, Query};
 use std::time::Duration;

@@ -1,24 +1,12 @@
-//! A service whose last writes are torn: SQLite drops everything from the fault on, and the log gives it back.
+//! A store whose last writes are torn: SQLite drops everything from the damage on, and the log restores it.
 
+use crate::start;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use shared::ServiceName::{self, Comments, EventBus, Moderation, Posts, Query};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use testkit::{Running, World, eventually, get};
-
-const PEERS: [ServiceName; 4] = [Posts, Comments, Moderation, Query];
-
-async fn start(world: &World, name: ServiceName) -> Running {
-    let config = world.config(name);
-    match name {
-        Posts => world.start(config, posts::build).await,
-        Comments => world.start(config, comments::build).await,
-        Moderation => world.start(moderation::Config { peer: config, rules: None }, moderation::build).await,
-        Query => world.start(config, query::build).await,
-        EventBus | ServiceName::Frontend => unreachable!("it is none of the peers"),
-    }
-}
 
 struct System {
     world: World,
@@ -32,7 +20,7 @@ impl System {
         let world = World::new();
         let bus = world.start_bus().await;
         let mut peers = HashMap::new();
-        for name in PEERS {
+        for name in ServiceName::PEERS {
             peers.insert(name, start(&world, name).await);
         }
         let this = Self { world, bus, peers };
@@ -44,7 +32,7 @@ impl System {
                 this.peers[&Comments].post(&path, &json!({"content": content})).await.ok(201);
             }
         }
-        this.is_quiet(3 + 3 * 2 * 3).await;
+        this.until_applied(3 + 3 * 2 * 3).await;
         this
     }
 
@@ -52,20 +40,20 @@ impl System {
         self.world.rows(name, sql)[0].parse().unwrap()
     }
 
-    /// Waits until the log has so many events, and everybody has applied them all.
-    async fn is_quiet(&self, events: i64) {
-        eventually("all is quiet", async || {
-            let quiet = PEERS.iter().all(|name| {
+    /// Waits until the log has this many events and every service has applied them.
+    async fn until_applied(&self, events: i64) {
+        eventually("every event is applied", async || {
+            let applied = ServiceName::PEERS.iter().all(|name| {
                 self.count(*name, "SELECT coalesce(max(seq), 0) FROM cursor") == events
                     && self.count(*name, "SELECT count(*) FROM outbox") == 0
             });
-            (quiet && self.count(EventBus, "SELECT max(seq) FROM events") == events).then_some(())
+            (applied && self.count(EventBus, "SELECT max(seq) FROM events") == events).then_some(())
         })
         .await;
     }
 
-    /// Everything that the services know, and the log.
-    async fn picture(&self) -> Vec<Value> {
+    /// The state of all services, and the log.
+    async fn state(&self) -> Vec<Value> {
         vec![
             self.peers[&Posts].get("/posts").await.ok(200),
             self.peers[&Query].get("/posts").await.ok(200),
@@ -80,7 +68,7 @@ impl System {
     }
 }
 
-/// How far SQLite takes these files to have come.
+/// The cursor that SQLite reads from these files.
 fn cursor_in(database: &[u8], log: &[u8]) -> i64 {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("copy"), database).unwrap();
@@ -93,10 +81,10 @@ fn cursor_in(database: &[u8], log: &[u8]) -> i64 {
 #[tokio::test]
 async fn a_store_whose_last_writes_are_torn_comes_back_from_the_log() {
     let mut system = System::with_history().await;
-    let before = system.picture().await;
+    let before = system.state().await;
     let events = system.count(EventBus, "SELECT max(seq) FROM events");
-    for name in PEERS {
-        // What a kill would leave now.
+    for name in ServiceName::PEERS {
+        // The files as a kill would leave them now.
         let files = system.files(name);
         let [database, log] = files.each_ref().map(|file| std::fs::read(file).unwrap());
         let mut lost = 0;
@@ -108,9 +96,9 @@ async fn a_store_whose_last_writes_are_torn_comes_back_from_the_log() {
             std::fs::write(&files[1], &damaged).unwrap();
             lost += i64::from(cursor_in(&database, &damaged) < events);
             system.peers.insert(name, start(&system.world, name).await);
-            system.is_quiet(events).await;
-            assert_eq!(system.picture().await, before, "{name}, damaged after {eighth}/8");
+            system.until_applied(events).await;
+            assert_eq!(system.state().await, before, "{name}, damaged after {eighth}/8");
         }
-        assert!(lost > 1, "{name} felt the damage");
+        assert!(lost > 1, "the damage cost {name} nothing");
     }
 }

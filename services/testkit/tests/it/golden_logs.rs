@@ -1,7 +1,8 @@
-//! Logs as they were written once, each with what it came to. Logs are kept for ever: today's services must read
-//! every one of them, and come to the same.
+//! Logs of earlier versions, each with the state that it led to. Logs are kept for ever: today's services must read
+//! each of them and reach the same state.
 //!
-//! A log is never edited, and what it comes to only where the read model itself changes. An event that gains a field gets a folder of its own beside the others.
+//! A log is never edited, and its expected state only if the read model itself changes. An event that gains a field gets
+//! a new folder.
 
 use serde_json::{Value, json};
 use shared::ServiceName::{self, Comments, Moderation, Posts, Query};
@@ -26,7 +27,7 @@ impl Golden {
     }
 }
 
-/// A bus that holds the log, and services that start with nothing.
+/// A bus with the log, and services that start with empty stores.
 struct Replay {
     world: World,
     bus: Running,
@@ -48,13 +49,13 @@ impl Replay {
         let comments = world.start(world.config(Comments), comments::build).await;
         let query = world.start(world.config(Query), query::build).await;
         let this = Self { world, bus, comments, query, _others: [posts, moderation] };
-        this.is_quiet().await;
+        this.until_applied().await;
         this
     }
 
-    /// Waits until everybody has read the whole log and has nothing to say to it any more.
-    async fn is_quiet(&self) {
-        let quiet = async || {
+    /// Waits until every service has read the whole log and has published all it has to.
+    async fn until_applied(&self) {
+        let applied = async || {
             let outboxes = || {
                 let rows = |name: ServiceName| self.world.rows(name, "SELECT count(*) FROM outbox");
                 ServiceName::PEERS.into_iter().all(|name| rows(name) == ["0"])
@@ -63,10 +64,10 @@ impl Replay {
             let rows = self.bus.get("/subscriptions").await.ok(200);
             let rows = rows.as_array().unwrap();
             let read = rows.len() == 4 && rows.iter().all(|row| row["lag"] == 0);
-            // What was put into an outbox meanwhile is not in the log yet.
+            // An event that was stored in an outbox meanwhile is not in the log yet.
             (before && read && outboxes()).then_some(())
         };
-        eventually("all have read the log", quiet).await;
+        eventually("all have read the log", applied).await;
     }
 
     async fn read_model(&self) -> String {
@@ -97,7 +98,7 @@ async fn a_log_of_version_1_comes_to_what_it_always_did_and_nothing_is_added_to_
         let comments = replay.comments.get(&format!("/posts/{post}/comments")).await.ok(200);
         assert_eq!(comments, thread["comments"], "{post}");
     }
-    // What the services say to it again has the ids that it had: the log stays as it is.
+    // The events that the services publish again have the same ids: the log does not change.
     assert_eq!(replay.log().await, golden.lines("log.jsonl"));
     for name in ["posts", "comments", "moderation", "query"] {
         let rows = replay.world.rows(name.parse().unwrap(), "SELECT count(*) FROM dead_letters");

@@ -1,4 +1,4 @@
-//! Whoever is down misses nothing, and keeps nobody else from working.
+//! A service that is down misses nothing, and the others keep working.
 
 use serde_json::json;
 use shared::ServiceName::{self, Comments, EventBus, Moderation, Posts, Query};
@@ -65,7 +65,7 @@ async fn posts_and_comments_keep_accepting_while_the_bus_is_down_and_all_arrives
     let blog = stack.blog();
     let old = blog.post("Before").await;
     blog.until_known(&old).await;
-    // Comments must know the post as well: from here on nobody can tell it.
+    // Comments must know the post, too, before the bus is down.
     stack.until_caught_up(Comments).await;
     stack.kill(EventBus).await;
     let mut posts = Vec::new();
@@ -93,9 +93,11 @@ async fn what_was_acknowledged_is_there_after_kill_9_of_every_process() {
         blog.until_known(&posts[n]).await;
     }
     let load = Load::start(&blog, &posts);
-    eventually(LIMIT, "the load is on", async || holds(stack.log().await.len(), |events| *events > 200))
-        .await;
-    // Acknowledged, and with luck not yet published.
+    eventually(LIMIT, "the writers are busy", async || {
+        holds(stack.log().await.len(), |events| *events > 200)
+    })
+    .await;
+    // Acknowledged, and probably not yet published.
     let last = blog.post("The last one").await;
     stack.kill_everything().await;
     let written = load.end().await;
@@ -159,7 +161,7 @@ async fn the_page_is_read_while_posts_comments_moderation_and_the_bus_are_down()
     blog.try_comment(&post, "x").await.expect_problem(503);
 }
 
-/// The best-known reference application never sends an outbox row whose process died before it was sent.
+/// A well-known reference application never publishes an outbox row if its process died before publishing it.
 #[tokio::test]
 async fn an_event_whose_service_was_killed_between_commit_and_publication_is_published_after_its_start() {
     let stack = Stack::services().await;
@@ -170,14 +172,14 @@ async fn an_event_whose_service_was_killed_between_commit_and_publication_is_pub
     stack.kill(EventBus).await;
     let comment = blog.comment(&post, "committed, not published").await;
     let late = blog.post("Committed as well").await;
-    // -9: neither gets to say anything.
+    // SIGKILL: neither can publish anything.
     stack.kill(Comments).await;
     stack.kill(Posts).await;
     stack.start_service(EventBus).await;
     let held = |id: &str, log: &[serde_json::Value]| log.iter().filter(|e| e["data"]["id"] == id).count();
     let log = stack.log().await;
-    assert_eq!((held(&comment, &log), held(&late, &log)), (0, 0), "it is in the outbox alone");
-    // Nobody asks anything of the two from here on.
+    assert_eq!((held(&comment, &log), held(&late, &log)), (0, 0), "it is only in the outbox");
+    // From here on the two services receive no request.
     stack.start_service(Comments).await;
     stack.start_service(Posts).await;
     eventually(LIMIT, "both are in the log, and their effects", async || {

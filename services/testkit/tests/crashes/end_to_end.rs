@@ -8,18 +8,18 @@ use testkit::eventually;
 
 const ALL: [ServiceName; 5] = [EventBus, Posts, Comments, Moderation, Query];
 
-/// Posts to a service until it takes it, as a client does that was not answered.
+/// Repeats a request until it is accepted, as a client without an answer does.
 async fn insist(system: &System, name: ServiceName, path: &str, key: &str, body: &Value) -> Option<Value> {
     let answer = system.post(name, path, Some(key), body).await?;
     (answer.status == 201).then_some(answer.body)
 }
 
-/// A writer's post with a comment, however often the victim has to be started on the way.
+/// Writes a post with a comment, and starts the victim again when it has died.
 async fn write(system: &mut System, victim: ServiceName, round: usize) {
     let mut post = None;
     let mut commented = false;
     let mut died = false;
-    eventually("both are taken, and the victim has died", async || {
+    eventually("both are accepted, and the victim has died", async || {
         if !died && system.has_died(victim) {
             system.dies(victim).await;
             system.start(victim).await;

@@ -1,8 +1,8 @@
-//! What is for tests alone is in no released program.
+//! What only tests need is in no released program.
 
 use std::process::Command;
 
-/// What cargo compiles of `kit` for this package, with its features.
+/// `kit` as cargo compiles it for this package, with its features.
 fn kit_for(package: &str) -> String {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"])
@@ -12,7 +12,7 @@ fn kit_for(package: &str) -> String {
         .expect("cargo");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).expect("text");
-    tree.lines().find(|line| line.starts_with("kit ")).expect("it stands on the kit").to_owned()
+    tree.lines().find(|line| line.starts_with("kit ")).expect("it depends on the kit").to_owned()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What an operator does at the command line.
+//! `mini-blog dead-letters`.
 
 use serde_json::json;
 use shared::ServiceName::{Posts, Query};
@@ -17,7 +17,7 @@ async fn events_that_wait_are_listed_redriven_and_discarded() {
     }
     let id = stack.dead_letters(Query).await[0]["id"].as_i64().expect("a number");
 
-    // The event is for three services, and waits in each.
+    // Three services consume the event, and it is parked in each.
     let terminal = async |args: &str| {
         let output = stack.cli(&args.split(' ').collect::<Vec<_>>()).await;
         (output.status.code(), said(&output))
@@ -29,7 +29,11 @@ async fn events_that_wait_are_listed_redriven_and_discarded() {
     assert!(list.lines().skip(1).all(|line| line.contains(" poisoned ")), "{list}");
     let none = (Some(0), "No dead letters.\n".to_owned());
     assert_eq!(terminal("dead-letters --service moderation").await, none);
-    assert_eq!(terminal("dead-letters redrive moderation 1").await.0, Some(1), "it is not there");
+    assert_eq!(
+        terminal("dead-letters redrive moderation 1").await.0,
+        Some(1),
+        "there is no such dead letter"
+    );
     let (code, why) = terminal("dead-letters redrive event-bus 1").await;
     assert!(code == Some(2) && why.contains("one of posts, comments, moderation and query"), "{why}");
     let redriven = terminal(&format!("dead-letters redrive query {id}")).await;

@@ -1,4 +1,4 @@
-//! A subscriber that behaves well or badly, on a real socket.
+//! A subscriber made by a test, on a real socket: good, slow, silent or hostile.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,75 +8,76 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// How it behaves.
+/// What it does with a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Manner {
+pub enum Behaviour {
     /// Answers 200 at once.
     Good,
     /// Answers 200 after this long.
     Slow(Duration),
-    /// Takes the request and never answers.
+    /// Reads the request and never answers.
     Hung,
-    /// Answers what is no HTTP.
+    /// Answers something that is not HTTP.
     Garbage,
     /// Answers 500.
     Failing,
-    /// Sends whoever asks elsewhere.
+    /// Answers 302 with this location.
     Redirecting(String),
-    /// Begins a 200 whose body never ends.
+    /// Answers 200 with a body that never ends.
     EndlessBody,
-    /// Begins an answer whose headers never end.
+    /// Answers with headers that never end.
     EndlessHead,
     /// Closes every connection at once.
     Away,
 }
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Debug, Clone)]
-pub struct Taken {
-    /// When it was there whole.
+pub struct Received {
+    /// When all of it had arrived.
     pub at: Instant,
-    /// Its path.
+    /// The path.
     pub path: String,
-    /// Its body.
+    /// The body.
     pub body: String,
 }
 
 #[derive(Debug)]
 struct Inner {
-    manner: Mutex<Manner>,
-    taken: Mutex<Vec<Taken>>,
+    behaviour: Mutex<Behaviour>,
+    received: Mutex<Vec<Received>>,
     open: AtomicUsize,
 }
 
-/// The subscriber. It ends when it is dropped.
+/// The subscriber. Dropping it ends it.
 #[derive(Debug)]
-pub struct Neighbour {
+pub struct FakeSubscriber {
     /// `http://127.0.0.1:PORT`
     pub url: String,
     inner: Arc<Inner>,
     listening: JoinHandle<()>,
 }
 
-impl Neighbour {
-    /// One that behaves like this.
-    pub async fn new(manner: Manner) -> Self {
+impl FakeSubscriber {
+    /// Listens on a free port.
+    pub async fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
-        let inner = Inner { manner: Mutex::new(manner), taken: Mutex::default(), open: AtomicUsize::new(0) };
+        let inner =
+            Inner { behaviour: Mutex::new(behaviour), received: Mutex::default(), open: AtomicUsize::new(0) };
         let inner = Arc::new(inner);
         let listening = tokio::spawn(listen(listener, Arc::clone(&inner)));
         Self { url, inner, listening }
     }
 
-    /// Behaves like this from now on.
-    pub fn becomes(&self, manner: Manner) {
-        *self.inner.manner() = manner;
+    /// Changes its behaviour.
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
+        *self.inner.behaviour() = behaviour;
     }
 
-    /// What came so far, oldest first.
-    pub fn taken(&self) -> Vec<Taken> {
-        self.inner.taken().clone()
+    /// Every request so far, oldest first.
+    pub fn received(&self) -> Vec<Received> {
+        self.inner.received().clone()
     }
 
     /// How many connections are open.
@@ -85,19 +86,19 @@ impl Neighbour {
     }
 }
 
-impl Drop for Neighbour {
+impl Drop for FakeSubscriber {
     fn drop(&mut self) {
         self.listening.abort();
     }
 }
 
 impl Inner {
-    fn manner(&self) -> std::sync::MutexGuard<'_, Manner> {
-        self.manner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn behaviour(&self) -> std::sync::MutexGuard<'_, Behaviour> {
+        self.behaviour.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn taken(&self) -> std::sync::MutexGuard<'_, Vec<Taken>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn received(&self) -> std::sync::MutexGuard<'_, Vec<Received>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,47 +107,47 @@ async fn listen(listener: TcpListener, inner: Arc<Inner>) {
         let inner = Arc::clone(&inner);
         tokio::spawn(async move {
             inner.open.fetch_add(1, Ordering::Relaxed);
-            // However the conversation ends: whoever speaks with it has to cope.
-            let _ = converse(stream, &inner).await;
+            // An error of the connection is the bus's to handle.
+            let _ = serve(stream, &inner).await;
             inner.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
-async fn converse(stream: TcpStream, inner: &Inner) -> io::Result<()> {
+async fn serve(stream: TcpStream, inner: &Inner) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
-    while *inner.manner() != Manner::Away {
-        let Some(taken) = request(&mut stream).await? else { return Ok(()) };
-        inner.taken().push(taken);
-        let manner = inner.manner().clone();
-        let (status, more) = match manner {
-            Manner::Good => ("200 OK", String::new()),
-            Manner::Slow(wait) => {
+    while *inner.behaviour() != Behaviour::Away {
+        let Some(received) = request(&mut stream).await? else { return Ok(()) };
+        inner.received().push(received);
+        let behaviour = inner.behaviour().clone();
+        let (status, more) = match behaviour {
+            Behaviour::Good => ("200 OK", String::new()),
+            Behaviour::Slow(wait) => {
                 tokio::time::sleep(wait).await;
                 ("200 OK", String::new())
             }
-            Manner::Failing => ("500 Internal Server Error", String::new()),
-            Manner::Redirecting(to) => ("302 Found", format!("location: {to}\r\n")),
-            Manner::Garbage => {
-                stream.write_all(b"\0\x01\xff no HTTP at all\r\n\r\n").await?;
+            Behaviour::Failing => ("500 Internal Server Error", String::new()),
+            Behaviour::Redirecting(to) => ("302 Found", format!("location: {to}\r\n")),
+            Behaviour::Garbage => {
+                stream.write_all(b"\0\x01\xff not HTTP at all\r\n\r\n").await?;
                 return Ok(());
             }
-            Manner::Hung => {
-                // Until the other side gives up.
+            Behaviour::Hung => {
+                // Until the bus gives up.
                 let _ = stream.read_u8().await;
                 return Ok(());
             }
-            Manner::EndlessBody => {
+            Behaviour::EndlessBody => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
                 let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
-                return without_end(&mut stream, &chunk).await;
+                return send_for_ever(&mut stream, &chunk).await;
             }
-            Manner::EndlessHead => {
+            Behaviour::EndlessHead => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
                 let line = format!("x-more: {}\r\n", "x".repeat(1_000));
-                return without_end(&mut stream, &line).await;
+                return send_for_ever(&mut stream, &line).await;
             }
-            Manner::Away => return Ok(()),
+            Behaviour::Away => return Ok(()),
         };
         let answer = format!("HTTP/1.1 {status}\r\n{more}content-length: 2\r\n\r\n{{}}");
         stream.write_all(answer.as_bytes()).await?;
@@ -154,14 +155,14 @@ async fn converse(stream: TcpStream, inner: &Inner) -> io::Result<()> {
     Ok(())
 }
 
-async fn without_end(stream: &mut BufReader<TcpStream>, text: &str) -> io::Result<()> {
+async fn send_for_ever(stream: &mut BufReader<TcpStream>, text: &str) -> io::Result<()> {
     loop {
         stream.write_all(text.as_bytes()).await?;
     }
 }
 
-/// Reads one request; nothing where the other side is done.
-async fn request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Taken>> {
+/// Reads one request; nothing once the bus has closed the connection.
+async fn request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Received>> {
     let (mut path, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();
@@ -183,5 +184,5 @@ async fn request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Taken>>
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    Ok(Some(Taken { at: Instant::now(), path, body }))
+    Ok(Some(Received { at: Instant::now(), path, body }))
 }

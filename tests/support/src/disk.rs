@@ -1,6 +1,6 @@
-//! A small disk of a service's own, which can be filled up and freed.
+//! A small disk that a test can fill.
 //!
-//! It is a tmpfs: its size can be set while it is in use, so that a full disk costs no memory. Mounting takes root.
+//! It is a tmpfs, whose size can be set while it is in use, so that a full disk costs no memory. Only root can mount it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,9 +9,9 @@ use std::process::Command;
 
 /// The size while it is not full; what is not used takes no memory.
 const SIZE: &str = "1g";
-/// How often the size is set anew because the service has written meanwhile.
+/// How often filling tries again because the service has written meanwhile.
 const ATTEMPTS: u32 = 20;
-/// What must not fit any more on a full disk.
+/// A full disk has no space for this.
 const NO_ROOM_FOR: usize = 64 * 1024;
 
 /// A mounted disk. Dropping it unmounts it.
@@ -21,21 +21,21 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Mounts a disk on this folder, which must be there; says why where that cannot be done.
+    /// Mounts a disk on this folder, which must exist; the error says why that is not possible.
     pub fn mount(path: &Path) -> Result<Self, String> {
         let options = format!("size={SIZE},mode=0700");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "mini-blog-faults"]).arg(path))?;
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "mini-blog-test"]).arg(path))?;
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Leaves no room.
+    /// Leaves no space.
     pub fn fill(&self) -> Result<(), String> {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
             // Below what is used meanwhile the size cannot be set.
             match self.used().and_then(|used| self.resize(&used.to_string())) {
                 Ok(()) if self.is_full() => return Ok(()),
-                Ok(()) => "there was still room".clone_into(&mut last),
+                Ok(()) => "there was still space".clone_into(&mut last),
                 Err(error) => last = error,
             }
         }
@@ -43,7 +43,7 @@ impl Disk {
         Err(last)
     }
 
-    /// Gives the room back.
+    /// Makes space again.
     pub fn free(&self) -> Result<(), String> {
         self.resize(SIZE)
     }
@@ -60,7 +60,7 @@ impl Disk {
     fn is_full(&self) -> bool {
         let probe = self.path.join(".probe");
         let written = fs::File::create(&probe).and_then(|mut file| file.write_all(&vec![1; NO_ROOM_FOR]));
-        // Where it could not even be made there is nothing to remove.
+        // There is nothing to remove if the file could not even be created.
         let _ = fs::remove_file(&probe);
         written.is_err_and(|e| e.kind() == io::ErrorKind::StorageFull)
     }
@@ -68,7 +68,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily, so that a process that is still ending does not keep it for ever.
+        // Lazily: a process that is still ending may have files open.
         if let Err(error) = run(Command::new("umount").arg("--lazy").arg(&self.path)) {
             eprintln!("{} stays mounted: {error}", self.path.display());
         }
@@ -81,7 +81,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    // What follows the first line is advice.
+    // The lines after the first are advice.
     let said = String::from_utf8_lossy(&output.stderr);
     Err(said.lines().next().unwrap_or_default().to_owned())
 }
@@ -95,8 +95,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = match Disk::mount(folder.path()) {
             Ok(disk) => disk,
-            // Where it cannot be mounted, the campaign says so and counts none.
-            Err(why) => return eprintln!("not tried: {why}"),
+            // Only root can mount.
+            Err(why) => return crate::report_skipped(&why),
         };
         let file = folder.path().join("file");
         fs::write(&file, vec![1; 300_000]).unwrap();

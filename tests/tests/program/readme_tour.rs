@@ -1,4 +1,4 @@
-//! The README's first tour works as it is printed.
+//! The first tour in the README works as printed.
 
 use shared::ServiceName::{self, EventBus};
 use std::process::Command;
@@ -14,7 +14,7 @@ fn tour() -> Vec<String> {
     tour.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect()
 }
 
-/// Runs a line of the tour as a person would, in the folder that holds the data.
+/// Runs a line of the tour in a shell, in the folder with the data.
 fn run(stack: &Stack, line: &str) {
     let (program, folder) = stack.program_and_folder();
     let script = format!("mini-blog() {{ '{}' \"$@\"; }}\n{line}", program.display());
@@ -49,7 +49,7 @@ async fn the_first_tour_works_as_it_is_printed() {
             run(&stack, line);
         }
     }
-    // Everything that the tour has broken, it has mended.
+    // The tour has repaired everything that it broke.
     eventually(LIMIT, "everything is ready again", async || {
         let status = said(&stack.cli(&["status"]).await);
         holds(status, |status| status.matches("  yes  ").count() == ServiceName::ALL.len())

@@ -1,4 +1,4 @@
-//! What Skaffold runs in a cluster after a deployment holds for a stack as well.
+//! The check that Skaffold runs in a cluster after a deployment, run against a stack.
 
 use serde_json::Value;
 use std::process::Stdio;
@@ -11,8 +11,8 @@ fn script() -> String {
     let file = std::fs::read_to_string(program::root().join("skaffold.yaml")).expect("the file");
     let skaffold: Value = serde_saphyr::from_str(&file).expect("YAML");
     let container = &skaffold["verify"][0]["container"];
-    assert_eq!(container["command"], serde_json::json!(["sh", "-euc"]), "it is run here in the same way");
-    // Kubernetes, which reads arguments for variables of its own, makes one of two.
+    assert_eq!(container["command"], serde_json::json!(["sh", "-euc"]), "this test runs it in the same way");
+    // Kubernetes expands `$(NAME)` in arguments, so that `$$` stands for one `$`.
     container["args"][0].as_str().expect("a script").replace("$$", "$")
 }
 

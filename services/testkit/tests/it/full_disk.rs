@@ -1,74 +1,28 @@
-//! A disk that is full: 503, told when to come back, nothing lost; and all goes on by itself when there is space.
+//! A full disk: 503 with `Retry-After`, nothing lost, and everything continues by itself when there is space again.
 //!
-//! The disk is a small tmpfs. Where it cannot be mounted the tests say so and do nothing; the store's own tests limit
-//! the file instead.
+//! The disk is a small tmpfs, which only root can mount. Elsewhere these tests are skipped and say so; the tests of the
+//! store limit the size of the file instead.
 
 use serde_json::{Value, json};
 use shared::ProblemKind;
 use shared::ServiceName::{self, Comments, EventBus, Posts, Query};
-use std::fs::File;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use test_support::disk::Disk;
+use test_support::report_skipped;
 use testkit::{Ask, Running, World, events, eventually, get, post};
 
-/// A disk of its own for one service's folder.
-struct Disk {
-    path: PathBuf,
+/// A small disk for the folder of one service; none where the test may not mount it.
+fn disk_of(world: &World, name: ServiceName) -> Option<Disk> {
+    let path = world.data_dir(name);
+    std::fs::create_dir_all(&path).expect("a folder");
+    Disk::mount(&path).inspect_err(|why| report_skipped(&format!("no disk can be mounted: {why}"))).ok()
 }
 
-impl Disk {
-    /// Mounts it, where that is permitted.
-    fn of(world: &World, name: ServiceName) -> Option<Self> {
-        let path = world.data_dir(name);
-        std::fs::create_dir_all(&path).expect("a folder");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&path).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self { path });
-        }
-        eprintln!("skipped: a tmpfs cannot be mounted here");
-        None
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.path.join("filler")
-    }
-
-    /// Leaves no byte free.
-    fn fill(&self) {
-        let mut filler = File::create(self.filler()).expect("a file");
-        for size in [4096, 1] {
-            let block = vec![0; size];
-            let full = loop {
-                if let Err(error) = filler.write_all(&block) {
-                    break error;
-                }
-            };
-            assert_eq!(full.kind(), ErrorKind::StorageFull);
-        }
-    }
-
-    /// Makes space.
-    fn free(&self) {
-        std::fs::remove_file(self.filler()).expect("a file to remove");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let path: &Path = &self.path;
-        // Lazily: the service may still have its files open.
-        let _ = Command::new("umount").arg("-l").arg(path).status();
-    }
-}
-
-/// Writes until the disk is full, and once more when there is space; gives back how many writes were taken.
+/// Writes until the disk is full, and again when there is space; returns how many writes were accepted.
 async fn refuses_and_recovers(disk: &Disk, service: &Running, write: impl Fn(usize) -> Ask) -> usize {
     assert!(service.send(write(0)).await.status < 300);
-    disk.fill();
+    disk.fill().expect("a full disk");
     let mut taken = 1;
-    // What has space left in its last page is taken still.
+    // A write that fits into the last page is still accepted.
     let refused = loop {
         let answer = service.send(write(taken)).await;
         if answer.status >= 300 {
@@ -77,10 +31,10 @@ async fn refuses_and_recovers(disk: &Disk, service: &Running, write: impl Fn(usi
         taken += 1;
         assert!(taken < 100, "the disk is full");
     };
-    // The answer's `Retry-After` is looked at with every answer of testkit.
+    // `Running::send` checks `Retry-After`.
     refused.problem(ProblemKind::Unavailable);
     service.send(write(taken)).await.problem(ProblemKind::Unavailable);
-    disk.free();
+    disk.free().expect("space");
     assert!(service.send(write(taken)).await.status < 300, "by itself, and at once");
     taken + 1
 }
@@ -88,7 +42,7 @@ async fn refuses_and_recovers(disk: &Disk, service: &Running, write: impl Fn(usi
 #[tokio::test]
 async fn posts_on_a_full_disk_refuses_and_recovers() {
     let world = World::new();
-    let Some(disk) = Disk::of(&world, Posts) else { return };
+    let Some(disk) = disk_of(&world, Posts) else { return };
     let posts = world.start(world.config(Posts), posts::build).await;
     let write =
         |n| post("/posts/create").json(&json!({"title": format!("post {n}"), "body": "x".repeat(5_000)}));
@@ -99,16 +53,16 @@ async fn posts_on_a_full_disk_refuses_and_recovers() {
 #[tokio::test]
 async fn a_start_on_a_full_disk_is_refused_by_name_and_harms_nothing() {
     let world = World::new();
-    let Some(disk) = Disk::of(&world, Posts) else { return };
+    let Some(disk) = disk_of(&world, Posts) else { return };
     let posts = world.start(world.config(Posts), posts::build).await;
     posts.post("/posts/create", &json!({"title": "kept"})).await.ok(201);
     world.stop(posts).await;
-    // SQLite's shared memory, which a start makes anew, may be left or not: it depends on which connection ended last.
-    let _ = std::fs::remove_file(disk.path.join("posts.db-shm"));
-    disk.fill();
+    // SQLite's shared memory, which a start creates again, may be left: it depends on which connection ended last.
+    let _ = std::fs::remove_file(world.data_dir(Posts).join("posts.db-shm"));
+    disk.fill().expect("a full disk");
     let refused = world.try_start(world.config(Posts), posts::build).await.expect_err("no space to work in");
     assert!(refused.to_string().contains("posts.db"), "{refused}");
-    disk.free();
+    disk.free().expect("space");
     let posts = world.start(world.config(Posts), posts::build).await;
     assert_eq!(posts.get("/posts").await.ok(200).as_object().map(serde_json::Map::len), Some(1));
 }
@@ -116,7 +70,7 @@ async fn a_start_on_a_full_disk_is_refused_by_name_and_harms_nothing() {
 #[tokio::test]
 async fn comments_on_a_full_disk_refuses_and_recovers() {
     let world = World::new();
-    let Some(disk) = Disk::of(&world, Comments) else { return };
+    let Some(disk) = disk_of(&world, Comments) else { return };
     let comments = world.start(world.config(Comments), comments::build).await;
     comments.deliver(&world, &events::log_from(1, &[events::post_created("p1", "T", 1)])).await.ok(200);
     let write =
@@ -129,7 +83,7 @@ async fn comments_on_a_full_disk_refuses_and_recovers() {
 #[tokio::test]
 async fn the_bus_on_a_full_disk_refuses_and_recovers() {
     let world = World::new();
-    let Some(disk) = Disk::of(&world, EventBus) else { return };
+    let Some(disk) = disk_of(&world, EventBus) else { return };
     let bus = world.start_bus().await;
     let write = |n: usize| {
         let post = json!({"id": format!("p{n}"), "title": "x".repeat(5_000)});
@@ -149,11 +103,11 @@ async fn the_bus_on_a_full_disk_refuses_and_recovers() {
 #[tokio::test]
 async fn a_consumer_on_a_full_disk_is_delivered_to_again_until_it_takes_it() {
     let world = World::new();
-    let Some(disk) = Disk::of(&world, Query) else { return };
+    let Some(disk) = disk_of(&world, Query) else { return };
     let bus = world.start_bus().await;
     let query = world.start(world.config(Query), query::build).await;
     query.becomes_ready().await;
-    disk.fill();
+    disk.fill().expect("a full disk");
     let post =
         |n: i64| json!({"type": "PostCreated", "data": {"id": format!("p{n}"), "title": "x".repeat(200)}});
     let many: Value = (0..100).map(post).collect();
@@ -167,7 +121,7 @@ async fn a_consumer_on_a_full_disk_is_delivered_to_again_until_it_takes_it() {
     })
     .await;
     assert_eq!(query.get("/posts").await.ok(200), json!({}));
-    disk.free();
+    disk.free().expect("space");
     eventually("it has caught up", async || (row().await["lag"] == 0).then_some(())).await;
     assert_eq!(row().await["lastError"], Value::Null);
     let posts = query.get("/posts").await.ok(200);

@@ -1,11 +1,12 @@
-//! What belongs together is kept together or not at all: each part in turn cannot be written, and then none is there.
+//! Writes that belong together happen together or not at all: one part after the other is made to fail, and then none
+//! of them is stored.
 
 use serde_json::json;
 use shared::ServiceName::{self, Comments, Moderation, Posts};
 use testkit::events::{comment_created, logged, post_created};
 use testkit::{Ask, Running, World, post};
 
-/// Makes every new row of a table impossible, or possible again.
+/// Makes every insert into a table fail, or work again.
 fn obstruct(world: &World, name: ServiceName, table: &str, obstructed: bool) {
     let sql = if obstructed {
         format!("CREATE TRIGGER no BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'on purpose'); END")
@@ -20,14 +21,14 @@ fn rows(world: &World, name: ServiceName, tables: &[&str]) -> Vec<String> {
     tables.iter().flat_map(|table| world.rows(name, &format!("SELECT count(*) FROM {table}"))).collect()
 }
 
-/// Sends a request that writes to each of these tables, while one after the other cannot be written to; and then
-/// once more, while all can.
+/// Sends a request that writes to each of these tables, while one table after the other rejects writes; and once more
+/// while none does.
 async fn all_or_nothing(world: &World, service: &Running, ask: &Ask, tables: &[&str]) {
     let before = rows(world, service.name, tables);
     for table in tables {
         obstruct(world, service.name, table, true);
         assert_eq!(service.send(ask.clone()).await.status, 500, "{table}");
-        assert_eq!(rows(world, service.name, tables), before, "{table} could not be written to");
+        assert_eq!(rows(world, service.name, tables), before, "{table} rejected its write");
         obstruct(world, service.name, table, false);
     }
     assert_eq!(service.send(ask.clone()).await.status, 201);
@@ -64,7 +65,7 @@ async fn a_verdict_its_event_and_the_cursor() {
     assert_eq!(rows(&world, Moderation, &tables), ["0", "0", "0"]);
     obstruct(&world, Moderation, "cursor", false);
 
-    // What fails for the data's sake is parked, and nothing that it did is left.
+    // An event that fails because of its data is parked, and its writes are rolled back.
     obstruct(&world, Moderation, "outbox", true);
     moderation.deliver(&world, &created).await.ok(200);
     assert_eq!(rows(&world, Moderation, &tables), ["0", "0", "1"]);
