@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Waits for something that has to happen; how long it may take is for the slowest machine.
+/// Waits for something that has to happen. The limit is for the slowest machine.
 pub async fn eventually<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("it never happened")
 }
@@ -51,7 +51,7 @@ impl<T: Send + 'static> Running<T> {
     }
 }
 
-/// A client that says exactly what it is told to.
+/// A client that sends exact bytes.
 pub struct Raw(TcpStream);
 
 impl Raw {
@@ -70,7 +70,7 @@ impl Raw {
         String::from_utf8(all).unwrap()
     }
 
-    /// Reads until this has come.
+    /// Reads until this text has arrived.
     pub async fn read_until(&mut self, end: &str) {
         let mut all = Vec::new();
         while !String::from_utf8_lossy(&all).contains(end) {
@@ -78,7 +78,7 @@ impl Raw {
         }
     }
 
-    /// Whether the server says nothing for this long.
+    /// Whether the server sends nothing for this long.
     pub async fn is_silent_for(&mut self, span: Duration) -> bool {
         tokio::time::timeout(span, self.0.read_u8()).await.is_err()
     }
