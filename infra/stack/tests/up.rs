@@ -200,7 +200,7 @@ fn services_do_not_outlive_a_supervisor_that_was_killed() {
         assert!(services.iter().all(|&pid| runs(pid)));
         if suspended {
             up.signal(Signal::TSTP);
-            eventually("the supervisor stands still", || process_state(up.child.id()) == Some('T'));
+            eventually("the supervisor stands still", || processes::state(up.child.id()) == Some('T'));
         }
         up.signal(Signal::KILL);
         up.exit_code();
