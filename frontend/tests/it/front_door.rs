@@ -37,7 +37,7 @@ async fn every_public_route_reaches_its_service() {
     ] {
         for method in ["GET", "POST", "DELETE"] {
             let reply = frontend.send(method, path, &[], "").await;
-            assert_eq!((reply.status, reply.body), (200, format!("{service} {method} {path}")));
+            assert_eq!((reply.status, &reply.body), (200, &format!("{service} {method} {path}")));
         }
     }
 }
