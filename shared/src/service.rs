@@ -65,18 +65,6 @@ impl ServiceName {
         }
     }
 
-    /// The name of the Kubernetes Service (the course's names).
-    pub const fn cluster_service(self) -> &'static str {
-        match self {
-            Self::Frontend => "client-srv",
-            Self::Posts => "posts-clusterip-srv",
-            Self::Comments => "comments-srv",
-            Self::Query => "query-srv",
-            Self::Moderation => "moderation-srv",
-            Self::EventBus => "event-bus-srv",
-        }
-    }
-
     /// The `source` of the events it publishes.
     pub const fn source(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! A frontend on free ports, services that the test writes, and requests byte by byte.
+//! A frontend on free ports, services that the test defines, and raw requests.
 
 use axum::Router;
 use frontend::server::{Config, build};
@@ -14,10 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Longer than anything here takes on a busy machine.
+/// Far longer than anything here takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// A frontend that runs.
+/// A running frontend.
 pub struct Frontend {
     pub public: SocketAddr,
     pub admin: SocketAddr,
@@ -26,20 +26,22 @@ pub struct Frontend {
     _site: tempfile::TempDir,
 }
 
-/// Services behind the frontend; nobody listens where none is given.
+/// The services behind the frontend. A missing one refuses connections.
 #[derive(Default)]
 pub struct Behind {
     pub posts: Option<Router>,
     pub comments: Option<Router>,
     pub query: Option<Router>,
     pub moderation: Option<Router>,
+    /// The public address of the site.
+    pub site_url: Option<&'static str>,
 }
 
 impl Behind {
     /// The same router as every service.
     pub fn all(router: Router) -> Self {
         let some = || Some(router.clone());
-        Self { posts: some(), comments: some(), query: some(), moderation: some() }
+        Self { posts: some(), comments: some(), query: some(), moderation: some(), site_url: None }
     }
 
     /// Starts the services and the frontend, with these files in its site.
@@ -55,6 +57,7 @@ impl Behind {
         config.comments_url = serve(self.comments).await;
         config.query_url = serve(self.query).await;
         config.moderation_url = serve(self.moderation).await;
+        config.site_url = self.site_url.map(|url| url.parse().unwrap());
         let lifecycle = Lifecycle::new();
         let service = build(config, Deps::system().unwrap(), lifecycle.clone()).await.unwrap();
         let (public, admin) = (listener().await, listener().await);
@@ -72,12 +75,13 @@ impl Behind {
 fn config(site_root: &Path) -> Config {
     let nowhere = String::new();
     Config {
-        common: CommonConfig::insecure(ServiceName::Frontend, site_root),
+        common: CommonConfig::new(ServiceName::Frontend),
         admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         posts_url: nowhere.clone(),
         comments_url: nowhere.clone(),
         query_url: nowhere.clone(),
         moderation_url: nowhere,
+        site_url: None,
         site_root: site_root.to_owned(),
         hash_file: Some(site_root.join("hash.txt")),
         reload_port: 0,
@@ -89,7 +93,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-/// Serves a router; without one, an address where nobody listens.
+/// Serves a router; without one, returns an address that refuses connections.
 async fn serve(router: Option<Router>) -> String {
     let listener = listener().await;
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -175,7 +179,6 @@ impl Frontend {
         self.send("POST", path, &headers, &pairs.join("&")).await
     }
 
-    /// A connection of one's own.
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.public).await.unwrap()
     }

@@ -29,6 +29,8 @@ const POST_WAIT: Duration = Duration::from_secs(1);
 pub struct Api {
     pub store: Store,
     pub deps: Deps,
+    /// Whether readers reach the site over https.
+    pub https: bool,
 }
 
 pub fn router(api: Api) -> Router {
@@ -53,9 +55,7 @@ async fn create(
         return Err(unknown());
     }
     let path = routes::post_comments(&post_id);
-    let token = AuthorToken::from_headers(&headers);
-    let is_new_author = token.is_none();
-    let author = token.unwrap_or_else(|| AuthorToken::new(api.deps.ids.as_ref()));
+    let (author, cookie) = AuthorToken::of_writer(&headers, api.deps.ids.as_ref(), api.https);
     let author_key = author.key();
     let id = CommentId::try_from(api.deps.ids.uuid().to_string()).map_err(|_| ProblemKind::Internal)?;
     let event_id = api.deps.ids.uuid();
@@ -77,8 +77,8 @@ async fn create(
     let comments = created.await?.ok_or_else(idempotency::reused)?;
     let location = comments.last().map_or(path.clone(), |new| format!("{path}#{}", new.id));
     let mut response = (StatusCode::CREATED, [(header::LOCATION, location)], Json(comments)).into_response();
-    if is_new_author {
-        response.headers_mut().insert(header::SET_COOKIE, author.set_cookie());
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     Ok(response)
 }

@@ -86,7 +86,7 @@ impl Bus {
                 Err(error) => worst = error,
             }
         }
-        Err(ApiError::new(ProblemKind::Unauthorized).detail(worst.to_string()))
+        Err(worst.into())
     }
 }
 

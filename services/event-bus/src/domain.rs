@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use kit::runtime::transport::TransportError;
+use shared::events::may_publish;
 use shared::{Envelope, EventType, Sequence, ServiceName, Timestamp};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub fn admit(
 ) -> Result<Envelope, PublishError> {
     let event_type = envelope.kind.parse::<EventType>().ok();
     if let Some(publisher) = publisher {
-        if event_type.is_none_or(|t| t.publisher() != publisher) {
+        if !may_publish(publisher, &envelope.kind) {
             return Err(PublishError::TypeNotOwned { publisher, kind: envelope.kind });
         }
         if let Some(source_name) = envelope.source.take_if(|source| source != publisher.source()) {
@@ -86,7 +87,7 @@ pub enum Outcome {
 }
 
 /// The longest `Retry-After` that is honoured: a consumer that names a year has a fault.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = kit::runtime::transport::LONGEST_RETRY_AFTER;
 
 /// Reads the answer to a delivery.
 pub fn outcome(protocol: Protocol, answer: &Result<http::Response<bytes::Bytes>, TransportError>) -> Outcome {

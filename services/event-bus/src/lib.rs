@@ -17,9 +17,8 @@ use crate::domain::Protocol;
 use crate::store::{SavedSubscription, SqliteLog};
 use crate::subscriptions::Subscriptions;
 use kit::app::StartError;
-use kit::app::config::{CommonConfig, SecretParser, ServiceConfig};
-use kit::app::service::Service;
-use kit::http::probes::Readiness;
+use kit::app::config::{CommonConfig, SecretParser, ServiceConfig, StoreConfig};
+use kit::app::service::{Service, watch_store};
 use kit::messaging::signature::{Direction, SigningKey};
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
@@ -31,9 +30,9 @@ use std::sync::Arc;
 /// The settings of the bus.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Config {
-    /// The settings that every service has.
+    /// The settings of every service with a store.
     #[command(flatten)]
-    pub common: CommonConfig,
+    pub store: StoreConfig,
     /// Secret shared with posts.
     #[arg(long, env = "POSTS_SECRET", hide_env_values = true, value_parser = SecretParser, value_name = "SECRET")]
     pub posts_secret: Option<Secret>,
@@ -53,7 +52,15 @@ pub struct Config {
 
 impl ServiceConfig for Config {
     fn common(&self) -> &CommonConfig {
-        &self.common
+        self.store.common()
+    }
+
+    fn is_insecure(&self) -> bool {
+        self.store.is_insecure()
+    }
+
+    fn validate(&self, name: ServiceName) -> Result<(), StartError> {
+        self.store.validate(name)
     }
 }
 
@@ -83,7 +90,7 @@ impl Config {
         for service in ServiceName::PEERS {
             match self.secret_of(service) {
                 Some(secret) => keys.push((service, SigningKey::derive(secret, direction))),
-                None if self.common.insecure => return Ok(None),
+                None if self.store.insecure => return Ok(None),
                 None => {
                     let env = kit::app::config::secret_env(service);
                     return Err(StartError::MissingSecret { flag: "a service's secret", env });
@@ -99,9 +106,9 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let publishers = config.keys(Direction::Publish)?;
     let deliver: HashMap<_, _> = config.keys(Direction::Deliver)?.unwrap_or_default().into_iter().collect();
     let store_error = |e: Box<dyn std::error::Error + Send + Sync>| StartError::Store(e);
-    let log = SqliteLog::open(&config.common.data_dir).await.map_err(|e| store_error(Box::new(e)))?;
+    let log = SqliteLog::open(&config.store.data_dir).await.map_err(|e| store_error(Box::new(e)))?;
     let saved = log.subscriptions().await.map_err(|e| store_error(Box::new(e)))?;
-    lifecycle.spawn("store", kit::app::peer::watch(log.store().clone(), lifecycle.stopping()));
+    lifecycle.spawn("store", watch_store(log.store().clone(), lifecycle.stopping()));
 
     let subscriptions = Subscriptions::new(log.clone(), deps.clone(), lifecycle.clone(), deliver);
     for mut subscription in saved {
@@ -110,7 +117,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
             subscription.url.clone_from(url);
         }
         let is_peer = ServiceName::PEERS.iter().any(|peer| peer.as_str() == subscription.name);
-        if plain.is_none() && !is_peer && !config.common.insecure {
+        if plain.is_none() && !is_peer && !config.store.insecure {
             tracing::warn!(subscriber = subscription.name, "is no longer configured: unsubscribed");
             log.forget(subscription.name).await.map_err(|e| store_error(Box::new(e)))?;
             continue;
@@ -138,13 +145,6 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
         deps: deps.clone(),
         stopping: lifecycle.stopping(),
     };
-    let router = api::router(bus, config.common.operator_token.clone());
-    Ok(Service {
-        name: ServiceName::EventBus,
-        router,
-        admin: None,
-        readiness: Readiness::new(),
-        lifecycle,
-        deps,
-    })
+    let router = api::router(bus, config.store.operator_token.clone());
+    Ok(Service::new(ServiceName::EventBus, &config, router, deps, lifecycle))
 }

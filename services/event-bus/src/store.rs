@@ -55,7 +55,7 @@ impl SqliteLog {
         let path = || store.path().to_owned();
         let verified = store.read(verify).await.map_err(|e| match e {
             ReadError::Sqlite(source) => OpenError::Sqlite { path: path(), source },
-            ReadError::Stopped => OpenError::InUse { path: path() },
+            error => OpenError::Io { path: path(), source: std::io::Error::other(error.to_string()) },
         })?;
         let head =
             verified.map_err(|damage| OpenError::Corrupt { path: path(), what: damage.to_string() })?;

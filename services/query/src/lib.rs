@@ -13,22 +13,23 @@ pub mod live;
 pub mod store;
 
 use kit::app::StartError;
-use kit::app::config::CommonConfig;
+use kit::app::config::PeerConfig;
 use kit::app::peer::Peer;
 use kit::app::service::Service;
+use kit::messaging::subscriber::Readiness;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 
-pub type Config = CommonConfig;
+pub type Config = PeerConfig;
 
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
-    let operator = config.operator_token.clone();
+    let operator = config.store.operator_token.clone();
     let peer = Peer::open(ServiceName::Query, &config, deps, lifecycle, store::MIGRATIONS)?;
     let live = live::Live::new(peer.store.clone());
     peer.lifecycle.spawn("live", live.clone().run(peer.lifecycle.stopping()));
     let posts = cache::Cache::new(&peer.store);
     let api = api::Api { store: peer.store.clone(), posts, live, stopping: peer.lifecycle.stopping() };
     // An empty store must catch up with the log first, or readers would see a blog without posts.
-    Ok(peer.service(api::router(api, operator), events::QueryEvents, true))
+    Ok(peer.service(api::router(api, operator), events::QueryEvents, Readiness::CaughtUp))
 }

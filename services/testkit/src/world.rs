@@ -6,7 +6,7 @@ use crate::running::Running;
 use crate::wait::eventually;
 use http::HeaderValue;
 use kit::app::StartError;
-use kit::app::config::CommonConfig;
+use kit::app::config::{PeerConfig, StoreConfig};
 use kit::app::service::Service;
 use kit::messaging::signature::{Direction, SigningKey};
 use kit::runtime::deps::{Clock, Deps, Ids};
@@ -17,7 +17,7 @@ use shared::{ServiceName, Timestamp};
 use std::fmt::Write;
 use std::fs::File;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
@@ -144,21 +144,28 @@ impl World {
     }
 
     /// The settings of a service in this world.
-    pub fn config(&self, name: ServiceName) -> CommonConfig {
-        CommonConfig {
+    pub fn config(&self, name: ServiceName) -> PeerConfig {
+        PeerConfig {
+            store: self.store_config(name),
             event_bus_url: format!("http://{}", ServiceName::EventBus),
             advertise_url: Some(format!("http://{name}")),
             secret: self.secret(name),
+            ..PeerConfig::insecure(name, self.data_dir(name))
+        }
+    }
+
+    fn store_config(&self, name: ServiceName) -> StoreConfig {
+        StoreConfig {
             operator_token: self.secure.then(|| Secret::new(self.operator_token()).expect("a token")),
             insecure: !self.secure,
-            ..CommonConfig::insecure(name, self.data_dir(name))
+            ..StoreConfig::insecure(name, self.data_dir(name))
         }
     }
 
     /// The settings of the bus in this world.
     pub fn bus_config(&self) -> event_bus::Config {
         event_bus::Config {
-            common: self.config(ServiceName::EventBus),
+            store: self.store_config(ServiceName::EventBus),
             posts_secret: self.secret(ServiceName::Posts),
             comments_secret: self.secret(ServiceName::Comments),
             moderation_secret: self.secret(ServiceName::Moderation),
@@ -198,8 +205,7 @@ impl World {
     pub async fn stop(&self, running: Running) {
         let name = running.name;
         running.end().await;
-        let lock = self.data_dir(name).join(format!("{name}.lock"));
-        eventually("its store is closed", async || File::open(&lock).ok()?.try_lock().ok()).await;
+        store_is_closed(&self.data_dir(name), name.as_str()).await;
     }
 
     /// Takes a stopped service's store away.
@@ -245,6 +251,12 @@ impl Drop for World {
         }
         assert_eq!(panics::seen(), self.panics_before, "something panicked");
     }
+}
+
+/// Waits until the store `<dir>/<name>.db` is closed: its last handle is dropped, and what waited is written.
+pub async fn store_is_closed(dir: &Path, name: &str) {
+    let lock = dir.join(format!("{name}.lock"));
+    eventually("the store is closed", async || File::open(&lock).ok()?.try_lock().ok()).await;
 }
 
 fn dump(c: &Connection) -> rusqlite::Result<String> {

@@ -42,7 +42,7 @@ impl Replay {
         bus.post("/events", &golden.lines("log.jsonl")).await.ok(200);
         let rules = golden.0.join("rules.json");
         let moderation =
-            moderation::Config { common: world.config(Moderation), rules: rules.exists().then_some(rules) };
+            moderation::Config { peer: world.config(Moderation), rules: rules.exists().then_some(rules) };
         let moderation = world.start(moderation, moderation::build).await;
         let posts = world.start(world.config(Posts), posts::build).await;
         let comments = world.start(world.config(Comments), comments::build).await;

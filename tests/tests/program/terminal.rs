@@ -27,15 +27,15 @@ async fn events_that_wait_are_listed_redriven_and_discarded() {
     assert_eq!((code, rows("SERVICE")), (Some(0), 1), "{list}");
     assert_eq!(["posts", "comments", "moderation", "query"].map(rows), [2, 2, 0, 2], "{list}");
     assert!(list.lines().skip(1).all(|line| line.contains(" poisoned ")), "{list}");
-    let none = (Some(0), "No event waits.\n".to_owned());
+    let none = (Some(0), "No dead letters.\n".to_owned());
     assert_eq!(terminal("dead-letters --service moderation").await, none);
     assert_eq!(terminal("dead-letters redrive moderation 1").await.0, Some(1), "it is not there");
     let (code, why) = terminal("dead-letters redrive event-bus 1").await;
-    assert!(code == Some(2) && why.contains("none of posts, comments, moderation and query"), "{why}");
+    assert!(code == Some(2) && why.contains("one of posts, comments, moderation and query"), "{why}");
     let redriven = terminal(&format!("dead-letters redrive query {id}")).await;
-    assert_eq!(redriven, (Some(0), "query: 0 applied, 2 still wait\n".to_owned()));
+    assert_eq!(redriven, (Some(0), "query: 0 applied, 2 still parked\n".to_owned()));
     let discarded = terminal(&format!("dead-letters discard query {id}")).await;
-    assert_eq!(discarded, (Some(0), "query: discarded; 1 applied, none waits any more\n".to_owned()));
+    assert_eq!(discarded, (Some(0), "query: discarded; 1 applied, none left\n".to_owned()));
     assert_eq!(terminal("dead-letters --service query").await, none);
     assert_eq!(stack.blog().read_post("poisoned").await["title"], "The same post, now in order");
 }

@@ -20,8 +20,8 @@ async fn the_same_event_again_keeps_its_place_also_after_a_restart() {
     let log = SqliteLog::open(dir.path()).await.unwrap();
     assert_eq!(append_ids(&log, &["a", "b"]).await, [1, 2]);
     assert_eq!(append_ids(&log, &["b", "c", "c", "a", "d"]).await, [2, 3, 3, 1, 4]);
-    log.store().close().await;
     drop(log);
+    testkit::store_is_closed(dir.path(), "event-bus").await;
     let log = SqliteLog::open(dir.path()).await.unwrap();
     assert_eq!(*log.head().borrow(), Sequence::new(4));
     assert_eq!(append_ids(&log, &["d", "e"]).await, [4, 5]);

@@ -84,7 +84,8 @@ fn whatever_byte_of_the_file_changes_the_log_is_refused_or_reads_the_same() {
         };
         log.append((1..=40).map(event).collect(), Timestamp::from_unix_ms(1)).await.unwrap();
         let events = all(&log).await.unwrap();
-        log.store().close().await;
+        drop(log);
+        testkit::store_is_closed(dir.path(), "event-bus").await;
         (std::fs::read(dir.path().join("event-bus.db")).unwrap(), events)
     });
     let refused = std::cell::Cell::new(0);
