@@ -154,8 +154,12 @@ async fn who_asks_for_time_gets_it() {
         let next: Timestamp = serde_json::from_value(waits["nextRetry"].clone()).unwrap();
         assert_eq!(next.ms_since(world.clock.now()), 7_000);
         assert!(waits["lastError"].as_str().unwrap().contains(status), "{waits}");
-        // Registering again says that it is there: no need to wait any longer.
+        // A heartbeat changes nothing; a start says that there is no need to wait any longer.
         subscribe(&bus, name, 0, true).await.ok(200);
+        assert_eq!(row(&world, &bus, name).await.unwrap(), waits);
+        let url = format!("http://{name}/events");
+        let start = json!({"name": name, "url": url, "cursor": seq(0), "batch": true, "started": true});
+        bus.post("/subscriptions", &start).await.ok(200);
         acknowledges(&world, &bus, name, 1).await;
     }
     assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());

@@ -4,6 +4,7 @@
 //! stop is a crash: it is logged once and remembered, `/livez` answers 503 from then on, and [`crate::app::service::main`]
 //! stops the rest cleanly and exits with a failure.
 
+use crate::rt;
 use futures_util::FutureExt;
 use std::fmt;
 use std::future::Future;
@@ -66,6 +67,19 @@ impl Lifecycle {
                 (Err(panic), _) => this.crash(name, panic_text(&*panic)),
             }
         });
+    }
+
+    /// Runs a background task that may end before the stop. A panic in it is a crash all the same; whoever awaits the
+    /// task then gets `None`.
+    pub fn spawn_finite<F>(&self, name: &'static str, task: F) -> rt::Task<Option<F::Output>>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let this = self.clone();
+        self.inner.tasks.spawn(async move {
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            ended.map_err(|panic| this.crash(name, panic_text(&*panic))).ok()
+        })
     }
 
     /// Adds a check that `/livez` makes on every call; it must not block.
@@ -161,6 +175,15 @@ mod tests {
         lifecycle.spawn("late", async { panic!("on purpose") });
         assert!(lifecycle.wait(Duration::from_secs(5)).await);
         assert_eq!(lifecycle.crashed(), Some("late"));
+    }
+
+    #[tokio::test]
+    async fn a_finite_task_may_end_early_and_its_panic_is_a_crash() {
+        let lifecycle = Lifecycle::new();
+        assert_eq!(lifecycle.spawn_finite("one", async { 7 }).await.unwrap(), Some(7));
+        assert_eq!(lifecycle.crashed(), None);
+        assert_eq!(lifecycle.spawn_finite("two", async { panic!("on purpose") }).await.unwrap(), None::<()>);
+        assert_eq!(lifecycle.crashed(), Some("two"));
     }
 
     #[test]
