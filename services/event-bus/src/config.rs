@@ -28,7 +28,7 @@ pub struct Config {
     pub subscribe: Vec<(String, String)>,
     /// Where each service may register to receive events: name=http://host:port. Other registrations are refused
     /// [default: every address is accepted].
-    #[arg(long, env = "SUBSCRIBER_URLS", value_delimiter = ',', value_parser = parse_origin, value_name = "NAME=URL")]
+    #[arg(long = "subscriber-url", env = "SUBSCRIBER_URLS", value_delimiter = ',', value_parser = parse_origin, value_name = "NAME=URL")]
     pub subscriber_urls: Vec<(String, Origin)>,
 }
 

@@ -222,3 +222,6 @@ impl Subscriptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
