@@ -3,8 +3,9 @@
 //! The course's `{"type", "data"}` is a subset of it. Such a bare event is accepted everywhere; the bus fills in
 //! the rest.
 
-use crate::events::{Event, EventType};
+use crate::events::{Event, EventDiscarded, EventType};
 use crate::sequence::Sequence;
+use crate::service::ServiceName;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -97,11 +98,15 @@ pub struct BadData {
 impl Envelope {
     /// An envelope that says only what the event is, as the course's services write it.
     pub fn bare(event: &Event) -> Result<Self, serde_json::Error> {
-        Ok(Self {
+        Ok(Self::of(event.event_type().to_string(), RawValue::from_string(event.data_json()?)?))
+    }
+
+    fn of(kind: String, data: Box<RawValue>) -> Self {
+        Self {
             specversion: None,
             id: None,
             source: None,
-            kind: event.event_type().to_string(),
+            kind,
             subject: None,
             time: None,
             datacontenttype: None,
@@ -111,7 +116,26 @@ impl Envelope {
             correlationid: None,
             causationid: None,
             traceparent: None,
-            data: RawValue::from_string(event.data_json()?)?,
+            data,
+        }
+    }
+
+    /// A complete envelope of a discard by `service`. It has no key: it waits behind no other event.
+    pub fn of_discard(
+        discarded: &EventDiscarded,
+        service: ServiceName,
+        id: String,
+        time: Timestamp,
+    ) -> Result<Self, serde_json::Error> {
+        let data = serde_json::value::to_raw_value(discarded)?;
+        Ok(Self {
+            specversion: Some(SPEC_VERSION.to_owned()),
+            id: Some(id),
+            source: Some(service.source().to_owned()),
+            time: Some(time),
+            datacontenttype: Some("application/json".to_owned()),
+            dataschema: Some(EventDiscarded::SCHEMA.to_owned()),
+            ..Self::of(EventDiscarded::TYPE.to_owned(), data)
         })
     }
 

@@ -216,6 +216,35 @@ events! {
     CommentUpdated: Comments => [Query], key post_id;
 }
 
+/// An operator discarded an event that a service could not apply. The service that discards publishes it, and reads
+/// it again when it refills a lost store: otherwise the discarded event would stop its post a second time.
+///
+/// It is not in the table: it is not about a post, and every peer publishes it, each about itself (the envelope's
+/// `source` says who). No handler sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventDiscarded {
+    /// The `source` of the discarded event.
+    pub event_source: String,
+    /// The `id` of the discarded event.
+    pub event_id: String,
+}
+
+impl EventDiscarded {
+    /// The name on the wire.
+    pub const TYPE: &'static str = "EventDiscarded";
+    /// The `dataschema` of the version that is written today.
+    pub const SCHEMA: &'static str = "/schemas/EventDiscarded/1";
+}
+
+/// Whether a service may publish events of this name.
+pub fn may_publish(service: ServiceName, kind: &str) -> bool {
+    match kind.parse::<EventType>() {
+        Ok(event_type) => event_type.publisher() == service,
+        Err(_) => kind == EventDiscarded::TYPE && ServiceName::PEERS.contains(&service),
+    }
+}
+
 impl EventType {
     /// The `dataschema` of the version that is written today.
     pub fn schema(self) -> String {

@@ -16,6 +16,10 @@ rest. `sequence` is the bus's own word, the place in the log. `correlationid` na
 `causationid` the event that caused this one, `traceparent` the trace of the request.
 
 An event may gain optional fields; anything else is a new event with a new name, since logs are kept for ever.
+
+Beside the events of the table, the log holds `EventDiscarded`. A service publishes it when an operator discards one of
+its dead letters, and only that service reads it: a lost store that refills discards the event again. Its data names the
+discarded event: `{\"eventSource\": \"/posts\", \"eventId\": \"…\"}`.
 ";
 
 /// An event of each kind, with every field.

@@ -5,7 +5,7 @@ use crate::delivery::json_array;
 use crate::domain::{PublishError, admit};
 use crate::log::{EventLog, IdConflict, LogError};
 use crate::security::Peer;
-use crate::subscriptions::{RegisterError, Subscriptions};
+use crate::subscriptions::{RegisterError, RemoveError, Subscriptions};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::response::IntoResponse;
@@ -160,7 +160,10 @@ fn id_conflict(conflict: &IdConflict) -> ApiError {
 
 fn log_failure(error: LogError) -> ApiError {
     tracing::error!(%error, "the log cannot be read or written");
-    ProblemKind::Unavailable.into()
+    match error {
+        LogError::Panicked => ProblemKind::Internal.into(),
+        _ => ProblemKind::Unavailable.into(),
+    }
 }
 
 /// `after` and `limit` of `GET /events`.
@@ -280,9 +283,10 @@ async fn subscribe(State(bus): State<Bus>, peer: Peer, headers: HeaderMap, body:
         Err(error @ RegisterError::LostTail { head, .. }) => Err(ApiError::new(ProblemKind::Conflict)
             .detail(error.to_string())
             .member("head", head.to_string().into())),
-        Err(error @ RegisterError::Log(_)) => {
-            tracing::error!(%error, "a registration failed");
-            Err(ProblemKind::Unavailable.into())
+        Err(RegisterError::Log(error)) => Err(log_failure(error)),
+        Err(RegisterError::Store(error)) => {
+            tracing::error!(%error, "a subscription could not be saved");
+            Err(error.into())
         }
         Err(error @ RegisterError::TooMany) => {
             Err(ApiError::new(ProblemKind::TooManyRequests).detail(error.to_string()).retry_after(60))
@@ -314,8 +318,11 @@ async fn unsubscribe(State(bus): State<Bus>, Path(name): Path<String>) -> ApiRes
             Err(ApiError::new(ProblemKind::NotFound).detail("there is no subscription of this name"))
         }
         Err(error) => {
-            tracing::error!(%error, subscriber = name, "a request to unsubscribe failed");
-            Err(ProblemKind::Unavailable.into())
+            tracing::error!(%error, subscriber = name, "a subscription was not deleted");
+            Err(match error {
+                RemoveError::Store(error) => error.into(),
+                RemoveError::Panicked => ProblemKind::Internal.into(),
+            })
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which publications are accepted, and what a bare event is completed with. Pure: no I/O, no clock.
 
+use shared::events::may_publish;
 use shared::{Envelope, EventType, ServiceName, Timestamp};
 
 /// Why a publication is refused.
@@ -26,7 +27,7 @@ pub fn admit(
 ) -> Result<Envelope, PublishError> {
     let event_type = envelope.kind.parse::<EventType>().ok();
     if let Some(publisher) = publisher {
-        if event_type.is_none_or(|t| t.publisher() != publisher) {
+        if !may_publish(publisher, &envelope.kind) {
             return Err(PublishError::TypeNotOwned { publisher, kind: envelope.kind });
         }
         if let Some(source_name) = envelope.source.take_if(|source| source != publisher.source()) {

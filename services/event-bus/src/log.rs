@@ -25,6 +25,9 @@ pub enum LogError {
     /// The disk is full, or too many writes are waiting: a later attempt may succeed.
     #[error("the log is not available: {0}")]
     Unavailable(String),
+    /// A fault in the program, which a later attempt does not mend.
+    #[error("the log panicked")]
+    Panicked,
     /// An event differs from what was appended. It is neither read nor skipped: only a backup helps.
     #[error("the log in {place} is damaged: {what}")]
     Damaged {

@@ -3,7 +3,7 @@
 use crate::delivery::answer::Protocol;
 use crate::delivery::machine::{Input, Registration};
 use crate::delivery::{Delivery, Ended, Subscription};
-use crate::log::EventLog;
+use crate::log::{EventLog, LogError};
 use crate::store::{SavedSubscription, SubscriptionTable};
 use kit::messaging::signature::SigningKey;
 use kit::runtime::deps::Deps;
@@ -22,16 +22,17 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 const MAX_SUBSCRIPTIONS: usize = 256;
 
 /// Why a registration is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// The log does not hold the event that the consumer has applied last: it has lost its tail.
     #[error(
         "{name} has applied {cursor}, and the log, up to {head}, does not hold it: the log has lost its tail"
     )]
     LostTail { name: String, cursor: Sequence, head: Sequence },
-    /// The log cannot be read, or the subscription cannot be saved.
-    #[error("the log is not available: {0}")]
-    Log(String),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the subscription cannot be saved: {0}")]
+    Store(#[from] WriteError<rusqlite::Error>),
     #[error("there are {MAX_SUBSCRIPTIONS} subscriptions already")]
     TooMany,
 }
@@ -41,8 +42,8 @@ pub enum RegisterError {
 pub enum RemoveError {
     #[error("the subscription cannot be deleted: {0}")]
     Store(WriteError<rusqlite::Error>),
-    #[error("deleting the subscription crashed")]
-    Crashed,
+    #[error("deleting the subscription panicked")]
+    Panicked,
 }
 
 struct Running {
@@ -144,7 +145,7 @@ impl Subscriptions {
                 subscription.notify(registered);
                 return Ok(Subscribed { cursor, head });
             }
-            self.table.save(vec![new.clone()]).await.map_err(|e| RegisterError::Log(e.to_string()))?;
+            self.table.save(vec![new.clone()]).await?;
             saved.insert(name, new.clone());
             self.start(new, Protocol::Native);
         }
@@ -154,8 +155,7 @@ impl Subscriptions {
     /// Whether the log holds this event at this sequence. A log that was lost and has grown again holds another one.
     async fn holds(&self, cursor: Sequence, id: Option<&str>) -> Result<bool, RegisterError> {
         let (Some(id), Some(before)) = (id, cursor.previous()) else { return Ok(true) };
-        let found =
-            self.log.read(before, 1, usize::MAX).await.map_err(|e| RegisterError::Log(e.to_string()))?;
+        let found = self.log.read(before, 1, usize::MAX).await?;
         let held = found.first().and_then(|event| serde_json::from_str::<Envelope>(&event.json).ok());
         Ok(held.is_some_and(|envelope| envelope.id.as_deref() == Some(id)))
     }
@@ -174,7 +174,7 @@ impl Subscriptions {
             let removed = this.lock().remove(&name);
             Ok(removed.map(|running| running.end.cancel()).is_some())
         });
-        removal.await.ok().flatten().ok_or(RemoveError::Crashed)?
+        removal.await.ok().flatten().ok_or(RemoveError::Panicked)?
     }
 
     /// The rows of `GET /subscriptions`.

@@ -6,7 +6,7 @@
 //! In: the [`subscriber`] registers with the bus; the [`consumer`] takes deliveries, applies each event once and in
 //! order ([`inbox`]), and parks what cannot be applied ([`dead_letters`]).
 //!
-//! On both sides: [`signature`] and [`events_body`], which the bus uses too.
+//! On both sides: [`trace`]; [`signature`] and [`events_body`], which the bus uses too.
 
 pub mod bus_client;
 pub mod consumer;
@@ -17,3 +17,4 @@ pub mod outbox;
 pub mod relay;
 pub mod signature;
 pub mod subscriber;
+pub mod trace;

@@ -1,14 +1,20 @@
-//! The runtime, in five functions: everything that waits, spawns or blocks goes through here, and tokio is underneath.
+//! The runtime: everything that spawns, waits or blocks goes through these few functions. Underneath is tokio.
 //!
-//! One thin layer keeps the door open to a deterministic runtime: what runs on it needs no other change.
+//! One thin layer, so that a deterministic runtime can take tokio's place without a change elsewhere.
+//! `services/clippy.toml` and a test of the sources forbid the ways around it.
+
+#![allow(clippy::disallowed_methods, reason = "the one module that calls the runtime itself")]
 
 use std::time::Duration;
 
-pub use tokio::time::Instant;
 pub use tokio::time::error::Elapsed;
+pub use tokio::time::{Instant, Sleep, Timeout};
 
-/// A spawned task. Awaiting it returns an error where the task panicked; dropping it lets the task run on.
+/// A spawned task. Awaiting it returns an error if the task panicked; dropping it lets the task run on.
 pub type Task<T> = tokio::task::JoinHandle<T>;
+
+/// Why a task has no result: it panicked, or the runtime ended first.
+pub type TaskError = tokio::task::JoinError;
 
 /// Runs a future in the background. Long-lived tasks belong to [`crate::runtime::lifecycle::Lifecycle::spawn`], which
 /// notices their end; the caller of this function watches the task itself.
@@ -20,20 +26,25 @@ where
 }
 
 /// Ends after this long.
-pub fn sleep(duration: Duration) -> tokio::time::Sleep {
+pub fn sleep(duration: Duration) -> Sleep {
     tokio::time::sleep(duration)
 }
 
 /// The future's output, or an error if it takes longer than this.
-pub fn timeout<F: Future>(duration: Duration, future: F) -> tokio::time::Timeout<F> {
+pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
     tokio::time::timeout(duration, future)
 }
 
-/// Runs what blocks (a query, a file) on a thread of its own; an error where it panicked.
-pub async fn unblock<T, F>(f: F) -> Result<T, tokio::task::JoinError>
+/// Runs what blocks (a query, a file) on a thread of its own.
+pub async fn unblock<T, F>(f: F) -> Result<T, TaskError>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
     tokio::task::spawn_blocking(f).await
+}
+
+/// Runs what blocks for as long as the process lives on a thread with a name. It watches itself: nobody joins it.
+pub fn spawn_thread(name: String, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name).spawn(f).map(drop)
 }

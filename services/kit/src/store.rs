@@ -1,12 +1,13 @@
 //! One SQLite file: one writer that commits for many at once, and readers beside it.
 //!
-//! All writes of a service go through one thread. It takes as many waiting closures as there are, runs each in a
-//! savepoint of its own inside one transaction, commits once, and only then answers them: one `fsync` for many
-//! requests (group commit). A closure that fails takes back its own savepoint and nobody else's.
+//! All writes of a service go through one thread. It takes all waiting closures, runs each in a savepoint of its own
+//! inside one transaction, commits once, and only then answers them: one `fsync` for many requests (group commit). A
+//! closure that fails rolls back its own savepoint only.
 //!
-//! The file is in WAL mode with `synchronous=FULL`: what [`Store::write`] has answered is on disk. A file that is
-//! damaged is refused when it is opened, and left as it is; a disk that fails ends the store.
+//! The file is in WAL mode with `synchronous=FULL`: when [`Store::write`] returns `Ok`, the write is on disk. A damaged
+//! file is refused when it is opened, and left as it is; a disk that fails ends the store.
 
+use crate::rt;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,9 +17,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 mod opening;
 mod writer;
 
-/// How many closures may wait for the writer; one more is answered [`WriteError::Busy`].
+/// The most closures that may wait for the writer; one more gets [`WriteError::Busy`].
 const QUEUE: usize = 8_192;
-/// How many readers may read at once.
+/// The most simultaneous readers.
 const READERS: usize = 4;
 /// How many prepared statements each connection keeps.
 const STATEMENTS: usize = 64;
@@ -26,12 +27,12 @@ const STATEMENTS: usize = 64;
 /// Why a store cannot be opened. Each names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder or a file in it cannot be made or opened.
+    /// The folder or a file in it cannot be created or opened.
     #[error("cannot use {path}: {source}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Another process has it open.
@@ -40,12 +41,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is damaged; it is left as it is, for whoever can restore it.
+    /// The file is damaged. It is left as it is, so that it can be examined or restored.
     #[error("the database {path} is damaged: {what}; restore it from a backup, or move its files away")]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The first fault found.
         what: String,
     },
     /// SQLite cannot use the file; it is left as it is.
@@ -53,7 +54,7 @@ pub enum OpenError {
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
     /// The file was written by a later version of this program.
@@ -70,27 +71,34 @@ pub enum OpenError {
     },
 }
 
-/// Why a write was not done. In each case nothing of it is left behind.
+/// Why a write failed. Nothing of it is stored.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError<E> {
-    /// The closure itself said no.
+    /// The closure returned an error.
     #[error(transparent)]
     Rejected(E),
+    /// The closure or the writer panicked: a fault in the program, which trying again does not mend. The panic hook
+    /// has logged it.
+    #[error("the write panicked")]
+    Panicked,
     /// Too many writes are waiting: try again in a moment.
     #[error("too many writes are waiting")]
     Busy,
-    /// The disk does not take it (full, or failing), or the store is closed.
+    /// The disk is full or failing, or the store has ended.
     #[error("the store cannot write: {0}")]
     Unavailable(String),
 }
 
-/// Why a read was not done.
+/// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// SQLite's error.
     #[error("the store cannot read: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// The reader was stopped before it had an answer.
+    /// The closure panicked: a fault in the program, which trying again does not mend. The panic hook has logged it.
+    #[error("the read panicked")]
+    Panicked,
+    /// The process stopped before the read was done.
     #[error("the reader was stopped")]
     Stopped,
 }
@@ -106,7 +114,7 @@ pub struct Store {
 
 struct Inner {
     path: PathBuf,
-    jobs: mpsc::Sender<writer::Message>,
+    jobs: mpsc::Sender<Box<dyn writer::Job>>,
     committed: watch::Receiver<u64>,
     failed: Failed,
     readers: Mutex<Vec<Connection>>,
@@ -122,7 +130,8 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens or makes `<dir>/<name>.db` and brings its schema up to the last of `migrations`.
+    /// Opens or creates `<dir>/<name>.db` and brings its schema up to the last of `migrations`. The file is closed when
+    /// the last clone is dropped and what waits is written.
     pub fn open(dir: &Path, name: &str, migrations: &[Migration]) -> Result<Self, OpenError> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -143,16 +152,13 @@ impl Store {
         let (committed_tx, committed) = watch::channel(0);
         let failed = Failed::default();
         let writer = writer::Writer::new(connection, queue, committed_tx, failed.clone(), Arc::clone(&lock));
-        std::thread::Builder::new()
-            .name(format!("{name}-writer"))
-            .spawn(move || writer.run())
-            .map_err(io(&path))?;
+        rt::spawn_thread(format!("{name}-writer"), move || writer.run()).map_err(io(&path))?;
         let readers = Mutex::new(Vec::new());
         let permits = Arc::new(Semaphore::new(READERS));
         Ok(Self { inner: Arc::new(Inner { path, jobs, committed, failed, readers, permits, _lock: lock }) })
     }
 
-    /// Runs `f` on the writer; when this answers `Ok`, what `f` wrote is on disk.
+    /// Runs `f` on the writer; when this returns `Ok`, the write is on disk.
     ///
     /// `f` shares its transaction with others and must not begin or end one; it may use savepoints.
     pub async fn write<T, E, F>(&self, f: F) -> Result<T, WriteError<E>>
@@ -162,12 +168,14 @@ impl Store {
         E: std::error::Error + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = writer::Message::Job(writer::job(f, reply));
-        self.inner.jobs.try_send(job).map_err(|e| match e {
+        self.inner.jobs.try_send(writer::job(f, reply)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => WriteError::Busy,
-            mpsc::error::TrySendError::Closed(_) => WriteError::Unavailable("it is closed".to_owned()),
+            mpsc::error::TrySendError::Closed(_) => {
+                WriteError::Unavailable("the writer has ended".to_owned())
+            }
         })?;
-        answer.await.unwrap_or_else(|_| Err(WriteError::Unavailable("the writer has ended".to_owned())))
+        // The writer answers every job, unless it panics.
+        answer.await.unwrap_or(Err(WriteError::Panicked))
     }
 
     /// Runs `f` on a read-only connection, in one snapshot. Keep it short: a long read holds the log of the
@@ -179,35 +187,28 @@ impl Store {
     {
         let inner = Arc::clone(&self.inner);
         let permit = Arc::clone(&inner.permits).acquire_owned().await.map_err(|_| ReadError::Stopped)?;
-        // The read keeps its place also when whoever asked has left.
-        let read = tokio::task::spawn_blocking(move || {
+        // The read keeps its permit even if its caller has left.
+        let read = rt::unblock(move || {
             let result = inner.read(f);
             drop(permit);
             result
         });
-        read.await.map_err(|_| ReadError::Stopped)?.map_err(ReadError::from)
+        let stopped =
+            |error: rt::TaskError| if error.is_panic() { ReadError::Panicked } else { ReadError::Stopped };
+        read.await.map_err(stopped)?.map_err(ReadError::from)
     }
 
-    /// Changes with every commit. Take it *before* looking for work, so that a commit during the look is not
-    /// missed.
+    /// Changes with every commit. Take it *before* looking for work: then no commit in between is missed.
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.inner.committed.clone()
     }
 
-    /// Ends when the disk has failed or the file was found damaged: whoever depends on the store must then end too,
-    /// since what was written last is uncertain. From then on nothing is written any more.
+    /// Ends when the disk has failed, the file was found damaged, or the writer has panicked. The process must then end
+    /// too: it is uncertain what was written last. The store writes nothing from then on.
     pub async fn failure(&self) -> String {
         let mut failed = self.inner.failed.0.subscribe();
         let reason = failed.wait_for(Option::is_some).await.ok().and_then(|r| r.clone());
         reason.unwrap_or_else(|| "the writer has ended".to_owned())
-    }
-
-    /// Finishes what is waiting, and closes the file. Later writes are refused.
-    pub async fn close(&self) {
-        let (reply, done) = oneshot::channel();
-        if self.inner.jobs.send(writer::Message::Close(reply)).await.is_ok() {
-            let _ = done.await;
-        }
     }
 
     /// The database file.
@@ -224,7 +225,7 @@ impl Inner {
         if let Err(error) = &result {
             self.failed.note(error);
         }
-        // One whose transaction could not be ended is not used again.
+        // A connection whose transaction could not be ended is not used again.
         if connection.is_autocommit() {
             self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
@@ -235,7 +236,7 @@ impl Inner {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        // There may be no folder for a sort that is too large for the cache.
+        // There may be no temporary folder for a sort that is larger than the cache.
         connection.execute_batch("PRAGMA temp_store=MEMORY")?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(connection)
@@ -248,28 +249,33 @@ fn in_snapshot<T>(
 ) -> rusqlite::Result<T> {
     connection.execute_batch("BEGIN")?;
     let result = f(connection);
-    // What went wrong first is the cause: it may have ended the transaction already.
+    // The first error is the cause: it may have ended the transaction already.
     let ended = connection.execute_batch("COMMIT");
     result.and_then(|value| ended.map(|()| value))
 }
 
-/// Why the store has ended for good, once it has. Clones share it.
+/// Why the store has ended, once it has. Clones share it.
 #[derive(Clone, Default)]
 struct Failed(Arc<watch::Sender<Option<String>>>);
 
 impl Failed {
-    /// Looks at an error; one that says that the disk fails or that the file is damaged ends the store.
+    /// Ends the store if the error means a failing disk or a damaged file.
     fn note(&self, error: &rusqlite::Error) {
         if matches!(
             error.sqlite_error_code(),
             Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
         ) {
-            self.0.send_if_modified(|reason| {
-                let first = reason.is_none();
-                reason.get_or_insert_with(|| error.to_string());
-                first
-            });
+            self.end(error.to_string());
         }
+    }
+
+    /// Ends the store. The first reason counts.
+    fn end(&self, why: String) {
+        self.0.send_if_modified(|reason| {
+            let first = reason.is_none();
+            reason.get_or_insert(why);
+            first
+        });
     }
 
     fn reason(&self) -> Option<String> {
@@ -277,7 +283,7 @@ impl Failed {
     }
 }
 
-/// Reads a column that holds a value as text: an id, a status.
+/// Reads a value that is stored as text: an id, a status.
 pub fn parsed<T: std::str::FromStr<Err: ToString>>(
     row: &rusqlite::Row<'_>,
     column: usize,
@@ -288,8 +294,7 @@ pub fn parsed<T: std::str::FromStr<Err: ToString>>(
     })
 }
 
-/// Whether an error says something about the data at hand (it will come again), and not about the disk or the
-/// moment (it may go away).
+/// Whether an error comes from the data (it will come again), and not from the disk or the moment (it may go away).
 pub fn is_permanent(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => matches!(
@@ -308,4 +313,4 @@ pub fn is_permanent(error: &rusqlite::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -24,4 +24,4 @@ pub use network::{Network, Sent};
 pub use running::Running;
 pub use sse::{Sse, SseEvent};
 pub use wait::{LIMIT, eventually, in_time};
-pub use world::{TestClock, TestIds, World};
+pub use world::{TestClock, TestIds, World, store_is_closed};

@@ -41,6 +41,7 @@ impl Running {
             router.merge(probes::router(lifecycle.clone(), readiness)).merge(admin.unwrap_or_default());
         let router = with_middleware(router, Options::new(deps.ids));
         network.connect(name, router.clone());
+        lifecycle.set_listening();
         Self { name, lifecycle, router, network: network.clone() }
     }
 

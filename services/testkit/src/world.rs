@@ -17,7 +17,7 @@ use shared::{ServiceName, Timestamp};
 use std::fmt::Write;
 use std::fs::File;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
@@ -199,8 +199,7 @@ impl World {
     pub async fn stop(&self, running: Running) {
         let name = running.name;
         running.end().await;
-        let lock = self.data_dir(name).join(format!("{name}.lock"));
-        eventually("its store is closed", async || File::open(&lock).ok()?.try_lock().ok()).await;
+        store_is_closed(&self.data_dir(name), name.as_str()).await;
     }
 
     /// Takes a stopped service's store away.
@@ -246,6 +245,12 @@ impl Drop for World {
         }
         assert_eq!(panics::seen(), self.panics_before, "something panicked");
     }
+}
+
+/// Waits until the store `<dir>/<name>.db` is closed: its last handle is dropped, and what waited is written.
+pub async fn store_is_closed(dir: &Path, name: &str) {
+    let lock = dir.join(format!("{name}.lock"));
+    eventually("the store is closed", async || File::open(&lock).ok()?.try_lock().ok()).await;
 }
 
 fn dump(c: &Connection) -> rusqlite::Result<String> {

@@ -2,8 +2,10 @@
 //! a change of the code that needs a change of a file here breaks somebody's log.
 
 use serde_json::{Value, json};
-use shared::events::{CommentCreated, CommentModerated, CommentUpdated, PostCreated, Status};
-use shared::{Envelope, Event, EventType, Sequence, Timestamp};
+use shared::events::{
+    CommentCreated, CommentModerated, CommentUpdated, EventDiscarded, PostCreated, Status, may_publish,
+};
+use shared::{Envelope, Event, EventType, Sequence, ServiceName, Timestamp};
 use std::path::Path;
 
 const POST: &str = "0197a2c4-5e00-7abc-8def-0123456789ab";
@@ -158,6 +160,21 @@ fn every_event_of_ours_is_read_and_written_byte_for_byte() {
         assert_eq!(read.key(), POST);
         assert_eq!(serde_json::to_string(&read).unwrap(), text, "read and written again");
         assert_eq!(serde_json::to_string(&our_envelope(event_type)).unwrap(), text, "made and written");
+    }
+}
+
+#[test]
+fn a_discard_is_read_and_written_byte_for_byte() {
+    let text = r#"{"specversion":"1.0","id":"0197a2c4-6f12-7333-8333-000000000005","source":"/query","type":"EventDiscarded","time":"2026-11-20T09:40:00.000Z","datacontenttype":"application/json","dataschema":"/schemas/EventDiscarded/1","data":{"eventSource":"/posts","eventId":"0197a2c4-5e01-7000-8000-000000000001"}}"#;
+    let read: Envelope = serde_json::from_str(text).unwrap();
+    let discarded: EventDiscarded = serde_json::from_str(read.data.get()).unwrap();
+    let (id, at) = (read.id.clone().unwrap(), read.time.unwrap());
+    let made = Envelope::of_discard(&discarded, ServiceName::Query, id, at).unwrap();
+    assert_eq!((&made, made.check()), (&read, Ok(())));
+    assert_eq!(serde_json::to_string(&made).unwrap(), text);
+    assert_eq!((made.event().unwrap(), made.key()), (None, String::new()));
+    for service in ServiceName::ALL {
+        assert_eq!(may_publish(service, EventDiscarded::TYPE), ServiceName::PEERS.contains(&service));
     }
 }
 

@@ -16,13 +16,12 @@
 
 use super::answer::Outcome;
 use kit::runtime::backoff::Backoff;
+use kit::runtime::transport::LONGEST_RETRY_AFTER;
 use shared::{Sequence, Timestamp};
 use std::time::Duration;
 
 /// The most events in one delivery.
 const BATCH_EVENTS: usize = 512;
-/// The longest `Retry-After` that is honoured: a consumer that names a year has a fault.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Where the delivery to one subscriber stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,7 +250,7 @@ impl State {
                 self.phase = Phase::Ended;
                 vec![Action::Unsubscribe]
             }
-            Outcome::Wait(wait, error) => self.fail(error, wait.min(LONGEST_WAIT), at),
+            Outcome::Wait(wait, error) => self.fail(error, wait.min(LONGEST_RETRY_AFTER), at),
             Outcome::Retry(error) => self.fail(error, Duration::ZERO, at),
         }
     }

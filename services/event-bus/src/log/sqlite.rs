@@ -37,7 +37,7 @@ impl SqliteLog {
         let path = || store.path().to_owned();
         let verified = store.read(verify).await.map_err(|e| match e {
             ReadError::Sqlite(source) => OpenError::Sqlite { path: path(), source },
-            ReadError::Stopped => OpenError::InUse { path: path() },
+            error => OpenError::Io { path: path(), source: std::io::Error::other(error.to_string()) },
         })?;
         let head =
             verified.map_err(|damage| OpenError::Corrupt { path: path(), what: damage.to_string() })?;
@@ -95,6 +95,7 @@ impl From<WriteError<AppendError>> for LogError {
     fn from(error: WriteError<AppendError>) -> Self {
         match error {
             WriteError::Rejected(AppendError::Conflict(conflict)) => Self::Conflict(conflict),
+            WriteError::Panicked => Self::Panicked,
             other => Self::Unavailable(other.to_string()),
         }
     }
@@ -225,9 +226,7 @@ impl EventLog for SqliteLog {
                 }
                 Ok::<_, LogError>(sequences)
             });
-            // A panic there has crashed the process.
-            let crashed = || LogError::Unavailable("the append crashed".to_owned());
-            appended.await.ok().flatten().ok_or_else(crashed)?
+            appended.await.ok().flatten().ok_or(LogError::Panicked)?
         })
     }
 
@@ -244,7 +243,10 @@ impl EventLog for SqliteLog {
                 return Ok(Vec::new());
             }
             let events = self.store.read(move |c| read(c, after, limit, max_bytes)).await;
-            let events = events.map_err(|e| LogError::Unavailable(e.to_string()))?;
+            let events = events.map_err(|e| match e {
+                ReadError::Panicked => LogError::Panicked,
+                error => LogError::Unavailable(error.to_string()),
+            })?;
             events.map_err(|damage| LogError::Damaged {
                 place: self.store.path().display().to_string(),
                 what: damage.to_string(),

@@ -9,7 +9,6 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::Value;
 use shared::{Envelope, ProblemKind, Sequence, ServiceName, Timestamp};
-use std::fs::File;
 use std::path::Path;
 use testkit::{World, eventually, get};
 
@@ -91,8 +90,7 @@ fn whatever_byte_of_the_file_changes_the_log_is_refused_or_reads_the_same() {
         log.append((1..=40).map(event).collect(), Timestamp::from_unix_ms(1)).await.unwrap();
         let events = all(&log).await.unwrap();
         drop(log);
-        let lock = dir.path().join("event-bus.lock");
-        eventually("the store is closed", async || File::open(&lock).ok()?.try_lock().ok()).await;
+        testkit::store_is_closed(dir.path(), "event-bus").await;
         (std::fs::read(dir.path().join("event-bus.db")).unwrap(), events)
     });
     let refused = std::cell::Cell::new(0);

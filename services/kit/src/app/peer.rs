@@ -67,7 +67,13 @@ impl Peer {
             ready: readiness.register("subscription"),
             history_first,
         };
-        lifecycle.spawn("subscriber", subscriber.run(lifecycle.stopping()));
+        let (stopping, opened) = (lifecycle.stopping(), lifecycle.clone());
+        lifecycle.spawn("subscriber", async move {
+            // The bus delivers as soon as a consumer has registered.
+            if stopping.run_until_cancelled(opened.listening()).await.is_some() {
+                subscriber.run(stopping).await;
+            }
+        });
         let consumer = Consumer::new(name, store, handler, deps.clone(), secret, config.operator_token);
         Service { name, router: api.merge(consumer.router()), admin: None, readiness, lifecycle, deps }
     }
@@ -76,6 +82,7 @@ impl Peer {
 /// Ends when the store has failed for good, which the lifecycle then takes as a crash.
 pub async fn watch(store: Store, stopping: tokio_util::sync::CancellationToken) {
     tokio::select! {
+        biased;
         () = stopping.cancelled() => {}
         reason = store.failure() => tracing::error!(reason, "the store has failed for good"),
     }

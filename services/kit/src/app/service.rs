@@ -54,6 +54,7 @@ impl Service {
         let options = Options::new(deps.ids.clone());
         let ops = probes::router(lifecycle.clone(), readiness).merge(telemetry::router());
         telemetry::start(name, &*deps.clock, &lifecycle);
+        lifecycle.set_listening();
 
         let limits = Limits::default();
         let ops = ops.merge(admin.unwrap_or_default());

@@ -126,13 +126,14 @@ mod tests {
         assert_eq!(status(&livez(&lifecycle)), 200, "stopping is not dying");
     }
 
-    #[test]
-    fn a_failing_check_is_named() {
+    #[tokio::test]
+    async fn a_crashed_task_is_named() {
         let lifecycle = Lifecycle::new();
-        lifecycle.check("store", || Err("the writer is gone".into()));
+        lifecycle.spawn("relay", async {});
+        lifecycle.crash_seen().await;
         let answer = livez(&lifecycle);
         assert_eq!(status(&answer), 503);
         let detail = answer.unwrap_err().problem().detail.clone();
-        assert_eq!(detail.as_deref(), Some("store: the writer is gone"));
+        assert_eq!(detail.as_deref(), Some("the background task relay has crashed"));
     }
 }

@@ -1,5 +1,5 @@
-//! The store's errors as HTTP: 503 for what the disk or the moment causes, 500 for what the data does. Logged here,
-//! once.
+//! The store's errors as HTTP: 503 for what the disk or the moment causes, 500 for what the data or a panic causes.
+//! Logged here, once; a panic was logged by the panic hook.
 
 use super::ApiError;
 use crate::store::{ReadError, WriteError, is_permanent};
@@ -9,6 +9,7 @@ impl From<WriteError<rusqlite::Error>> for ApiError {
     fn from(error: WriteError<rusqlite::Error>) -> Self {
         match error {
             WriteError::Busy | WriteError::Unavailable(_) => Self::new(ProblemKind::Unavailable),
+            WriteError::Panicked => Self::new(ProblemKind::Internal),
             WriteError::Rejected(error) => error.into(),
         }
     }
@@ -19,6 +20,7 @@ impl From<ReadError> for ApiError {
         match error {
             ReadError::Sqlite(error) => error.into(),
             ReadError::Stopped => Self::new(ProblemKind::Unavailable),
+            ReadError::Panicked => Self::new(ProblemKind::Internal),
         }
     }
 }

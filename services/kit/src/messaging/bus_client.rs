@@ -1,13 +1,14 @@
-//! How a service speaks to the event bus: signed requests.
+//! Requests to the event bus, signed and traced.
 
 use crate::messaging::signature::{Direction, SigningKey};
 use crate::runtime::deps::Deps;
 use crate::runtime::secret::Secret;
+use crate::runtime::trace::{TRACEPARENT, TraceContext};
 use crate::runtime::transport::TransportError;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 
-/// Speaks to one event bus as one service.
+/// Sends requests to one event bus as one service.
 #[derive(Debug, Clone)]
 pub struct BusClient {
     deps: Deps,
@@ -22,17 +23,21 @@ impl BusClient {
         Self { deps, base: base.trim_end_matches('/').to_owned(), key }
     }
 
-    /// Posts `body` to `path`, signed.
+    /// Posts `body` to `path`: as the next step of `trace`, or in a new trace.
     pub async fn post(
         &self,
         path: &str,
         content_type: &'static str,
         body: Bytes,
+        trace: Option<TraceContext>,
     ) -> Result<http::Response<Bytes>, TransportError> {
-        let mut request = http::Request::post(format!("{}{path}", self.base));
-        request = request.header(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let ids = &*self.deps.ids;
+        let trace = trace.map_or_else(|| TraceContext::new(ids), |trace| trace.child(ids));
+        let mut request = http::Request::post(format!("{}{path}", self.base))
+            .header(CONTENT_TYPE, HeaderValue::from_static(content_type))
+            .header(TRACEPARENT, trace.header());
         if let Some(key) = &self.key {
-            let id = format!("msg_{}", self.deps.ids.uuid().simple());
+            let id = format!("msg_{}", ids.uuid().simple());
             for (name, value) in key.sign(&id, self.deps.clock.now(), &body) {
                 request = request.header(name, value);
             }

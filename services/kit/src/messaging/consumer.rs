@@ -1,4 +1,4 @@
-//! How a service takes events: `POST /events`, and what becomes of those that cannot be applied.
+//! The routes by which a service consumes events: `POST /events`, and the dead letters of those that cannot be applied.
 //!
 //! A delivery is applied in one transaction: what the events change, what they cause (outbox), and the cursor.
 
@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 mod apply;
 
+use apply::Applier;
 pub use apply::{Applied, apply};
 
 /// The largest delivery, in bytes: a batch of the largest events.
@@ -29,28 +30,28 @@ const MAX_DELIVERY_BYTES: usize = 8 * 1024 * 1024;
 /// What a service does with each event.
 pub trait Handler: Send + Sync + 'static {
     /// Applies one event. May be called again for the same event (after a redrive, or when a lost store refills),
-    /// and then must come to the same.
+    /// and must then have the same result.
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError>;
 }
 
 /// An event as it arrived.
 #[derive(Debug)]
 pub struct Received<'a> {
-    /// What it says.
+    /// The event, read from the envelope.
     pub event: &'a Event,
-    /// What it came in.
+    /// The envelope: the cause of the events that the handler publishes.
     pub envelope: &'a Envelope,
-    /// The present.
+    /// The time of the delivery.
     pub now: Timestamp,
 }
 
 /// Why an event was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The event itself is at fault and will be again: it is parked.
+    /// The event is at fault, and would fail again: it is parked.
     #[error("{0}")]
     Poison(String),
-    /// The store is at fault: the delivery is tried again.
+    /// The store is at fault: the delivery is refused, and comes again.
     #[error(transparent)]
     Store(rusqlite::Error),
 }
@@ -61,7 +62,7 @@ impl From<rusqlite::Error> for ApplyError {
     }
 }
 
-/// Takes deliveries for one service.
+/// Consumes deliveries for one service.
 #[derive(Clone)]
 pub struct Consumer {
     me: ServiceName,
@@ -79,8 +80,8 @@ impl std::fmt::Debug for Consumer {
 }
 
 impl Consumer {
-    /// The consumer of the service `me`, which accepts what the holder of `secret` signed; without a secret it
-    /// accepts everything. Events that do not concern the service never come to its handler.
+    /// The consumer of the service `me`. It accepts deliveries signed with `secret`, or all if there is none. Events
+    /// that do not concern the service never reach its handler.
     pub fn new(
         me: ServiceName,
         store: Store,
@@ -128,11 +129,11 @@ async fn deliver(
 
 fn gap(cursor: Sequence) -> ApiError {
     ApiError::new(ProblemKind::Conflict)
-        .detail("events before this one are missing; go on from the cursor")
+        .detail("events before this one are missing; continue after the cursor")
         .member("cursor", cursor.to_string().into())
 }
 
-/// Which dead letters are asked for: those after an id, and how many of them.
+/// A page of dead letters: those after an id, at most `limit`.
 #[derive(Debug, Deserialize)]
 struct Page {
     #[serde(default)]
@@ -155,26 +156,32 @@ async fn list(
 }
 
 async fn redrive(State(consumer): State<Consumer>, Path(id): Path<String>) -> ApiResult<Json<Redriven>> {
-    settle(consumer, &id, false).await
+    resolve(consumer, &id, false).await
 }
 
 async fn discard(State(consumer): State<Consumer>, Path(id): Path<String>) -> ApiResult<Json<Redriven>> {
-    settle(consumer, &id, true).await
+    resolve(consumer, &id, true).await
 }
 
-async fn settle(consumer: Consumer, id: &str, discard: bool) -> ApiResult<Json<Redriven>> {
-    let unknown = || ApiError::new(ProblemKind::NotFound).detail("no event with this id waits here");
+async fn resolve(consumer: Consumer, id: &str, discard: bool) -> ApiResult<Json<Redriven>> {
+    let unknown = || ApiError::new(ProblemKind::NotFound).detail("no waiting event has this id");
     let id: i64 = id.parse().map_err(|_| unknown())?;
-    let now = consumer.deps.clock.now();
+    let (me, now) = (consumer.me, consumer.deps.clock.now());
     let handler = Arc::clone(&consumer.handler);
-    let settled = consumer.store.write(move |tx| apply::settle(tx, handler.as_ref(), id, discard, now)).await;
-    let redriven = settled?.ok_or_else(unknown)?;
+    let resolved = consumer
+        .store
+        .write(move |tx| {
+            let applier = Applier { me, handler: handler.as_ref(), now };
+            if discard { applier.discard(tx, id) } else { applier.redrive(tx, id) }
+        })
+        .await;
+    let redriven = resolved?.ok_or_else(unknown)?;
     tracing::info!(
         dead_letter.id = id,
         discard,
         applied = redriven.applied,
         remaining = redriven.remaining,
-        "an operator settled a dead letter"
+        "an operator resolved a dead letter"
     );
     Ok(Json(redriven))
 }

@@ -2,8 +2,8 @@
 //!
 //! A poison event stops only its own key: it is parked here, every later event of the key is parked behind it, and
 //! everything else goes on. A redrive applies a key's events in their order and stops at the first that still
-//! fails. Nothing leaves this table but by being applied or by an operator's discard, and a discarded event stays
-//! on record.
+//! fails. An event leaves this table only when it is applied. A discarded event stays on record here, and the discard
+//! is published: when a lost store refills, the log parks the event again and then discards it again.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use shared::views::DeadLetterView;
@@ -24,7 +24,7 @@ pub const SCHEMA: &str = "
     CREATE INDEX dead_letters_waiting ON dead_letters (key, id) WHERE discarded_at IS NULL;
 ";
 
-/// What is noted as the error of an event that only waits behind another.
+/// The error of an event that only waits behind another.
 pub const WAITS: &str = "waits behind an earlier event of the same key";
 
 /// The most dead letters in one list.
@@ -39,19 +39,27 @@ pub(crate) struct Parked {
     pub(crate) envelope: Envelope,
 }
 
-/// Whether any event waits here.
+/// A dead letter, waiting or discarded.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) id: i64,
+    pub(crate) key: String,
+    pub(crate) discarded: bool,
+}
+
+/// Whether any event is parked.
 pub fn any(c: &Connection) -> rusqlite::Result<bool> {
     c.prepare_cached("SELECT EXISTS (SELECT 1 FROM dead_letters WHERE discarded_at IS NULL)")?
         .query_row([], |row| row.get(0))
 }
 
-/// Whether an event of this key waits here.
+/// Whether an event of this key is parked.
 pub fn waits(c: &Connection, key: &str) -> rusqlite::Result<bool> {
     c.prepare_cached("SELECT EXISTS (SELECT 1 FROM dead_letters WHERE key = ?1 AND discarded_at IS NULL)")?
         .query_row([key], |row| row.get(0))
 }
 
-/// Parks an event that was tried `attempts` times (none, if it only waits).
+/// Parks an event after `attempts` failed attempts (0 if it only waits).
 pub(crate) fn park(
     tx: &Connection,
     key: &str,
@@ -71,8 +79,7 @@ pub(crate) fn park(
     Ok(())
 }
 
-/// The events that wait, oldest first, after a dead letter's id: at most `limit`, and no more once they come to a
-/// mebibyte.
+/// The waiting events, oldest first, after the dead letter `after`: at most `limit`, and at most a mebibyte of them.
 pub fn list(c: &Connection, after: i64, limit: usize) -> rusqlite::Result<Vec<DeadLetterView>> {
     let mut statement = c.prepare_cached(
         "SELECT id, key, seq, envelope, error, attempts, parked_at FROM dead_letters
@@ -109,11 +116,21 @@ fn envelope(row: &Row<'_>, column: usize) -> rusqlite::Result<Envelope> {
     })
 }
 
-/// The key of a waiting dead letter, if there is one with this id.
-pub(crate) fn key_of(c: &Connection, id: i64) -> rusqlite::Result<Option<String>> {
-    c.prepare_cached("SELECT key FROM dead_letters WHERE id = ?1 AND discarded_at IS NULL")?
-        .query_row([id], |row| row.get(0))
+/// The key and the event of a waiting dead letter.
+pub(crate) fn waiting(c: &Connection, id: i64) -> rusqlite::Result<Option<(String, Envelope)>> {
+    c.prepare_cached("SELECT key, envelope FROM dead_letters WHERE id = ?1 AND discarded_at IS NULL")?
+        .query_row([id], |row| Ok((row.get(0)?, envelope(row, 1)?)))
         .optional()
+}
+
+/// The dead letter of an event. Reads the whole table, which is short; only a discard looks for one.
+pub(crate) fn find(c: &Connection, source: &str, id: &str) -> rusqlite::Result<Option<Letter>> {
+    c.prepare_cached(
+        "SELECT id, key, discarded_at IS NOT NULL FROM dead_letters
+         WHERE envelope ->> '$.id' = ?1 AND envelope ->> '$.source' = ?2 ORDER BY id LIMIT 1",
+    )?
+    .query_row([id, source], |row| Ok(Letter { id: row.get(0)?, key: row.get(1)?, discarded: row.get(2)? }))
+    .optional()
 }
 
 /// The waiting events of a key, in order.
@@ -125,12 +142,12 @@ pub(crate) fn of_key(c: &Connection, key: &str) -> rusqlite::Result<Vec<Parked>>
     .collect()
 }
 
-/// Takes an event off the table: it was applied.
+/// Removes an event that was applied.
 pub(crate) fn applied(tx: &Connection, id: i64) -> rusqlite::Result<()> {
     tx.prepare_cached("DELETE FROM dead_letters WHERE id = ?1")?.execute([id]).map(drop)
 }
 
-/// Notes that an event failed once more.
+/// Counts another failed attempt.
 pub(crate) fn failed_again(tx: &Connection, id: i64, error: &str) -> rusqlite::Result<()> {
     let error: String = error.chars().take(1_000).collect();
     tx.prepare_cached("UPDATE dead_letters SET attempts = attempts + 1, error = ?2 WHERE id = ?1")?
@@ -138,7 +155,7 @@ pub(crate) fn failed_again(tx: &Connection, id: i64, error: &str) -> rusqlite::R
         .map(drop)
 }
 
-/// Marks an event as given up by an operator; it stays on record.
+/// Marks an event as discarded; it stays on record.
 pub(crate) fn discard(tx: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<()> {
     tx.prepare_cached("UPDATE dead_letters SET discarded_at = ?2 WHERE id = ?1")?
         .execute((id, now.unix_ms()))

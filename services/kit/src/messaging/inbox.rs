@@ -1,7 +1,7 @@
-//! Events that have arrived: which to apply, which to skip, and where the gaps are.
+//! Incoming events: which to apply, which to skip, and where the gaps are.
 //!
-//! The cursor is the sequence of the last event applied. It changes in the same transaction as what the event
-//! changed, so that neither can be there without the other.
+//! The cursor is the sequence of the last event applied. It changes in the same transaction as the data that the event
+//! changes: both are stored or neither is.
 
 use rusqlite::{Connection, OptionalExtension};
 use shared::Sequence;
@@ -13,7 +13,7 @@ pub const SCHEMA: &str = "
         seq INTEGER NOT NULL,
         id TEXT
     ) STRICT, WITHOUT ROWID;
-    -- Events that came without a sequence (sent by hand, or by a simpler bus) are known again by these.
+    -- The events that came without a sequence (sent by hand, or by a simpler bus), so that each is applied once.
     CREATE TABLE inbox (
         source TEXT NOT NULL,
         id TEXT NOT NULL,
@@ -28,7 +28,7 @@ pub enum Decision {
     Apply,
     /// It was applied already: acknowledge it and do nothing.
     Skip,
-    /// Something before it is missing: say where to go on from.
+    /// Events before it are missing: answer with the cursor.
     Rewind,
 }
 
@@ -71,7 +71,7 @@ pub fn set_cursor(tx: &Connection, cursor: Sequence, id: Option<&str>) -> rusqli
     Ok(())
 }
 
-/// Notes an event without a sequence; says whether it is here for the first time.
+/// Records an event without a sequence; returns whether it is new.
 pub fn first_time(tx: &Connection, source: &str, id: &str) -> rusqlite::Result<bool> {
     let added = tx
         .prepare_cached("INSERT INTO inbox (source, id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?

@@ -1,12 +1,14 @@
 //! Events on their way to the bus.
 //!
-//! A service writes an event into its outbox in the same transaction as the change that the event tells of: either
-//! both happen or neither. The relay then publishes what is there, in order, and deletes a row only after the bus
-//! has said that it is on disk.
+//! A service writes an event to its outbox in the same transaction as the change that the event reports: either both
+//! happen or neither. The relay then publishes the rows in order, and deletes each only after the bus has answered that
+//! it is on disk.
 
+use crate::messaging::trace;
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
-use shared::{Envelope, Event, Timestamp};
+use shared::events::EventDiscarded;
+use shared::{Envelope, Event, ServiceName, Timestamp};
 use uuid::Uuid;
 
 /// The outbox's table, for a service's first migration.
@@ -19,7 +21,16 @@ pub const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// Puts an event that a command caused into the outbox.
+/// The id of an event is in the outbox already, with other data. An event's id follows from its cause, its type and
+/// its post: whoever causes two different events of one type for one post would lose the second without this error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("another {kind} with the id {id} and other data waits in the outbox")]
+pub struct IdTaken {
+    kind: String,
+    id: String,
+}
+
+/// Queues an event that a command caused.
 pub fn publish_from_command(
     tx: &Connection,
     event: &Event,
@@ -33,35 +44,63 @@ pub fn publish_from_command(
     put(tx, &envelope, now)
 }
 
-/// Puts an event that another event caused into the outbox.
+/// Queues an event that another event caused.
 ///
-/// Its id follows from its cause, so that whoever handles the cause again (after a lost store, say) publishes the
-/// same event again, which the bus knows, and not a second one.
+/// Its id follows from its cause: whoever handles the cause again (after a lost store, say) publishes the same event
+/// again, which the bus recognises. One cause may have one event of each type for each post; a second one with other
+/// data is an error ([`IdTaken`]).
 pub fn publish_from_event(
     tx: &Connection,
     event: &Event,
     cause: &Envelope,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let mut envelope =
-        Envelope::new(event, reaction_id(event, cause).to_string(), now).map_err(conversion)?;
+    let id = caused_id(event.event_type().as_str(), event.key().as_str(), cause);
+    let envelope = Envelope::new(event, id.to_string(), now).map_err(conversion)?;
+    put_caused(tx, envelope, event.event_type().publisher(), cause, now)
+}
+
+/// Queues the discard of an event by `service`. An event without a place in the log needs none: it does not come back.
+pub(crate) fn publish_discard(
+    tx: &Connection,
+    service: ServiceName,
+    discarded: &Envelope,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let (Some(_), Some(source), Some(id)) = (discarded.sequence, &discarded.source, &discarded.id) else {
+        return Ok(());
+    };
+    let data = EventDiscarded { event_source: source.clone(), event_id: id.clone() };
+    let id = caused_id(EventDiscarded::TYPE, service.as_str(), discarded);
+    let envelope = Envelope::of_discard(&data, service, id.to_string(), now).map_err(conversion)?;
+    put_caused(tx, envelope, service, discarded, now)
+}
+
+fn put_caused(
+    tx: &Connection,
+    mut envelope: Envelope,
+    publisher: ServiceName,
+    cause: &Envelope,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
     envelope.causationid.clone_from(&cause.id);
     envelope.correlationid = cause.correlationid.clone().or_else(|| cause.id.clone());
-    envelope.traceparent.clone_from(&cause.traceparent);
+    envelope.traceparent = trace::step(cause, publisher).map(|step| step.to_string());
     put(tx, &envelope, now)
 }
 
-/// A UUID in the form of version 7: the time of the cause, then a digest of the cause and the event's name.
-fn reaction_id(event: &Event, cause: &Envelope) -> Uuid {
+/// A UUID in the form of version 7: the time of the cause, then a digest of the cause and of what it causes.
+fn caused_id(kind: &str, key: &str, cause: &Envelope) -> Uuid {
     let mut digest = Sha256::new();
     for part in [
         cause.source.as_deref().unwrap_or_default(),
         // A bare event has no id: its content stands in for one.
         cause.id.as_deref().unwrap_or_else(|| cause.data.get()),
-        event.event_type().as_str(),
-        event.key().as_str(),
+        kind,
+        key,
     ] {
-        digest.update(part.len().to_be_bytes());
+        // Never `usize`: the id must be the same on every machine.
+        digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
     let digest: [u8; 32] = digest.finalize().into();
@@ -73,11 +112,25 @@ fn reaction_id(event: &Event, cause: &Envelope) -> Uuid {
 
 fn put(tx: &Connection, envelope: &Envelope, now: Timestamp) -> rusqlite::Result<()> {
     let json = serde_json::to_string(envelope).map_err(conversion)?;
-    tx.prepare_cached(
-        "INSERT INTO outbox (id, queued_at, envelope) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-    )?
-    .execute((&envelope.id, now.unix_ms(), json))?;
-    Ok(())
+    let added = tx
+        .prepare_cached(
+            "INSERT INTO outbox (id, queued_at, envelope) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute((&envelope.id, now.unix_ms(), json))?;
+    if added == 1 || queued_data(tx, envelope)? == envelope.data.get() {
+        return Ok(());
+    }
+    let (kind, id) = (envelope.kind.clone(), envelope.id.clone().unwrap_or_default());
+    Err(rusqlite::Error::ToSqlConversionFailure(Box::new(IdTaken { kind, id })))
+}
+
+/// The data of the queued event with the same id.
+fn queued_data(tx: &Connection, envelope: &Envelope) -> rusqlite::Result<String> {
+    let queued: String = tx
+        .prepare_cached("SELECT envelope FROM outbox WHERE id = ?1")?
+        .query_row([&envelope.id], |row| row.get(0))?;
+    let queued: Envelope = serde_json::from_str(&queued).map_err(conversion)?;
+    Ok(queued.data.get().to_owned())
 }
 
 fn conversion(error: serde_json::Error) -> rusqlite::Error {
@@ -89,10 +142,10 @@ mod tests {
     use super::*;
     use shared::events::PostCreated;
 
-    fn event() -> Event {
+    fn event(title: &str) -> Event {
         PostCreated {
             id: "p1".parse().unwrap(),
-            title: "T".into(),
+            title: title.into(),
             body: String::new(),
             author: String::new(),
             created_at: None,
@@ -101,24 +154,57 @@ mod tests {
         .into()
     }
 
-    #[test]
-    fn handling_a_cause_again_makes_the_same_event_and_not_a_second() {
+    fn outbox() -> Connection {
         let c = Connection::open_in_memory().unwrap();
         c.execute_batch(SCHEMA).unwrap();
-        let now = Timestamp::from_unix_ms(5);
-        let cause = Envelope::new(&event(), "cause".into(), now).unwrap();
-        let later = Timestamp::from_unix_ms(50_000);
-        publish_from_event(&c, &event(), &cause, now).unwrap();
-        publish_from_event(&c, &event(), &cause, later).unwrap();
-        let mut rows = c.prepare("SELECT envelope FROM outbox").unwrap();
-        let rows: Vec<String> = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        assert_eq!(rows.len(), 1);
-        let made: Envelope = serde_json::from_str(&rows[0]).unwrap();
+        c
+    }
+
+    fn rows(c: &Connection) -> Vec<Envelope> {
+        let mut rows = c.prepare("SELECT envelope FROM outbox ORDER BY seq").unwrap();
+        let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        rows.map(|json| serde_json::from_str(&json.unwrap()).unwrap()).collect()
+    }
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_unix_ms(ms)
+    }
+
+    #[test]
+    fn handling_a_cause_again_makes_the_same_event_and_not_a_second() {
+        let c = outbox();
+        let mut cause = Envelope::new(&event("T"), "cause".into(), at(5)).unwrap();
+        cause.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into());
+        publish_from_event(&c, &event("T"), &cause, at(5)).unwrap();
+        publish_from_event(&c, &event("T"), &cause, at(50_000)).unwrap();
+        let [made] = &rows(&c)[..] else { panic!("not one row") };
         assert_eq!(made.causationid.as_deref(), Some("cause"));
         assert_eq!(made.correlationid.as_deref(), Some("cause"));
-        let id: Uuid = made.id.unwrap().parse().unwrap();
+        let trace = made.traceparent.clone().unwrap();
+        assert!(trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"), "the same trace: {trace}");
+        assert_ne!(cause.traceparent, made.traceparent, "and a step of its own");
+        let other = Envelope::new(&event("T"), "other".into(), at(5)).unwrap();
+        publish_from_event(&c, &event("T"), &other, at(5)).unwrap();
+        assert_eq!(rows(&c).len(), 2);
+    }
+
+    #[test]
+    fn a_second_event_of_the_same_type_and_post_from_one_cause_is_an_error() {
+        let c = outbox();
+        let cause = Envelope::new(&event("T"), "cause".into(), at(5)).unwrap();
+        publish_from_event(&c, &event("one"), &cause, at(5)).unwrap();
+        let error = publish_from_event(&c, &event("two"), &cause, at(5)).unwrap_err();
+        assert!(error.to_string().contains("other data"), "{error}");
+        assert!(crate::store::is_permanent(&error), "its cause is parked");
+        assert_eq!(rows(&c).len(), 1);
+    }
+
+    /// Logs hold ids that were made so, and a service that refills a lost store must come to the same.
+    #[test]
+    fn the_id_of_a_caused_event_never_changes() {
+        let cause = Envelope::new(&event("T"), "cause".into(), at(5)).unwrap();
+        let id = caused_id("PostCreated", "p1", &cause);
+        assert_eq!(id.to_string(), "00000000-0005-704f-b4e0-ea3b52b50372");
         assert_eq!(id.get_version_num(), 7);
-        let other = Envelope::new(&event(), "other".into(), now).unwrap();
-        assert_ne!(reaction_id(&event(), &other), id);
     }
 }

@@ -1,6 +1,8 @@
-//! The relay publishes what is in the outbox, in order, for as long as the service runs.
+//! The relay publishes the rows of the outbox, in order, for as long as the service runs.
 
 use crate::messaging::bus_client::BusClient;
+use crate::messaging::trace;
+use crate::rt;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::crash_points;
 use crate::runtime::deps::Deps;
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 const BATCH_EVENTS: i64 = 256;
 /// The most bytes in one publication, unless one event alone is larger.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// How often an idle relay reads the outbox although no commit woke it.
+/// How often an idle relay reads the outbox although no commit has woken it.
 const IDLE_LOOK: Duration = Duration::from_secs(30);
 
 /// Why a publication did not succeed.
@@ -28,83 +30,74 @@ enum RelayError {
     Transport(#[from] transport::TransportError),
     #[error("the bus answered {status}: {body}")]
     Refused { status: http::StatusCode, body: String, retry_after: Option<Duration> },
-    #[error("the bus answered 200 and does not name the place of each event: {body}")]
+    #[error("the bus answered 200 without the sequence of each event: {body}")]
     NotAcknowledged { body: String },
     #[error("published, but the outbox could not be cleared: {0}")]
     Clear(WriteError<rusqlite::Error>),
 }
 
-/// Publishes what is in the outbox, for as long as the service lives.
+/// Publishes the rows of the outbox.
 #[derive(Debug)]
 pub struct Relay {
-    /// Where the outbox is.
+    /// The store with the outbox.
     pub store: Store,
-    /// Who publishes.
+    /// The bus.
     pub bus: BusClient,
     /// Randomness for the backoff.
     pub deps: Deps,
 }
 
 impl Relay {
-    /// Runs until `stopping`. What is left in the outbox then is published at the next start.
+    /// Runs until `stopping`. Rows that are left in the outbox then are published after the next start.
     pub async fn run(self, stopping: CancellationToken) {
         let mut attempts: u32 = 0;
         let mut committed = self.store.committed();
         loop {
-            // Seen before the look, so that a commit during the look wakes the next one.
+            // Marked before the outbox is read, so that a commit during the read wakes the next one.
             committed.mark_unchanged();
-            let wait = match self.publish_some().await {
+            let published = self.publish_some().await;
+            attempts = if published.is_ok() { 0 } else { attempts.saturating_add(1) };
+            metrics::gauge!("outbox_failed_attempts").set(f64::from(attempts));
+            let wait = match published {
                 Ok(0) => {
-                    attempts = 0;
                     tokio::select! {
+                        biased;
                         () = stopping.cancelled() => return,
                         changed = committed.changed() => if changed.is_err() { return },
-                        () = tokio::time::sleep(IDLE_LOOK) => {}
+                        () = rt::sleep(IDLE_LOOK) => {}
                     }
                     continue;
                 }
-                Ok(_) => {
-                    attempts = 0;
-                    Duration::ZERO
-                }
+                Ok(_) => Duration::ZERO,
                 Err(error) => {
-                    attempts += 1;
-                    let wait = self.wait_after(&error, attempts);
+                    let wait = wait_after(&error, attempts, self.deps.ids.random());
                     if attempts == 1 || attempts.is_power_of_two() {
                         tracing::warn!(%error, attempts, wait_ms = wait.as_millis(), "publishing failed; trying again");
                     }
                     wait
                 }
             };
-            metrics::gauge!("outbox_failed_attempts").set(f64::from(attempts));
             tokio::select! {
+                biased;
                 () = stopping.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
+                () = rt::sleep(wait) => {}
             }
         }
     }
 
-    fn wait_after(&self, error: &RelayError, attempts: u32) -> Duration {
-        let jittered = Backoff::SERVICES.delay(attempts, self.deps.ids.random());
-        match error {
-            RelayError::Refused { retry_after: Some(asked), .. } => jittered.max(*asked),
-            _ => jittered,
-        }
-    }
-
-    /// Publishes the oldest rows; gives back how many.
+    /// Publishes the oldest rows; returns how many.
     async fn publish_some(&self) -> Result<usize, RelayError> {
         let (rows, depth) = self.store.read(oldest).await?;
         metrics::gauge!("outbox_depth").set(depth as f64);
-        let Some(last) = rows.last().map(|row| row.0) else { return Ok(0) };
-        let count = rows.len();
+        let (Some(first), Some(last)) = (rows.first(), rows.last().map(|row| row.0)) else { return Ok(0) };
+        let (count, trace) = (rows.len(), trace::of_json(&first.1));
         let mut body = String::with_capacity(rows.iter().map(|row| row.1.len() + 1).sum::<usize>() + 1);
         for (at, (_, envelope)) in rows.iter().enumerate() {
             body.push(if at == 0 { '[' } else { ',' });
             body.push_str(envelope);
         }
         body.push(']');
-        let answer = self.bus.post("/events", CLOUDEVENTS_BATCH_JSON, body.into()).await?;
+        let answer = self.bus.post("/events", CLOUDEVENTS_BATCH_JSON, body.into(), trace).await?;
         let said = || String::from_utf8_lossy(answer.body()).chars().take(300).collect();
         if !answer.status().is_success() {
             return Err(RelayError::Refused {
@@ -113,7 +106,7 @@ impl Relay {
                 retry_after: transport::retry_after(answer.headers()),
             });
         }
-        // Anybody may answer 200 (a proxy, a wrong address): only the log knows where each event is.
+        // Anything may answer 200 (a proxy, a wrong address): only the bus knows the sequence of each event.
         let places = serde_json::from_slice::<Published>(answer.body()).ok().and_then(|p| p.sequences);
         if places.is_none_or(|places| places.len() != count) {
             return Err(RelayError::NotAcknowledged { body: said() });
@@ -128,7 +121,17 @@ impl Relay {
     }
 }
 
-/// The oldest rows that fit one publication, and how many rows there are.
+fn wait_after(error: &RelayError, attempts: u32, random: u128) -> Duration {
+    let jittered = Backoff::SERVICES.delay(attempts, random);
+    match error {
+        RelayError::Refused { retry_after: Some(asked), .. } => {
+            jittered.max(*asked.min(&transport::LONGEST_RETRY_AFTER))
+        }
+        _ => jittered,
+    }
+}
+
+/// The oldest rows that fit one publication, and how many rows there are in all.
 fn oldest(c: &Connection) -> rusqlite::Result<(Vec<(i64, String)>, i64)> {
     let depth = c.prepare_cached("SELECT count(*) FROM outbox")?.query_row([], |row| row.get(0))?;
     let mut statement = c.prepare_cached("SELECT seq, envelope FROM outbox ORDER BY seq LIMIT ?1")?;
@@ -149,6 +152,20 @@ fn oldest(c: &Connection) -> rusqlite::Result<(Vec<(i64, String)>, i64)> {
 mod tests {
     use super::*;
     use crate::messaging::outbox::SCHEMA;
+
+    #[test]
+    fn the_bus_may_ask_for_time_but_not_for_ever() {
+        let wait = |seconds| {
+            let retry_after = Some(Duration::from_secs(seconds));
+            let status = http::StatusCode::SERVICE_UNAVAILABLE;
+            wait_after(&RelayError::Refused { status, body: String::new(), retry_after }, 1, 0)
+        };
+        assert_eq!(wait(60), Duration::from_secs(60));
+        assert_eq!(wait(300), Duration::from_secs(300));
+        assert_eq!(wait(31_536_000), Duration::from_secs(300));
+        assert_eq!(wait(u64::MAX), Duration::from_secs(300));
+        assert!(wait(0) > Duration::ZERO, "and the backoff holds in any case");
+    }
 
     #[test]
     fn one_publication_is_bounded_in_events_and_bytes() {

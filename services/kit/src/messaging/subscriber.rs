@@ -1,8 +1,9 @@
-//! How a service makes itself known to the bus, and knows whether it is being served.
+//! Registers a service with the bus, and reports whether the bus delivers to it.
 
 use crate::http::probes::ReadyFlag;
 use crate::messaging::bus_client::BusClient;
 use crate::messaging::inbox;
+use crate::rt;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::deps::Deps;
 use crate::runtime::transport::TransportError;
@@ -13,27 +14,26 @@ use shared::{Sequence, ServiceName};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often a consumer says that it is there, and from where it goes on: this is also how it finds out that the
-/// bus has lost events.
+/// How often a consumer registers again, with its cursor: this is also how it finds out that the bus has lost events.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Subscribes a service, and keeps it subscribed.
+/// Registers a service, and keeps it registered.
 #[derive(Debug)]
 pub struct Subscriber {
-    /// Who subscribes.
+    /// The consumer.
     pub name: ServiceName,
-    /// Where it takes deliveries: the address of its `POST /events`.
+    /// The address of its `POST /events`.
     pub url: String,
-    /// Where its cursor is.
+    /// The store with its cursor.
     pub store: Store,
     /// The bus.
     pub bus: BusClient,
     /// Randomness for the backoff.
     pub deps: Deps,
-    /// Set to ready while it is served.
+    /// Ready while the bus delivers.
     pub ready: ReadyFlag,
-    /// Whether the store must first catch up before the service may say that it is ready. One that has a history
-    /// need not wait for a bus that is away.
+    /// Whether the store must catch up with the log before the service is ready. A store that has events already
+    /// does not wait for a bus that is away.
     pub history_first: bool,
 }
 
@@ -44,12 +44,12 @@ enum SubscribeError {
     #[error("the bus cannot be reached: {0}")]
     Transport(#[from] TransportError),
     #[error(
-        "the bus has lost events: this service has applied {cursor}, which the log does not hold (any more)"
+        "the bus has lost events: this service has applied {cursor}, which the log no longer holds; restore the log"
     )]
     LostTail { cursor: Sequence },
     #[error("the bus answered {0}")]
     Refused(StatusCode),
-    #[error("the answer of the bus cannot be read: {0}")]
+    #[error("the answer of the bus is not valid: {0}")]
     Unreadable(#[from] serde_json::Error),
 }
 
@@ -57,11 +57,12 @@ impl Subscriber {
     /// Runs until `stopping`.
     pub async fn run(self, stopping: CancellationToken) {
         if self.history_first {
-            self.ready.set(false, "has not yet heard from the event bus");
+            self.ready.set(false, "is waiting for the event bus");
         } else {
             self.ready.set(true, "");
         }
         tokio::select! {
+            biased;
             () = stopping.cancelled() => {}
             () = self.stay_subscribed() => {}
         }
@@ -72,7 +73,7 @@ impl Subscriber {
         let mut first = true;
         let mut caught_up = !self.history_first;
         let has_history = self.store.read(inbox::cursor).await.is_ok_and(|cursor| cursor > Sequence::START);
-        // A log that has lost events has not found them again because the bus is away.
+        // A bus that is away now does not mean that its log has the lost events again.
         let mut lost_tail = false;
         loop {
             let wait = match self.subscribe(first).await {
@@ -96,11 +97,11 @@ impl Subscriber {
                     attempts += 1;
                     if matches!(error, SubscribeError::LostTail { .. }) {
                         lost_tail = true;
-                        tracing::error!(%error, "not served until the log is restored");
+                        tracing::error!(%error, "the bus delivers nothing until its log is restored");
                         self.ready.set(false, error.to_string());
                     } else {
                         if attempts == 1 || attempts.is_power_of_two() {
-                            tracing::warn!(%error, attempts, "subscribing failed; trying again");
+                            tracing::warn!(%error, attempts, "registering with the bus failed; trying again");
                         }
                         if !caught_up && has_history && !lost_tail {
                             caught_up = true;
@@ -110,11 +111,11 @@ impl Subscriber {
                     Backoff::SERVICES.delay(attempts, self.deps.ids.random())
                 }
             };
-            tokio::time::sleep(wait).await;
+            rt::sleep(wait).await;
         }
     }
 
-    /// Waits until the store has come to `head`, for a while; says whether it has.
+    /// Waits for a while until the store has applied `head`; returns whether it has.
     async fn catches_up_with(&self, head: Sequence) -> bool {
         let mut committed = self.store.committed();
         let reached = async {
@@ -128,16 +129,16 @@ impl Subscriber {
                 }
             }
         };
-        tokio::time::timeout(HEARTBEAT, reached).await.unwrap_or(false)
+        rt::timeout(HEARTBEAT, reached).await.unwrap_or(false)
     }
 
-    /// Tells the bus where this consumer stands; gives back that place and the end of the log.
+    /// Registers with the consumer's cursor; returns that cursor and the end of the log.
     async fn subscribe(&self, started: bool) -> Result<(Sequence, Sequence), SubscribeError> {
         let (cursor, last_id) = self.store.read(|c| Ok((inbox::cursor(c)?, inbox::last_id(c)?))).await?;
         let (name, url) = (self.name.to_string(), self.url.clone());
         let request = Subscribe { name, url, cursor, last_id, batch: true, started };
         let body = serde_json::to_vec(&request)?;
-        let answer = self.bus.post("/subscriptions", "application/json", body.into()).await?;
+        let answer = self.bus.post("/subscriptions", "application/json", body.into(), None).await?;
         match answer.status() {
             status if status.is_success() => {
                 let subscribed: Subscribed = serde_json::from_slice(answer.body())?;

@@ -1,23 +1,20 @@
-//! One stop signal for everything a process runs, and the background tasks that obey it.
+//! The stop signal of a process, its background tasks, and whether its port is open.
 //!
-//! Whoever loops or streams selects on [`Lifecycle::stopping`]. A background task that ends or panics before the
-//! stop is a crash: it is logged once and remembered, `/livez` answers 503 from then on, and [`crate::app::service::main`]
-//! stops the rest cleanly and exits with a failure.
+//! Every loop and stream selects on [`Lifecycle::stopping`]. A background task that ends or panics before the stop is a
+//! crash: it is logged once and remembered, `/livez` answers 503 from then on, and [`crate::app::service::main`] stops
+//! the rest cleanly and exits with a failure.
 
 use crate::rt;
 use futures_util::FutureExt;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Looks whether a part that is no task still works; says why not.
-pub type LivenessCheck = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
-
-/// The stop signal, the background tasks and the liveness checks of one process. Clones share them.
+/// The stop signal and the background tasks of one process. Clones share them.
 #[derive(Clone, Default)]
 pub struct Lifecycle {
     inner: Arc<Inner>,
@@ -26,14 +23,14 @@ pub struct Lifecycle {
 #[derive(Default)]
 struct Inner {
     stopping: CancellationToken,
+    listening: CancellationToken,
     tasks: TaskTracker,
     crash: OnceLock<&'static str>,
     crashed: CancellationToken,
-    checks: Mutex<Vec<(&'static str, LivenessCheck)>>,
 }
 
 impl Lifecycle {
-    /// Nothing runs yet.
+    /// A process that runs nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -43,7 +40,7 @@ impl Lifecycle {
         self.inner.stopping.clone()
     }
 
-    /// Tells everything to end. May be called more than once.
+    /// Signals the stop. May be called more than once.
     pub fn stop(&self) {
         self.inner.stopping.cancel();
     }
@@ -53,20 +50,31 @@ impl Lifecycle {
         self.inner.stopping.is_cancelled()
     }
 
+    /// Marks the port of the process as open. May be called more than once.
+    pub fn set_listening(&self) {
+        self.inner.listening.cancel();
+    }
+
+    /// Waits until the port is open: for tasks that make others send requests to this process.
+    pub async fn listening(&self) {
+        self.inner.listening.cancelled().await;
+    }
+
     /// Runs a background task that is meant to last until the stop.
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let this = self.clone();
-        self.inner.tasks.spawn(async move {
+        let watched = async move {
             let ended = AssertUnwindSafe(task).catch_unwind().await;
             match (ended, this.is_stopping()) {
                 (Ok(()), true) => {}
                 (Ok(()), false) => this.crash(name, "ended by itself"),
                 (Err(panic), _) => this.crash(name, panic_text(&*panic)),
             }
-        });
+        };
+        drop(rt::spawn(self.inner.tasks.track_future(watched)));
     }
 
     /// Runs a background task that may end before the stop. A panic in it is a crash all the same; whoever awaits the
@@ -76,15 +84,11 @@ impl Lifecycle {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let this = self.clone();
-        self.inner.tasks.spawn(async move {
+        let watched = async move {
             let ended = AssertUnwindSafe(task).catch_unwind().await;
             ended.map_err(|panic| this.crash(name, panic_text(&*panic))).ok()
-        })
-    }
-
-    /// Adds a check that `/livez` makes on every call; it must not block.
-    pub fn check(&self, name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.inner.checks.lock().unwrap_or_else(PoisonError::into_inner).push((name, Box::new(check)));
+        };
+        rt::spawn(self.inner.tasks.track_future(watched))
     }
 
     /// The first background task that crashed, if one did.
@@ -97,19 +101,16 @@ impl Lifecycle {
         self.inner.crashed.cancelled().await;
     }
 
-    /// What is dead: the crashed task and every check that fails, in words. Empty while all is well.
+    /// Why the process is not alive, in words. Empty while all is well.
     pub fn failures(&self) -> Vec<String> {
         let crash = self.crashed().map(|name| format!("the background task {name} has crashed"));
-        let checks = self.inner.checks.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed =
-            checks.iter().filter_map(|(name, check)| check().err().map(|why| format!("{name}: {why}")));
-        crash.into_iter().chain(failed).collect()
+        crash.into_iter().collect()
     }
 
-    /// Waits for the background tasks to end, at most this long; whether all did.
+    /// Waits for the background tasks to end, at most this long; returns whether all did.
     pub async fn wait(&self, limit: Duration) -> bool {
         self.inner.tasks.close();
-        tokio::time::timeout(limit, self.inner.tasks.wait()).await.is_ok()
+        rt::timeout(limit, self.inner.tasks.wait()).await.is_ok()
     }
 
     fn crash(&self, task: &'static str, reason: &str) {
@@ -130,13 +131,13 @@ impl fmt::Debug for Lifecycle {
     }
 }
 
-/// The sentence of a panic, where it has one.
+/// The message of a panic, if it has one.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without words")
+        .unwrap_or("a panic without a message")
 }
 
 #[cfg(test)]
@@ -184,22 +185,5 @@ mod tests {
         assert_eq!(lifecycle.crashed(), None);
         assert_eq!(lifecycle.spawn_finite("two", async { panic!("on purpose") }).await.unwrap(), None::<()>);
         assert_eq!(lifecycle.crashed(), Some("two"));
-    }
-
-    #[test]
-    fn checks_are_asked_every_time() {
-        let lifecycle = Lifecycle::new();
-        let broken = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let seen = broken.clone();
-        lifecycle.check("store", move || {
-            if seen.load(std::sync::atomic::Ordering::Relaxed) {
-                Err("the writer is gone".into())
-            } else {
-                Ok(())
-            }
-        });
-        assert!(lifecycle.failures().is_empty());
-        broken.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(lifecycle.failures(), ["store: the writer is gone"]);
     }
 }

@@ -1,6 +1,6 @@
-//! One way to send a request to another service.
+//! Requests to other services.
 //!
-//! Delivery and relay know only the [`Transport`] trait, so that a test can put a simulated network there.
+//! Delivery and relay use the [`Transport`] trait alone, so that a test can pass in a simulated network.
 
 use bytes::{Bytes, BytesMut};
 use std::future::Future;
@@ -13,6 +13,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer that are read: acknowledgements are short, and a hostile one is endless.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
+/// The longest `Retry-After` that the bus and the services obey: whoever names a year has a fault.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +25,10 @@ pub enum TransportError {
     /// The exchange took too long.
     #[error("no answer in time")]
     Timeout,
-    /// The answer is larger than any answer expected.
-    #[error("the answer is larger than any that is expected")]
+    /// The answer is larger than any expected answer.
+    #[error("the answer is too large")]
     TooLarge,
-    /// Anything else that went wrong on the way.
+    /// Any other failure of the exchange.
     #[error("the exchange failed: {0}")]
     Other(String),
 }
@@ -35,7 +37,7 @@ pub enum TransportError {
 pub type Exchange<'a> =
     Pin<Box<dyn Future<Output = Result<http::Response<Bytes>, TransportError>> + Send + 'a>>;
 
-/// Sends a request and gives back the answer, whatever its status. Redirects are not followed.
+/// Sends a request and returns the answer, whatever its status. Redirects are not followed.
 pub trait Transport: Send + Sync + 'static {
     /// One exchange; bounded in time and size.
     fn send(&self, request: http::Request<Bytes>) -> Exchange<'_>;
@@ -49,13 +51,13 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// A client with its own pool of connections.
+    /// A client with a connection pool of its own.
     pub fn new() -> Result<Self, TransportError> {
         reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(EXCHANGE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
-            // What the services say to each other is nobody else's, whatever the environment names as a proxy.
+            // Traffic between the services is private: no proxy from the environment.
             .no_proxy()
             .pool_max_idle_per_host(4)
             .tcp_nodelay(true)
@@ -64,7 +66,7 @@ impl HttpTransport {
             .map_err(|e| TransportError::Other(describe(&e)))
     }
 
-    /// The same, for larger answers: as large as this many bytes.
+    /// The same client for answers of up to this many bytes.
     pub fn with_answers_up_to(self, max_answer_bytes: usize) -> Self {
         Self { max_answer_bytes, ..self }
     }
@@ -92,7 +94,7 @@ impl Transport for HttpTransport {
     }
 }
 
-/// What an answer's `Retry-After` asks for, in its form of seconds.
+/// The `Retry-After` of an answer, if it is in seconds. Not capped: see [`LONGEST_RETRY_AFTER`].
 pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
     let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
@@ -108,7 +110,7 @@ fn classify(error: &reqwest::Error) -> TransportError {
     }
 }
 
-/// The innermost cause: reqwest's own sentence repeats the address and leaves out the reason.
+/// The root cause: reqwest's own message repeats the address and leaves out the reason.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {

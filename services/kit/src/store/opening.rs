@@ -1,4 +1,4 @@
-//! Opening a file: is it whole, and has it the schema that this program knows?
+//! Opening a file: checks it for damage, and brings its schema up to date.
 
 use super::{Migration, OpenError, STATEMENTS};
 use crate::runtime::crash_points;
@@ -6,7 +6,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::path::{Path, PathBuf};
 
-/// Opens or makes the file, looks whether it is whole, and brings its schema up to date.
+/// Opens or creates the file, checks it for damage, and brings its schema up to date.
 pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, OpenError> {
     let refused = |source: rusqlite::Error| match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
@@ -17,7 +17,7 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, 
     let corrupt = |what| OpenError::Corrupt { path: path.to_owned(), what };
     refuse_a_log_without_its_database(path)?;
     let mut connection = Connection::open(path).map_err(refused)?;
-    // Until the file is known to be whole, closing it must not write to it either.
+    // Until the file is known to be undamaged, closing it must not write to it either.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(refused)?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(refused)?;
     if let Some(fault) = first_fault(&connection).map_err(refused)? {
@@ -32,8 +32,8 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, 
     Ok(connection)
 }
 
-/// SQLite takes a file that is missing or empty for a new one, and deletes the write-ahead log beside it: all that
-/// is left of the data.
+/// SQLite treats a missing or empty file as a new one, and deletes the write-ahead log beside it: all that is left of
+/// the data.
 fn refuse_a_log_without_its_database(path: &Path) -> Result<(), OpenError> {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
     let mut log = path.as_os_str().to_owned();
@@ -46,9 +46,9 @@ fn refuse_a_log_without_its_database(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Reads every page and looks whether they fit together; gives back the first fault.
+/// Reads every page and checks that they fit together; returns the first fault.
 ///
-/// SQLite has no checksums of its pages: a changed letter in a text is not seen here.
+/// SQLite has no checksums of its pages: a changed letter in a text is not found here.
 fn first_fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     Ok((found != "ok").then(|| found.replace('\n', " ")))
@@ -70,7 +70,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// Runs the steps that the file has not seen yet; gives back the schema it then has.
+/// Runs the migrations that the file has not had yet, each in one transaction; returns its schema number then.
 fn migrate(connection: &mut Connection, migrations: &[Migration]) -> rusqlite::Result<usize> {
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let found = found as usize;

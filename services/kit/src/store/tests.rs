@@ -1,5 +1,4 @@
 use super::*;
-use tokio::task::JoinHandle;
 
 mod damage;
 mod disk;
@@ -14,7 +13,7 @@ fn insert(n: i64) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + '
 /// A write that keeps the writer busy until it is told to end.
 struct Hold {
     end: std::sync::mpsc::Sender<()>,
-    write: JoinHandle<Result<(), WriteError<rusqlite::Error>>>,
+    write: rt::Task<Result<(), WriteError<rusqlite::Error>>>,
 }
 
 impl Hold {
@@ -22,7 +21,7 @@ impl Hold {
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let (begin, begun) = oneshot::channel();
         let store = store.clone();
-        let write = tokio::spawn(async move {
+        let write = rt::spawn(async move {
             let wait = move |_: &Connection| {
                 let _ = begin.send(());
                 ended.recv().map_err(|_| rusqlite::Error::InvalidQuery)
@@ -39,6 +38,18 @@ impl Hold {
     }
 }
 
+/// Drops a store, and waits until its file is closed. No other handle may be left.
+pub(crate) async fn close(store: Store) {
+    let lock = store.path().with_extension("lock");
+    drop(store);
+    let closed = async {
+        while File::open(&lock).unwrap().try_lock().is_err() {
+            rt::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    rt::timeout(std::time::Duration::from_secs(10), closed).await.expect("it is closed");
+}
+
 async fn all(store: &Store) -> Vec<i64> {
     let rows =
         store.read(|c| c.prepare("SELECT n FROM t ORDER BY n")?.query_map([], |r| r.get(0))?.collect());
@@ -51,9 +62,7 @@ async fn what_was_answered_is_there_after_reopening() {
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
     store.write(insert(1)).await.unwrap();
     assert_eq!(all(&store).await, [1]);
-    store.close().await;
-    assert!(matches!(store.write(insert(2)).await, Err(WriteError::Unavailable(_))));
-    drop(store);
+    close(store).await;
     assert_eq!(all(&Store::open(dir.path(), "s", SCHEMA).unwrap()).await, [1]);
 }
 
@@ -64,7 +73,7 @@ async fn many_writers_share_one_commit() {
     let hold = Hold::the_writer_of(&store).await;
     let queued: Vec<_> = (0..100)
         .map(|n| {
-            tokio::spawn({
+            rt::spawn({
                 let s = store.clone();
                 async move { s.write(insert(n)).await }
             })
@@ -96,7 +105,7 @@ async fn a_failing_write_takes_back_only_itself() {
     });
     let (refused, panicked, kept) = tokio::join!(refused, panics, store.write(insert(1)));
     assert!(matches!(refused, Err(WriteError::Rejected(rusqlite::Error::InvalidQuery))));
-    assert!(matches!(panicked, Err(WriteError::Unavailable(_))));
+    assert!(matches!(panicked, Err(WriteError::Panicked)));
     kept.unwrap();
     assert_eq!(all(&store).await, [1]);
 }
@@ -112,12 +121,58 @@ async fn a_write_that_ends_the_transaction_fails_its_batch_and_not_the_store() {
 }
 
 #[tokio::test]
+async fn a_panic_is_no_reason_to_try_again() {
+    fn status<E>(error: E) -> u16
+    where
+        crate::http::ApiError: From<E>,
+    {
+        crate::http::ApiError::from(error).problem().status
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
+    let read = store.read(|_| -> rusqlite::Result<()> { panic!("a fault in a reader") }).await.unwrap_err();
+    assert!(matches!(read, ReadError::Panicked));
+    let write = store.write(|_| -> rusqlite::Result<()> { panic!("a fault in a write") }).await.unwrap_err();
+    assert!(matches!(write, WriteError::Panicked));
+    assert_eq!((status(read), status(write)), (500, 500));
+    store.write(insert(1)).await.unwrap();
+    assert_eq!(all(&store).await, [1], "and the store goes on");
+}
+
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("a fault outside any closure");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_writer_itself_ends_the_store_and_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
+    let hold = Hold::the_writer_of(&store).await;
+    {
+        // Its caller leaves: the writer has to drop the answer.
+        let write = store.write(|_| Ok::<_, rusqlite::Error>(PanicsWhenDropped));
+        tokio::pin!(write);
+        assert!(futures_util::poll!(&mut write).is_pending());
+    }
+    let behind = store.write(insert(1));
+    let (behind, ()) = tokio::join!(behind, hold.release());
+    assert!(matches!(behind, Err(WriteError::Panicked)), "{behind:?}");
+    assert_eq!(store.failure().await, "the writer panicked");
+    assert!(matches!(store.write(insert(2)).await, Err(WriteError::Unavailable(_))));
+    close(store).await;
+}
+
+#[tokio::test]
 async fn a_read_keeps_its_place_until_it_ends_although_whoever_asked_has_left() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let (begin, begun) = oneshot::channel();
-    let asked = tokio::spawn({
+    let asked = rt::spawn({
         let store = store.clone();
         async move {
             let wait = move |_: &Connection| {
@@ -133,9 +188,7 @@ async fn a_read_keeps_its_place_until_it_ends_although_whoever_asked_has_left() 
     assert_eq!(store.inner.permits.available_permits(), READERS - 1);
     end.send(()).unwrap();
     let all_places = store.inner.permits.acquire_many(READERS as u32);
-    drop(
-        tokio::time::timeout(std::time::Duration::from_secs(10), all_places).await.expect("it is free again"),
-    );
+    drop(rt::timeout(std::time::Duration::from_secs(10), all_places).await.expect("it is free again"));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The writer thread.
 
 use super::{Failed, WriteError};
 use crate::runtime::crash_points;
@@ -13,18 +13,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// The most closures in one transaction: bounds how long the first of them waits for the last.
 const MAX_BATCH: usize = 1_024;
 
-pub(super) enum Message {
-    Job(Box<dyn Job>),
-    Close(oneshot::Sender<()>),
-}
-
 /// A closure with its caller.
 pub(super) trait Job: Send {
-    /// Runs the closure; says whether to keep what it wrote.
+    /// Runs the closure; returns whether to keep what it wrote.
     fn run(&mut self, connection: &Connection) -> bool;
-    /// What SQLite said to the closure, where that is why it failed.
+    /// The SQLite error that made the closure fail, if one did.
     fn fault(&self) -> Option<&rusqlite::Error>;
-    /// Answers the caller: with the closure's result if the commit succeeded, else with why it did not.
+    /// Answers the caller: with the closure's result if the commit succeeded, else with the error of the commit.
     fn answer(self: Box<Self>, commit: Result<(), String>);
 }
 
@@ -53,8 +48,8 @@ where
         let Some(f) = self.f.take() else { return false };
         let result = match catch_unwind(AssertUnwindSafe(|| f(connection))) {
             Ok(result) => result.map_err(WriteError::Rejected),
-            // The panic itself was reported by the hook; here it costs its own caller and nobody else.
-            Err(_) => Err(WriteError::Unavailable("the write panicked".to_owned())),
+            // The panic hook has logged it. The other closures of the transaction are not affected.
+            Err(_) => Err(WriteError::Panicked),
         };
         let keep = result.is_ok();
         self.result = Some(result);
@@ -75,19 +70,19 @@ where
 
     fn answer(self: Box<Self>, commit: Result<(), String>) {
         let answer = match commit {
-            Ok(()) => {
-                self.result.unwrap_or_else(|| Err(WriteError::Unavailable("it was not run".to_owned())))
-            }
+            Ok(()) => self
+                .result
+                .unwrap_or_else(|| Err(WriteError::Unavailable("the write was not run".to_owned()))),
             Err(why) => Err(WriteError::Unavailable(why)),
         };
-        // Nobody waits any more where the caller was cancelled: the write stands all the same.
+        // A caller that was cancelled gets no answer; the write stands all the same.
         let _ = self.reply.send(answer);
     }
 }
 
 pub(super) struct Writer {
     connection: Connection,
-    queue: mpsc::Receiver<Message>,
+    queue: mpsc::Receiver<Box<dyn Job>>,
     committed: watch::Sender<u64>,
     failed: Failed,
     lock: Arc<File>,
@@ -96,7 +91,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         connection: Connection,
-        queue: mpsc::Receiver<Message>,
+        queue: mpsc::Receiver<Box<dyn Job>>,
         committed: watch::Sender<u64>,
         failed: Failed,
         lock: Arc<File>,
@@ -104,41 +99,41 @@ impl Writer {
         Self { connection, queue, committed, failed, lock }
     }
 
+    /// Runs until the last handle to the store is dropped and what waits is written.
     pub(super) fn run(mut self) {
-        let mut close = None;
-        while close.is_none() {
-            let Some(first) = self.queue.blocking_recv() else { break };
-            let mut waiting = Vec::new();
-            let mut next = Some(first);
-            while let Some(message) = next.take() {
-                match message {
-                    Message::Job(job) => waiting.push(job),
-                    Message::Close(reply) => close = Some(reply),
-                }
-                if waiting.len() < MAX_BATCH && close.is_none() {
-                    next = self.queue.try_recv().ok();
-                }
-            }
-            let mut waiting = waiting.into_iter();
-            while waiting.len() > 0 {
-                self.commit_some(&mut waiting);
-            }
-        }
+        // Closures are caught one by one; what is caught here is a fault of the writer, or of a type that panics when
+        // it is dropped. The panic hook has logged it.
+        let ended = catch_unwind(AssertUnwindSafe(|| self.write_until_dropped()));
         self.queue.close();
+        if ended.is_err() {
+            self.failed.end("the writer panicked".to_owned());
+        }
         // After a failure the log is the better copy: neither this nor SQLite's own close may copy it and delete it.
-        let ended = match self.failed.reason() {
+        let tidied = match self.failed.reason() {
             None => self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
             Some(_) => {
                 self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
             }
         };
-        if let Err(error) = ended {
+        if let Err(error) = tidied {
             tracing::warn!(%error, "the last checkpoint of the store failed");
         }
         drop(self.connection);
         drop(self.lock);
-        if let Some(reply) = close {
-            let _ = reply.send(());
+    }
+
+    fn write_until_dropped(&mut self) {
+        while let Some(first) = self.queue.blocking_recv() {
+            let mut waiting = vec![first];
+            while waiting.len() < MAX_BATCH
+                && let Ok(job) = self.queue.try_recv()
+            {
+                waiting.push(job);
+            }
+            let mut waiting = waiting.into_iter();
+            while waiting.len() > 0 {
+                self.commit_some(&mut waiting);
+            }
         }
     }
 
@@ -162,7 +157,7 @@ impl Writer {
     ) -> rusqlite::Result<()> {
         let execute = |sql| self.connection.prepare_cached(sql)?.execute([]).map(drop);
         if let Err(error) = execute("BEGIN IMMEDIATE") {
-            // Whoever waits must be answered, or `run` would try them for ever.
+            // All must be answered, or the loop would try them for ever.
             done.extend(waiting);
             return Err(error);
         }
@@ -175,12 +170,12 @@ impl Writer {
             // Before any return, so that it is answered in any case.
             done.push(job);
             begun?;
-            // What the disk holds after a failure nobody knows: only a new start can look.
+            // After a failure it is unknown what the disk holds: only a new start can find out.
             if let Some(why) = self.failed.reason() {
                 let failing = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
                 return Err(rusqlite::Error::SqliteFailure(failing, Some(why)));
             }
-            // A full or failing disk may have ended the whole transaction, not only this savepoint.
+            // A full or failing disk may have ended the whole transaction, not just this savepoint.
             if self.connection.is_autocommit() {
                 return Err(rusqlite::Error::SqliteFailure(
                     rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
@@ -198,7 +193,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Leaves no transaction open; after a failed write to the disk, reports that the store can't be trusted.
+    /// Ends the transaction after an error; returns the error as text.
     fn roll_back(&self, error: &rusqlite::Error) -> String {
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")

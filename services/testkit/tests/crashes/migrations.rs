@@ -4,6 +4,7 @@ use crate::process::{aborted, this_binary};
 use kit::store::{Migration, Store};
 use rusqlite::Connection;
 use std::path::Path;
+use testkit::store_is_closed;
 
 /// What the process that runs the migrations is to be.
 pub const ROLE: &str = "migrations";
@@ -26,7 +27,8 @@ pub fn open_the_store() {
 /// Runs all steps on a store with the first one, dies at this place, and gives back the schema that is left.
 async fn dies(at: &str) -> i64 {
     let dir = tempfile::tempdir().expect("a folder");
-    Store::open(dir.path(), "s", &[FIRST]).expect("a store").close().await;
+    drop(Store::open(dir.path(), "s", &[FIRST]).expect("a store"));
+    store_is_closed(dir.path(), "s").await;
     let mut command = this_binary(ROLE);
     let status = command.env("FOLDER", dir.path()).env("CRASH_AT", at).status().expect("a process");
     assert!(aborted(status), "{status}");

@@ -270,7 +270,7 @@ proptest! {
         for event in events {
             for action in actions.drain(..) {
                 if let Action::Sleep(wait) = &action {
-                    prop_assert!(*wait >= Duration::from_millis(1) && *wait <= LONGEST_WAIT);
+                    prop_assert!(*wait >= Duration::from_millis(1) && *wait <= LONGEST_RETRY_AFTER);
                 }
                 if !matches!(action, Action::Note(_)) {
                     doing = action;

@@ -25,9 +25,7 @@ async fn the_same_event_again_keeps_its_place_also_after_a_restart() {
     assert_eq!(append_ids(&log, &["a", "b"]).await, [1, 2]);
     assert_eq!(append_ids(&log, &["b", "c", "c", "a", "d"]).await, [2, 3, 3, 1, 4]);
     drop(log);
-    let lock = dir.path().join("event-bus.lock");
-    let closed = async || std::fs::File::open(&lock).ok()?.try_lock().ok();
-    testkit::eventually("the store is closed", closed).await;
+    testkit::store_is_closed(dir.path(), "event-bus").await;
     let log = open(dir.path()).await;
     assert_eq!(*log.head().borrow(), Sequence::new(4));
     assert_eq!(append_ids(&log, &["d", "e"]).await, [4, 5]);

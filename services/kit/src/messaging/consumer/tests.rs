@@ -1,7 +1,7 @@
 use super::*;
-use crate::messaging::inbox;
+use crate::messaging::{inbox, outbox};
 use proptest::prelude::*;
-use shared::events::PostCreated;
+use shared::events::{EventDiscarded, PostCreated};
 
 mod over_http;
 
@@ -27,10 +27,14 @@ impl Handler for Scribe {
     }
 }
 
+fn scribe() -> Applier<'static> {
+    Applier { me: ServiceName::Query, handler: &Scribe, now: Timestamp::from_unix_ms(1_000) }
+}
+
 fn database() -> Connection {
     let c = Connection::open_in_memory().unwrap();
     let tables = "CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);";
-    for sql in [inbox::SCHEMA, dead_letters::SCHEMA, tables] {
+    for sql in [inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCHEMA, tables] {
         c.execute_batch(sql).unwrap();
     }
     c
@@ -102,13 +106,13 @@ fn a_poison_event_stops_only_its_own_key() {
     assert_eq!(list[1].error, dead_letters::WAITS);
 
     // A redrive that still fails keeps everything, and counts.
-    let redriven = apply::settle(&c, &Scribe, list[0].id, false, Timestamp::default()).unwrap();
+    let redriven = scribe().redrive(&c, list[0].id).unwrap();
     assert_eq!(redriven, Some(Redriven { applied: 0, remaining: 4 }));
     assert_eq!(dead_letters::list(&c, 0, MAX_LIST).unwrap()[0].attempts, 2);
 
     c.execute("INSERT INTO mended VALUES (1)", []).unwrap();
     // Whichever letter of the key is named, the key is redriven from its beginning.
-    let redriven = apply::settle(&c, &Scribe, list[4].id, false, Timestamp::default()).unwrap();
+    let redriven = scribe().redrive(&c, list[4].id).unwrap();
     assert_eq!(redriven, Some(Redriven { applied: 4, remaining: 0 }));
     assert_eq!(seen(&c), [2, 4, 1, 3, 6, 7]);
     assert_eq!(letters(&c), [5]);
@@ -119,14 +123,14 @@ fn a_discard_lets_the_others_of_its_key_go_on_and_stays_on_record() {
     let c = database();
     deliver(&c, &[event(1, "a", "bad"), event(2, "a", "ok"), event(3, "a", "bad"), event(4, "a", "ok")]);
     let first = dead_letters::list(&c, 0, MAX_LIST).unwrap()[0].id;
-    let redriven = apply::settle(&c, &Scribe, first, true, Timestamp::default()).unwrap();
+    let redriven = scribe().discard(&c, first).unwrap();
     assert_eq!(redriven, Some(Redriven { applied: 1, remaining: 2 }));
     assert_eq!((seen(&c), letters(&c)), (vec![2], vec![3, 4]));
     let kept: i64 = c
         .query_row("SELECT count(*) FROM dead_letters WHERE discarded_at IS NOT NULL", [], |r| r.get(0))
         .unwrap();
     assert_eq!(kept, 1);
-    assert_eq!(apply::settle(&c, &Scribe, first, true, Timestamp::default()).unwrap(), None);
+    assert_eq!(scribe().discard(&c, first).unwrap(), None);
 }
 
 #[test]
@@ -179,7 +183,7 @@ proptest! {
         }
         c.execute("INSERT INTO mended VALUES (1)", []).unwrap();
         while let Some(letter) = dead_letters::list(&c, 0, MAX_LIST).unwrap().first() {
-            apply::settle(&c, &Scribe, letter.id, false, Timestamp::default()).unwrap();
+            scribe().redrive(&c, letter.id).unwrap();
         }
         let mut all = seen(&c);
         for key in ["a", "b", "c", "d"] {
@@ -228,4 +232,123 @@ fn a_broken_event_that_is_not_for_this_service_stops_nothing_here() {
     assert_eq!(apply(&[verdict]).unwrap(), Applied::All { cursor: Sequence::new(2) });
     assert_eq!(apply(&[fine]).unwrap(), Applied::All { cursor: Sequence::new(3) });
     assert_eq!((letters(&c), seen(&c)), (vec![2], vec![]), "its own verdict is broken, and waits");
+}
+
+/// The events that the outbox holds, as the bus would deliver them from this place of the log on.
+fn published(c: &Connection, first: i64) -> Vec<Envelope> {
+    let mut rows = c.prepare("SELECT envelope FROM outbox ORDER BY seq").unwrap();
+    let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    let events = rows.map(|json| serde_json::from_str::<Envelope>(&json.unwrap()).unwrap());
+    (first..)
+        .zip(events)
+        .map(|(sequence, event)| Envelope { sequence: Some(Sequence::new(sequence)), ..event })
+        .collect()
+}
+
+/// Everything that the dead letters say but for the times at which they were parked.
+fn record(c: &Connection) -> Vec<(String, i64, Option<i64>)> {
+    let mut rows = c.prepare("SELECT key, seq, discarded_at FROM dead_letters ORDER BY seq").unwrap();
+    let rows = rows.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_store_that_refills_discards_again_what_was_discarded() {
+    let c = database();
+    let mut log = vec![
+        event(1, "a", "bad"),
+        event(2, "a", "ok"),
+        event(3, "b", "ok"),
+        event(4, "a", "bad"),
+        event(5, "a", "ok"),
+    ];
+    deliver(&c, &log);
+    for sequence in [1, 4] {
+        let letters = dead_letters::list(&c, 0, MAX_LIST).unwrap();
+        let letter = letters.iter().find(|l| l.sequence == Some(Sequence::new(sequence))).unwrap();
+        scribe().discard(&c, letter.id).unwrap().unwrap();
+    }
+    assert_eq!((seen(&c), letters(&c)), (vec![3, 2, 5], vec![]));
+    // Events that follow before the discards are in the log, and after.
+    log.push(event(6, "a", "ok"));
+    log.extend(published(&c, 7));
+    log.push(event(9, "a", "ok"));
+    assert_eq!(deliver(&c, &log), Applied::All { cursor: Sequence::new(9) });
+    assert_eq!(
+        (seen(&c), letters(&c)),
+        (vec![3, 2, 5, 6, 9], vec![]),
+        "its own discards change nothing here"
+    );
+
+    for size in 1..=log.len() {
+        let refilled = database();
+        for part in log.chunks(size) {
+            deliver(&refilled, part);
+        }
+        assert_eq!(seen(&refilled), [3, 2, 5, 6, 9], "deliveries of {size}");
+        assert_eq!(record(&refilled), record(&c), "deliveries of {size}");
+        assert!(published(&refilled, 1).is_empty(), "and says nothing again");
+    }
+
+    // The discards of another service are not its own.
+    let other = database();
+    for envelope in &mut log {
+        if envelope.kind == EventDiscarded::TYPE {
+            envelope.source = Some(ServiceName::Comments.source().to_owned());
+        }
+    }
+    deliver(&other, &log);
+    assert_eq!((seen(&other), letters(&other)), (vec![3], vec![1, 2, 4, 5, 6, 9]));
+}
+
+#[test]
+fn what_is_not_in_the_log_is_discarded_without_an_event() {
+    let c = database();
+    let mut by_hand = event(1, "a", "bad");
+    by_hand.sequence = None;
+    deliver(&c, &[by_hand]);
+    scribe().discard(&c, 1).unwrap().unwrap();
+    assert!(published(&c, 1).is_empty());
+}
+
+/// A subscriber that keeps what is logged.
+fn logged(f: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, f);
+    let bytes = lines.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_parked_event_is_logged_with_its_trace_and_without_its_text() {
+    let c = database();
+    let mut unreadable = event(1, "a", "ok");
+    unreadable.data =
+        serde_json::value::RawValue::from_string(r#"{"id":"private words","title":"x"}"#.into()).unwrap();
+    unreadable.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into());
+    let log = logged(|| {
+        deliver(&c, &[unreadable, event(2, "b", "bad")]);
+    });
+    for part in
+        [r#""event.id":"e1""#, "invalid data", "refused by the handler", "4bf92f3577b34da6a3ce929d0e0e4736"]
+    {
+        assert!(log.contains(part), "{part} is not in {log}");
+    }
+    for private in ["private words", "bad title"] {
+        assert!(!log.contains(private), "{log}");
+    }
+    let errors: Vec<_> = dead_letters::list(&c, 0, MAX_LIST).unwrap().into_iter().map(|l| l.error).collect();
+    assert_eq!(errors[1], "bad title", "the operator is told everything");
 }

@@ -18,7 +18,7 @@ async fn notes(store: &Store) -> rusqlite::Result<Vec<(i64, String)>> {
     });
     rows.await.map_err(|e| match e {
         ReadError::Sqlite(error) => error,
-        ReadError::Stopped => rusqlite::Error::InvalidQuery,
+        ReadError::Stopped | ReadError::Panicked => rusqlite::Error::InvalidQuery,
     })
 }
 
@@ -29,8 +29,7 @@ async fn whole_file() -> Vec<u8> {
     for n in 0..400 {
         store.write(note(n)).await.unwrap();
     }
-    store.close().await;
-    drop(store);
+    close(store).await;
     std::fs::read(dir.path().join("s.db")).unwrap()
 }
 

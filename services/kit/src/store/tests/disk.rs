@@ -22,7 +22,7 @@ async fn kept(store: &Store) -> Vec<i64> {
 
 async fn ends(store: &Store) {
     let limit = std::time::Duration::from_secs(20);
-    tokio::time::timeout(limit, store.failure()).await.expect("it says that it has ended");
+    rt::timeout(limit, store.failure()).await.expect("it says that it has ended");
 }
 
 fn failing(code: i32) -> rusqlite::Error {
@@ -71,9 +71,8 @@ async fn a_failing_disk_ends_the_store_and_nothing_is_written_after_it() {
     let log = dir.path().join("s.db-wal");
     let written = std::fs::read(&log).unwrap();
     assert!(matches!(store.write(blob(4, 10)).await, Err(WriteError::Unavailable(_))));
-    store.close().await;
+    close(store).await;
     assert_eq!(std::fs::read(&log).unwrap(), written, "nothing is written, and nothing is tidied up");
-    drop(store);
     let store = Store::open(dir.path(), "s", BLOBS).unwrap();
     assert_eq!(kept(&store).await, [1]);
 }
@@ -105,7 +104,7 @@ async fn a_read_that_fails_or_panics_costs_no_place_and_says_its_own_reason() {
         });
         assert!(matches!(ended.await, Err(ReadError::Sqlite(rusqlite::Error::InvalidQuery))));
         let panicked = store.read(|_| -> rusqlite::Result<()> { panic!("a fault in a read") }).await;
-        assert!(matches!(panicked, Err(ReadError::Stopped)));
+        assert!(matches!(panicked, Err(ReadError::Panicked)));
         assert_eq!(kept(&store).await, [0_i64; 0]);
     }
     assert!(store.inner.readers.lock().unwrap().len() <= READERS);

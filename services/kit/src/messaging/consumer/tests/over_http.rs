@@ -30,8 +30,8 @@ impl Consuming {
 
     async fn restarted(self) -> Self {
         let Self { dir, store, router } = self;
-        store.close().await;
-        drop((store, router));
+        drop(router);
+        crate::store::tests::close(store).await;
         Self::in_folder(dir)
     }
 
