@@ -9,7 +9,9 @@ use crate::store::SavedSubscription;
 use answer::{Outcome, Protocol, outcome};
 use futures_util::future::{BoxFuture, FutureExt, pending};
 use kit::messaging::signature::SigningKey;
+use kit::messaging::trace;
 use kit::runtime::deps::Deps;
+use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use kit::runtime::transport::TransportError;
 use machine::{Action, Input, Moment, Note, State, step};
 use shared::Sequence;
@@ -230,9 +232,14 @@ impl Delivery {
             [one] if !batch => ("application/json", one.json.clone()),
             many => (CLOUDEVENTS_BATCH_JSON, json_array(many)),
         };
-        let mut request = http::Request::post(url).header(http::header::CONTENT_TYPE, content_type);
+        let ids = &*self.deps.ids;
+        let trace = events.first().and_then(|event| trace::of_json(&event.json));
+        let trace = trace.map_or_else(|| TraceContext::new(ids), |trace| trace.child(ids));
+        let mut request = http::Request::post(url)
+            .header(http::header::CONTENT_TYPE, content_type)
+            .header(TRACEPARENT, trace.header());
         if let Some(key) = &self.key {
-            let id = format!("msg_{}", self.deps.ids.uuid().simple());
+            let id = format!("msg_{}", ids.uuid().simple());
             for (name, value) in key.sign(&id, self.deps.clock.now(), body.as_bytes()) {
                 request = request.header(name, value);
             }

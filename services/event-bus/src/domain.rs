@@ -153,6 +153,9 @@ mod tests {
                 assert_eq!(admit_as(None, forged), Err(PublishError::KeyMismatch { attribute }), "{json}");
             }
         }
+        let discard = envelope(r#"{"type":"EventDiscarded","subject":"p2","data":{"eventId":"e1"}}"#);
+        let refused = Err(PublishError::KeyMismatch { attribute: "subject" });
+        assert_eq!(admit_as(Some(ServiceName::Query), discard), refused);
         let foreign = envelope(r#"{"type":"Other","partitionkey":"p2","data":{"id":"p1"}}"#);
         assert_eq!(admit_as(None, foreign).unwrap().subject.as_deref(), Some("p2"), "not for us to judge");
     }

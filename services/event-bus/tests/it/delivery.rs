@@ -7,6 +7,7 @@ use crate::{
 use kit::messaging::signature::{Direction, SigningKey};
 use kit::runtime::deps::Clock;
 use kit::runtime::secret::Secret;
+use kit::runtime::trace::TraceContext;
 use serde_json::json;
 use shared::{ServiceName, Timestamp};
 use std::time::{Duration, Instant};
@@ -31,6 +32,26 @@ async fn a_delivery_is_a_signed_batch_of_the_log() {
     assert!(!verify(key(ServiceName::Query, Direction::Publish)), "it is no use as a publication");
     assert!(!verify(key(ServiceName::Posts, Direction::Deliver)), "nor to anybody else");
     assert!(!verify(SigningKey::derive(&Secret::new("0123456789abcdef").unwrap(), Direction::Deliver)));
+}
+
+#[tokio::test]
+async fn a_delivery_continues_the_trace_of_its_first_event() {
+    let (world, bus) = insecure().await;
+    let one = Subscriber::at(&world, "one");
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let mut first = bare(1);
+    first["traceparent"] = json!(format!("00-{trace}-00f067aa0ba902b7-01"));
+    publish(&bus, &json!([first, bare(2)])).await;
+    subscribe(&bus, "one", 0, true).await.ok(200);
+    publish(&bus, &bare(3)).await;
+    acknowledges(&world, &bus, "one", 3).await;
+    let contexts =
+        one.deliveries().iter().map(|d| d.header("traceparent").parse().unwrap()).collect::<Vec<_>>();
+    let contexts: &[TraceContext] = &contexts;
+    let [continued, .., fresh] = contexts else { panic!("two deliveries") };
+    assert_eq!(format!("{:032x}", continued.trace_id), trace);
+    assert_ne!(continued.parent_id, 0x00f0_67aa_0ba9_02b7, "a step of its own");
+    assert_ne!(continued.trace_id, fresh.trace_id);
 }
 
 #[tokio::test]
