@@ -1,19 +1,19 @@
-//! The words that every part of mini-blog speaks.
+//! What every part of mini-blog has to agree on: events, requests, answers, limits and routes.
 //!
-//! The browser's WebAssembly and every server compile this same crate, so that front and back cannot
-//! disagree about an event, a request, an answer, a limit or a route. It does no I/O and knows neither
-//! clock nor randomness.
+//! The services and the browser's WebAssembly compile this same crate. It does no I/O and uses neither a clock nor
+//! randomness.
 //!
-//! Where to look:
-//! - [`events`]: every event: its name, fields, publisher and consumers. Adding an event starts there.
-//! - [`envelope`]: what an event travels in (CloudEvents 1.0).
-//! - [`commands`]: what clients may ask for, and how it is checked ([`text`] holds the limits).
-//! - [`views`]: what clients are answered.
-//! - [`problem`]: how every error looks.
-//! - [`routes`]: which public path belongs to which service ([`service`]).
+//! - [`events`]: every event with its fields, its publisher and its consumers. To add an event, start there.
+//! - [`envelope`]: the CloudEvents 1.0 envelope around an event.
+//! - [`commands`]: the requests that create something, and their validation ([`text`] holds the limits).
+//! - [`views`]: the answers to clients; [`visibility`]: who may read which text of a comment.
+//! - [`bus`]: what the bus, its subscribers and the operator exchange.
+//! - [`problem`]: every error.
+//! - [`routes`]: which service ([`service`]) serves which public path.
 
 #![warn(missing_docs)]
 
+pub mod bus;
 pub mod commands;
 pub mod envelope;
 pub mod events;
@@ -25,6 +25,7 @@ pub mod service;
 pub mod text;
 pub mod time;
 pub mod views;
+pub mod visibility;
 
 pub use envelope::Envelope;
 pub use events::{Event, EventType};

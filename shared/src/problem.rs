@@ -1,4 +1,4 @@
-//! How every error looks: RFC 9457 problem details.
+//! Errors over HTTP: RFC 9457 problem details.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,31 +14,33 @@ pub enum ProblemKind {
     BadRequest,
     /// The signature or the token is missing or wrong.
     Unauthorized,
-    /// Who asks is known, and may not.
+    /// The sender is known and may not do this.
     Forbidden,
     /// No such route, post or comment.
     NotFound,
     /// The route exists, not with this method.
     MethodNotAllowed,
-    /// The request does not fit the present state.
+    /// The request contradicts the present state.
     Conflict,
     /// The body is larger than the route takes.
     TooLarge,
     /// The body is not declared as JSON.
     NotJson,
+    /// The request is for a host that this server does not answer for.
+    Misdirected,
     /// The JSON is well formed and its fields are not.
     Invalid,
     /// Too many requests; try again after `Retry-After`.
     TooManyRequests,
-    /// A fault of ours.
+    /// A fault of the server.
     Internal,
-    /// Not able to at the moment; try again after `Retry-After`.
+    /// The server cannot answer at the moment; try again after `Retry-After`.
     Unavailable,
 }
 
 impl ProblemKind {
-    /// All of them.
-    pub const ALL: [ProblemKind; 13] = [
+    /// Every kind.
+    pub const ALL: [ProblemKind; 14] = [
         Self::MalformedJson,
         Self::BadRequest,
         Self::Unauthorized,
@@ -48,6 +50,7 @@ impl ProblemKind {
         Self::Conflict,
         Self::TooLarge,
         Self::NotJson,
+        Self::Misdirected,
         Self::Invalid,
         Self::TooManyRequests,
         Self::Internal,
@@ -57,20 +60,19 @@ impl ProblemKind {
     const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::MalformedJson => (400, "/problems/malformed-json", "The body is not JSON"),
-            Self::BadRequest => (400, "/problems/bad-request", "The request cannot be read"),
-            Self::Unauthorized => {
-                (401, "/problems/unauthorized", "The signature or token is missing or wrong")
-            }
-            Self::Forbidden => (403, "/problems/forbidden", "Not yours to do"),
-            Self::NotFound => (404, "/problems/not-found", "There is nothing here"),
-            Self::MethodNotAllowed => (405, "/problems/method-not-allowed", "Not with this method"),
-            Self::Conflict => (409, "/problems/conflict", "Does not fit the present state"),
+            Self::BadRequest => (400, "/problems/bad-request", "Bad request"),
+            Self::Unauthorized => (401, "/problems/unauthorized", "Unauthorized"),
+            Self::Forbidden => (403, "/problems/forbidden", "Forbidden"),
+            Self::NotFound => (404, "/problems/not-found", "Not found"),
+            Self::MethodNotAllowed => (405, "/problems/method-not-allowed", "Method not allowed"),
+            Self::Conflict => (409, "/problems/conflict", "Conflict"),
             Self::TooLarge => (413, "/problems/too-large", "The body is too large"),
             Self::NotJson => (415, "/problems/not-json", "The body must be JSON"),
-            Self::Invalid => (422, "/problems/invalid", "Some fields are not right"),
+            Self::Misdirected => (421, "/problems/misdirected", "Misdirected request"),
+            Self::Invalid => (422, "/problems/invalid", "Invalid fields"),
             Self::TooManyRequests => (429, "/problems/too-many-requests", "Too many requests"),
-            Self::Internal => (500, "/problems/internal", "Something went wrong here"),
-            Self::Unavailable => (503, "/problems/unavailable", "Not available at the moment"),
+            Self::Internal => (500, "/problems/internal", "Internal error"),
+            Self::Unavailable => (503, "/problems/unavailable", "Temporarily unavailable"),
         }
     }
 
@@ -119,13 +121,13 @@ pub struct Problem {
     /// What went wrong this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The fields that are not right.
+    /// The fields that are not valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }
 
 impl Problem {
-    /// A problem of this kind with nothing more to say.
+    /// A problem of this kind, without details.
     pub fn new(kind: ProblemKind) -> Self {
         Self {
             kind: kind.uri().to_owned(),
@@ -136,7 +138,7 @@ impl Problem {
         }
     }
 
-    /// Says what went wrong this time.
+    /// Adds what went wrong this time.
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
@@ -170,7 +172,7 @@ mod tests {
         let json = serde_json::to_string(&problem).unwrap();
         assert_eq!(
             json,
-            r#"{"type":"/problems/invalid","title":"Some fields are not right","status":422,"errors":[{"pointer":"/title","detail":"must not be empty"}]}"#
+            r#"{"type":"/problems/invalid","title":"Invalid fields","status":422,"errors":[{"pointer":"/title","detail":"must not be empty"}]}"#
         );
         let back: Problem = serde_json::from_str(&json).unwrap();
         assert_eq!(back, problem);

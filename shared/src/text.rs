@@ -1,17 +1,21 @@
-//! The limits of what people write, and the one way to check them.
+//! The limits of what people write, and their validation.
+
+mod invisible;
+
+pub use invisible::{is_blank, is_default_ignorable};
 
 use crate::problem::FieldError;
 
-/// What one field of text may hold.
+/// What one text field accepts. Lengths are in characters (code points), after trimming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The field's name in JSON and in forms.
     pub field: &'static str,
-    /// The fewest characters, after trimming.
+    /// The least number of characters; 0 for an optional field.
     pub min: usize,
-    /// The most characters, after trimming.
+    /// The greatest number of characters.
     pub max: usize,
-    /// Whether line breaks and tabs are text here.
+    /// Whether line breaks and tabs are allowed.
     pub multiline: bool,
 }
 
@@ -19,11 +23,11 @@ pub struct Limits {
 pub const TITLE: Limits = Limits { field: "title", min: 1, max: 200, multiline: false };
 /// A post's body, in Markdown.
 pub const BODY: Limits = Limits { field: "body", min: 0, max: 50_000, multiline: true };
-/// A comment.
+/// A comment's text.
 pub const CONTENT: Limits = Limits { field: "content", min: 1, max: 4_000, multiline: true };
-/// The name that a writer gives.
+/// The name that the author of a post or comment enters.
 pub const AUTHOR: Limits = Limits { field: "author", min: 0, max: 80, multiline: false };
-/// Why a person rejected a comment, as its writer is told.
+/// Why a moderator rejected a comment; its author may read it.
 pub const REASON: Limits = Limits { field: "reason", min: 0, max: 200, multiline: false };
 
 /// The largest body of `POST /posts/create`, in bytes: 50,000 characters may take four bytes each.
@@ -34,16 +38,17 @@ pub const PUBLIC_BYTES: usize = 64 * 1024;
 pub const IDEMPOTENCY_KEY_CHARS: usize = 255;
 
 impl Limits {
-    /// Trims `text`, brings line ends to `\n`, and checks it; the sentence says what is wrong.
+    /// Trims the text, converts line ends to `\n` and, with the feature `normalize`, brings it to Unicode's form NFC;
+    /// then checks it. The error is a sentence for people.
     pub fn check(&self, text: &str) -> Result<String, FieldError> {
-        let text = text.replace("\r\n", "\n").trim().to_owned();
+        let text = normalized(text.replace("\r\n", "\n").trim());
         let refuse = |detail: String| Err(FieldError::new(self.field, detail));
         if let Some(c) = text.chars().find(|c| !self.allows(*c)) {
             return refuse(format!("must not contain the control character U+{:04X}", u32::from(c)));
         }
         let len = text.chars().count();
-        if self.min > 0 && (len == 0 || text.chars().all(is_invisible)) {
-            return refuse("must not be empty".to_owned());
+        if text.chars().all(is_blank) && (self.min > 0 || len > 0) {
+            return refuse(if self.min > 0 { "must not be empty" } else { "must not be blank" }.to_owned());
         }
         if len < self.min {
             return refuse(format!("must have at least {} characters", self.min));
@@ -63,15 +68,19 @@ impl Limits {
     }
 }
 
-/// The characters that turn the direction of the text around them, and so can make it read as something else.
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+#[cfg(feature = "normalize")]
+fn normalized(text: &str) -> String {
+    icu_normalizer::ComposingNormalizerBorrowed::new_nfc().normalize(text).into_owned()
 }
 
-/// Characters that leave no mark: a text of nothing else is an empty one.
-fn is_invisible(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(c, '\u{00AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{3164}' | '\u{FEFF}')
+#[cfg(not(feature = "normalize"))]
+fn normalized(text: &str) -> String {
+    text.to_owned()
+}
+
+/// Characters that change the direction of the text around them, and so can make it read as something else.
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{061C}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -95,7 +104,10 @@ mod tests {
             if limits.min == 1 {
                 assert_eq!(says(limits, ""), "must not be empty");
                 assert_eq!(says(limits, " \n\t "), "must not be empty");
-                assert_eq!(says(limits, "\u{200B}\u{200D}\u{FEFF}"), "must not be empty");
+                assert_eq!(says(limits, "\u{200B}\u{200D}\u{2800} \u{FE0F}"), "must not be empty");
+            } else {
+                assert_eq!(limits.check(" \n "), Ok(String::new()));
+                assert_eq!(says(limits, "\u{2800} \u{FE0F}"), "must not be blank");
             }
         }
     }
@@ -115,7 +127,8 @@ mod tests {
 
     #[test]
     fn control_and_bidirectional_characters_are_refused() {
-        for c in ['\0', '\u{7}', '\u{1B}', '\u{7F}', '\u{85}', '\u{202E}', '\u{2066}', '\u{2069}'] {
+        for c in ['\0', '\u{7}', '\u{1B}', '\u{7F}', '\u{85}', '\u{61C}', '\u{202E}', '\u{2066}', '\u{2069}']
+        {
             for limits in [TITLE, BODY, CONTENT, AUTHOR] {
                 assert!(limits.check(&format!("a{c}b")).is_err(), "{c:?} in {}", limits.field);
             }

@@ -3,7 +3,6 @@
 //! Members that the course's client does not know are only ever added. Text that nobody may read is blanked where
 //! a view is made, never by who shows it.
 
-use crate::envelope::Envelope;
 use crate::events::Status;
 use crate::ids::{CommentId, PostId};
 use crate::sequence::Sequence;
@@ -127,101 +126,4 @@ pub struct LiveChange {
     /// The comment as it is now, as everybody may see it, where a comment changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<CommentView>,
-}
-
-/// The answer of the bus to a publication.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
-    /// Always `OK`.
-    pub status: String,
-    /// Where the event stands in the log, for one event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sequence: Option<Sequence>,
-    /// Where each event stands in the log, for a batch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sequences: Option<Vec<Sequence>>,
-}
-
-/// What a consumer tells the bus: `POST /subscriptions`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Subscribe {
-    /// The consumer's name: one subscription each.
-    pub name: String,
-    /// Where it takes deliveries.
-    pub url: String,
-    /// The last event that it has applied.
-    pub cursor: Sequence,
-    /// That event's id: a log that was lost and has grown again has another event there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_id: Option<String>,
-    /// Whether it takes many events in one request.
-    #[serde(default)]
-    pub batch: bool,
-    /// Whether the consumer has just started. A start ends the backoff of its deliveries; a heartbeat does not.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub started: bool,
-}
-
-/// The answer of the bus to a subscription.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subscribed {
-    /// Where deliveries go on from.
-    pub cursor: Sequence,
-    /// The last event of the log.
-    pub head: Sequence,
-}
-
-/// One row of `GET /subscriptions`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SubscriptionView {
-    /// The consumer.
-    pub name: String,
-    /// Where it takes deliveries.
-    pub url: String,
-    /// The last event that it has acknowledged.
-    pub cursor: Sequence,
-    /// How many events it has yet to acknowledge.
-    pub lag: i64,
-    /// How often the delivery under way has failed.
-    pub attempts: u32,
-    /// When it is tried again.
-    pub next_retry: Option<Timestamp>,
-    /// What the last failed delivery came to; nothing once one has succeeded.
-    pub last_error: Option<String>,
-    /// The age of the oldest event that it has yet to acknowledge, in milliseconds: the better alarm.
-    pub oldest_unacked_age_ms: i64,
-    /// Whether it is held because it has seen more than the log now holds.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub lost_tail: bool,
-}
-
-/// One row of `GET /dead-letters`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeadLetterView {
-    /// Names the dead letter in `POST /dead-letters/{id}/redrive` and `/discard`.
-    pub id: i64,
-    /// The post whose events wait behind it.
-    pub key: String,
-    /// Where the event stands in the log; nothing for one that came without.
-    pub sequence: Option<Sequence>,
-    /// Why it could not be applied, or that it waits behind one that could not.
-    pub error: String,
-    /// How often it has been tried.
-    pub attempts: u32,
-    /// When it was parked.
-    pub parked_at: Timestamp,
-    /// The event as it came.
-    pub event: Envelope,
-}
-
-/// What a redrive or a discard came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Redriven {
-    /// How many events of the key were applied.
-    pub applied: u64,
-    /// How many still wait.
-    pub remaining: u64,
 }

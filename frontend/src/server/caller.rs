@@ -1,14 +1,11 @@
 //! Whom the frontend speaks for: the headers of a reader's request that go on to a service.
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
-use kit::http::{REQUEST_ID, RequestId};
+use http::{Extensions, HeaderMap, HeaderName, header};
+use kit::http::{ClientAddress, REQUEST_ID, RequestId};
 use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use std::convert::Infallible;
-use std::net::SocketAddr;
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Headers that speak of one connection and never travel on.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -37,16 +34,9 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Says for whom a request is made and which trace it belongs to.
+/// Adds for whom a request is made (whatever the client itself wrote there goes) and which trace it belongs to.
 pub(super) fn introduce(headers: &mut HeaderMap, extensions: &Extensions) {
-    if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() {
-        let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let all: Vec<String> =
-            before.map(ToOwned::to_owned).chain([peer.ip().to_canonical().to_string()]).collect();
-        if let Ok(value) = HeaderValue::from_str(&all.join(", ")) {
-            headers.insert(FORWARDED_FOR, value);
-        }
-    }
+    extensions.get().copied().unwrap_or(ClientAddress(None)).report(headers);
     if let Some(trace) = extensions.get::<TraceContext>() {
         headers.insert(TRACEPARENT, trace.header());
     }
@@ -71,10 +61,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let mut headers = HeaderMap::new();
-        for name in [header::COOKIE, FORWARDED_FOR] {
-            for value in parts.headers.get_all(&name) {
-                headers.append(&name, value.clone());
-            }
+        for value in parts.headers.get_all(header::COOKIE) {
+            headers.append(header::COOKIE, value.clone());
         }
         introduce(&mut headers, &parts.extensions);
         Ok(Self(headers))
@@ -106,17 +94,5 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["authorization", "webhook-signature"]);
-    }
-
-    #[test]
-    fn the_peer_is_added_on_the_right() {
-        let mut extensions = Extensions::new();
-        extensions.insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 1], 5))));
-        let mut headers = HeaderMap::new();
-        headers.append(FORWARDED_FOR, "203.0.113.7".parse().unwrap());
-        headers.append(FORWARDED_FOR, "198.51.100.2".parse().unwrap());
-        introduce(&mut headers, &extensions);
-        let all: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
-        assert_eq!(all, ["203.0.113.7, 198.51.100.2, 10.0.0.1"]);
     }
 }

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use futures_util::StreamExt;
 use http::{HeaderMap, header};
-use kit::http::{ApiError, ApiResult};
+use kit::http::{ApiError, ApiResult, BodyError};
 use reqwest::Client;
 use shared::routes::{self, PUBLIC_ROUTES, PathMatch, PublicRoute};
 use shared::{ProblemKind, ServiceName};
@@ -117,7 +117,7 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     }
     let answer = tokio::time::timeout(door.patience, request.send()).await;
     let answer = answer.map_err(|_| late(route.service))?;
-    let answer = answer.map_err(|error| unreachable_service(route.service, &error))?;
+    let answer = answer.map_err(|error| not_forwarded(route.service, &error))?;
     let (mut head, body) = http::Response::from(answer).into_parts();
     strip_hop_by_hop(&mut head.headers);
     let body = if route.stream && is_event_stream(&head.headers) {
@@ -137,7 +137,11 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
 }
 
-fn unreachable_service(service: ServiceName, error: &reqwest::Error) -> ApiError {
+fn not_forwarded(service: ServiceName, error: &reqwest::Error) -> ApiError {
+    if let Some(error @ BodyError::Client(_)) = BodyError::among_causes(error) {
+        tracing::debug!(%service, %error, "a request is not forwarded");
+        return ApiError::new(ProblemKind::BadRequest).detail("the body did not arrive whole");
+    }
     tracing::warn!(%service, error = %innermost(error), "a request cannot be forwarded");
     if error.is_timeout() && !error.is_connect() {
         return late(service);

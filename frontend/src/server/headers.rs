@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, header};
-use kit::http::ApiError;
+use kit::http::{ApiError, SecurityEvent};
 use shared::ProblemKind;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
@@ -47,7 +47,10 @@ type Refuse = fn(ProtectionError) -> Response;
 /// Refuses whatever another site makes a reader's browser send.
 pub(super) fn same_origin_only() -> CsrfLayer<Refuse> {
     let refuse: Refuse = |_| {
-        ApiError::new(ProblemKind::Forbidden).detail("this request comes from another site").into_response()
+        ApiError::new(ProblemKind::Forbidden)
+            .detail("this request comes from another site")
+            .security_event(SecurityEvent::CrossSiteRequest)
+            .into_response()
     };
     CsrfLayer::new().with_rejection_response(refuse)
 }

@@ -25,7 +25,6 @@ use front_door::FrontDoor;
 use kit::app::StartError;
 use kit::app::config::base_url;
 use kit::app::service::Service;
-use kit::http::probes::Readiness;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use markdown::Rendered;
@@ -53,7 +52,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let _ = any_spawner::Executor::init_tokio();
     let router = router(&config, deps.clone(), &lifecycle)?;
     let name = ServiceName::Frontend;
-    Ok(Service { name, router, admin: None, readiness: Readiness::new(), lifecycle, deps })
+    Ok(Service::new(name, &config, router, deps, lifecycle))
 }
 
 fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, StartError> {

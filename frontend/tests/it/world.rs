@@ -72,7 +72,7 @@ impl Behind {
 fn config(site_root: &Path) -> Config {
     let nowhere = String::new();
     Config {
-        common: CommonConfig::insecure(ServiceName::Frontend, site_root),
+        common: CommonConfig::new(ServiceName::Frontend),
         admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         posts_url: nowhere.clone(),
         comments_url: nowhere.clone(),

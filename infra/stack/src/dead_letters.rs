@@ -6,7 +6,7 @@ use crate::status::columns;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use kit::runtime::transport::{HttpTransport, Transport, TransportError};
-use shared::views::{DeadLetterView, Redriven};
+use shared::bus::{DeadLetterView, Redriven};
 use shared::{Problem, ServiceName};
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kit::runtime::transport::Transport;
-use shared::views::SubscriptionView;
+use shared::bus::SubscriptionView;
 use std::time::Duration;
 
 /// How long a probe may take: it is answered from memory.

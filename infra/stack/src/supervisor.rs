@@ -165,7 +165,7 @@ impl Stack {
             probe::subscriptions(transport, &bus, token)
         );
         let subscribers = subscribers.ok().map(|rows| {
-            let row = |s: shared::views::SubscriptionView| Subscriber {
+            let row = |s: shared::bus::SubscriptionView| Subscriber {
                 name: s.name,
                 lag: s.lag,
                 last_error: s.last_error,

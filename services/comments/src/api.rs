@@ -1,6 +1,6 @@
-//! Comments over HTTP.
+//! The HTTP API of comments.
 
-use crate::domain::{self, Comment};
+use crate::domain::{self, Comment, StoredResponse};
 use crate::store;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::IntoResponse;
@@ -11,43 +11,32 @@ use kit::http::author::AuthorToken;
 use kit::http::idempotency::{self, IdempotencyKey};
 use kit::http::{ApiError, ApiResult, JsonBody};
 use kit::messaging::outbox;
+use kit::rt;
 use kit::runtime::deps::Deps;
 use kit::runtime::trace::TraceContext;
 use kit::store::Store;
-use rusqlite::Connection;
-use serde::{Deserialize, Serialize};
+use rusqlite::types::Type;
 use shared::commands::CreateComment;
-use shared::events::Status;
 use shared::text::PUBLIC_BYTES;
 use shared::views::CommentView;
 use shared::{CommentId, PostId, ProblemKind, routes};
 use std::time::Duration;
 
-/// How long a comment waits for its post to become known: a post may be a few milliseconds old.
+/// How long a request waits for its post to become known: the event may arrive some milliseconds after the post.
 const POST_WAIT: Duration = Duration::from_secs(1);
 
-/// What the handlers share.
 #[derive(Debug, Clone)]
 pub struct Api {
-    /// Where the comments are.
     pub store: Store,
-    /// What they take from the world.
     pub deps: Deps,
+    /// Whether readers reach the site over https.
+    pub https: bool,
 }
 
-/// The routes.
 pub fn router(api: Api) -> Router {
     Router::new()
         .route("/posts/{id}/comments", get(list).post(create).layer(DefaultBodyLimit::max(PUBLIC_BYTES)))
         .with_state(api)
-}
-
-/// What is remembered of an answer: the new comment, and which others were pending then. The rest of the answer
-/// follows from these, and stays small however many comments a post has.
-#[derive(Serialize, Deserialize)]
-struct Remembered {
-    id: CommentId,
-    pending: Vec<CommentId>,
 }
 
 async fn create(
@@ -61,67 +50,40 @@ async fn create(
     let unknown = || ApiError::new(ProblemKind::NotFound).detail("there is no such post");
     let post_id: PostId = post_id.parse().map_err(|_| unknown())?;
     let request = serde_json::to_string(&(&post_id, &command)).unwrap_or_default();
-    let attempt = IdempotencyKey::from_headers(&headers, &request)?;
+    let key = IdempotencyKey::from_headers(&headers, &request)?;
     if !post_known(&api.store, post_id.clone()).await? {
         return Err(unknown());
     }
     let path = routes::post_comments(&post_id);
-    let shown = AuthorToken::from_headers(&headers);
-    let is_new_author = shown.is_none();
-    let author = shown.unwrap_or_else(|| AuthorToken::new(api.deps.ids.as_ref()));
-    let key = author.key();
+    let (author, cookie) = AuthorToken::of_writer(&headers, api.deps.ids.as_ref(), api.https);
+    let author_key = author.key();
     let id = CommentId::try_from(api.deps.ids.uuid().to_string()).map_err(|_| ProblemKind::Internal)?;
     let event_id = api.deps.ids.uuid();
     let now = api.deps.clock.now();
     let created = api.store.write(move |tx| {
-        let answer = idempotency::run_once(tx, attempt.as_ref(), now, || {
-            let event = domain::create(command, post_id.clone(), id.clone(), key.clone(), now);
+        let answer = idempotency::run_once(tx, key.as_ref(), now, || {
+            let event = domain::create(command, post_id.clone(), id.clone(), author_key.clone(), now);
             let others = store::of_post(tx, &post_id)?;
             store::save(tx, &Comment::created(&event))?;
             outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
-            let pending = others.into_iter().filter(|c| c.status == Status::Pending).map(|c| c.id).collect();
-            let remembered = Remembered { id, pending };
-            serde_json::to_string(&remembered)
+            serde_json::to_string(&StoredResponse::new(id, &others))
                 .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
         })?;
-        answer.map(|json| as_it_was(tx, &post_id, &json, &key)).transpose()
+        let Some(json) = answer else { return Ok(None) };
+        let stored: StoredResponse = serde_json::from_str(&json)
+            .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))?;
+        Ok(Some(domain::replay_response(&stored, store::of_post(tx, &post_id)?, &author_key)))
     });
     let comments = created.await?.ok_or_else(idempotency::reused)?;
     let location = comments.last().map_or(path.clone(), |new| format!("{path}#{}", new.id));
     let mut response = (StatusCode::CREATED, [(header::LOCATION, location)], Json(comments)).into_response();
-    if is_new_author {
-        response.headers_mut().insert(header::SET_COOKIE, author.set_cookie());
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     Ok(response)
 }
 
-/// The post's comments as they were when the one remembered was created, with it as the last.
-fn as_it_was(tx: &Connection, post_id: &PostId, json: &str, key: &str) -> rusqlite::Result<Vec<CommentView>> {
-    let remembered: Remembered = serde_json::from_str(json).map_err(|e| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
-    })?;
-    let mut comments = store::of_post(tx, post_id)?;
-    if let Some(at) = comments.iter().position(|c| c.id == remembered.id) {
-        comments.truncate(at + 1);
-    }
-    for comment in &mut comments {
-        if comment.id == remembered.id || remembered.pending.contains(&comment.id) {
-            comment.status = Status::Pending;
-            comment.reason = None;
-            comment.version = 1;
-        }
-    }
-    Ok(comments
-        .iter()
-        .map(|c| {
-            // Whoever repeats the request wrote the comment, also if the first answer's cookie was lost.
-            let reader = if c.id == remembered.id { c.author_key.as_deref() } else { Some(key) };
-            c.view(reader)
-        })
-        .collect())
-}
-
-/// Whether the post is known, or becomes so within a second.
+/// Whether the post is known, or becomes known within [`POST_WAIT`].
 async fn post_known(store: &Store, id: PostId) -> ApiResult<bool> {
     let mut committed = store.committed();
     let known = async {
@@ -136,7 +98,7 @@ async fn post_known(store: &Store, id: PostId) -> ApiResult<bool> {
             }
         }
     };
-    tokio::time::timeout(POST_WAIT, known).await.unwrap_or(Ok(false))
+    rt::timeout(POST_WAIT, known).await.unwrap_or(Ok(false))
 }
 
 async fn list(
@@ -144,7 +106,7 @@ async fn list(
     Path(post_id): Path<String>,
     headers: HeaderMap,
 ) -> ApiResult<Json<Vec<CommentView>>> {
-    // What cannot be an id names no post, and an unknown post has no comments.
+    // An unknown post has no comments; text that is not an id belongs to no post.
     let Ok(post_id) = post_id.parse::<PostId>() else { return Ok(Json(Vec::new())) };
     let key = AuthorToken::from_headers(&headers).map(|token| token.key());
     let comments = api.store.read(move |c| store::of_post(c, &post_id)).await?;

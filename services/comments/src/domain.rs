@@ -1,34 +1,28 @@
-//! What a comment is, and what a verdict makes of it. Pure: no I/O, no clock.
+//! How a comment is created, moderated and shown. Pure: no I/O, no clock.
 
+use serde::{Deserialize, Serialize};
 use shared::commands::CreateComment;
 use shared::events::{CommentCreated, CommentModerated, CommentUpdated, Status};
 use shared::views::CommentView;
+use shared::visibility::StoredComment;
 use shared::{CommentId, PostId, Timestamp};
 
-/// A comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comment {
-    /// Its id.
     pub id: CommentId,
-    /// The post it belongs to.
     pub post_id: PostId,
-    /// What it says.
     pub content: String,
-    /// The name that the writer gave.
     pub author: String,
-    /// The fingerprint of the writer's token.
+    /// The fingerprint of the author's cookie.
     pub author_key: Option<String>,
-    /// When it was written.
     pub created_at: Option<Timestamp>,
-    /// Where it stands.
     pub status: Status,
     /// Why it was rejected.
     pub reason: Option<String>,
-    /// Counts its changes, from 1.
+    /// The number of its changes, from 1.
     pub version: u32,
 }
 
-/// Decides about a command: what happens.
 pub fn create(
     command: CreateComment,
     post_id: PostId,
@@ -49,7 +43,6 @@ pub fn create(
 }
 
 impl Comment {
-    /// The comment that this event created.
     pub fn created(event: &CommentCreated) -> Self {
         Self {
             id: event.id.clone(),
@@ -64,8 +57,8 @@ impl Comment {
         }
     }
 
-    /// A comment of which only a later event is known so far.
-    pub fn unseen(id: &CommentId, post_id: &PostId, content: &str) -> Self {
+    /// A comment whose creation has not arrived yet, while a later event about it has.
+    pub fn placeholder(id: &CommentId, post_id: &PostId, content: &str) -> Self {
         Self {
             id: id.clone(),
             post_id: post_id.clone(),
@@ -79,9 +72,9 @@ impl Comment {
         }
     }
 
-    /// Takes a verdict. The first one stands: a later one that says otherwise changes nothing. Gives back what to
-    /// tell the others; for the verdict that stands, that is the same each time.
-    pub fn judge(&mut self, verdict: &CommentModerated) -> Option<CommentUpdated> {
+    /// Applies a verdict and returns the event to publish: the same event each time the same verdict arrives. The
+    /// first verdict stands; one that contradicts it changes nothing and returns nothing.
+    pub fn apply_verdict(&mut self, verdict: &CommentModerated) -> Option<CommentUpdated> {
         if self.status == Status::Pending {
             self.status = verdict.status;
             self.reason.clone_from(&verdict.reason);
@@ -99,8 +92,8 @@ impl Comment {
         })
     }
 
-    /// Takes its own past change, read back from the log.
-    pub fn recall(&mut self, update: &CommentUpdated) {
+    /// Applies a change that this service published before and now reads back from the log.
+    pub fn apply_update(&mut self, update: &CommentUpdated) {
         let version = update.version.unwrap_or(2);
         if version > self.version {
             self.status = update.status;
@@ -109,21 +102,63 @@ impl Comment {
         }
     }
 
-    /// What a reader may see: the text only if it is approved, or pending and the reader's own.
+    /// The comment as a reader may see it; see [`shared::visibility`].
     pub fn view(&self, reader_key: Option<&str>) -> CommentView {
-        let mine = reader_key.is_some() && self.author_key.as_deref() == reader_key;
-        let readable = self.status == Status::Approved || (self.status == Status::Pending && mine);
-        CommentView {
-            id: self.id.clone(),
-            content: if readable { self.content.clone() } else { String::new() },
+        let stored = StoredComment {
+            id: &self.id,
             status: self.status,
-            author: if self.status == Status::Rejected { String::new() } else { self.author.clone() },
-            reason: self.reason.clone().filter(|_| self.status == Status::Rejected),
+            content: &self.content,
+            author: &self.author,
+            author_key: self.author_key.as_deref(),
+            reason: self.reason.as_deref(),
             created_at: self.created_at,
-            version: Some(self.version),
-            mine,
+            version: self.version,
+        };
+        stored.view(reader_key)
+    }
+}
+
+/// What is stored with an idempotency key, so that [`replay_response`] can build the first answer again. It stays
+/// small, however many comments the post has.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoredResponse {
+    /// The new comment.
+    pub id: CommentId,
+    /// The other comments that were pending at that time.
+    pub pending: Vec<CommentId>,
+}
+
+impl StoredResponse {
+    pub fn new(id: CommentId, others: &[Comment]) -> Self {
+        let pending = others.iter().filter(|c| c.status == Status::Pending).map(|c| c.id.clone());
+        Self { id, pending: pending.collect() }
+    }
+}
+
+/// The answer to the creation of a comment: the comments of its post as they were then, the new one last.
+///
+/// `comments` are the post's comments now, in the order in which they were stored.
+pub fn replay_response(
+    stored: &StoredResponse,
+    mut comments: Vec<Comment>,
+    reader_key: &str,
+) -> Vec<CommentView> {
+    if let Some(at) = comments.iter().position(|c| c.id == stored.id) {
+        comments.truncate(at + 1);
+    }
+    for comment in &mut comments {
+        if comment.id == stored.id || stored.pending.contains(&comment.id) {
+            comment.status = Status::Pending;
+            comment.reason = None;
+            comment.version = 1;
         }
     }
+    let view = |c: &Comment| {
+        // Whoever repeats the request wrote this comment, even if the first answer, and its cookie, was lost.
+        let key = if c.id == stored.id { c.author_key.as_deref() } else { Some(reader_key) };
+        c.view(key)
+    };
+    comments.iter().map(view).collect()
 }
 
 #[cfg(test)]
@@ -131,11 +166,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn comment() -> Comment {
+    fn comment_with_id(id: &str) -> Comment {
         let command = CreateComment::new("hi", "Ada").unwrap();
         let post_id = "p".parse().unwrap();
-        let event = create(command, post_id, "c".parse().unwrap(), "ada".into(), Timestamp::from_unix_ms(3));
+        let event = create(command, post_id, id.parse().unwrap(), "ada".into(), Timestamp::from_unix_ms(3));
         Comment::created(&event)
+    }
+
+    fn comment() -> Comment {
+        comment_with_id("c")
     }
 
     fn verdict(status: Status) -> CommentModerated {
@@ -152,43 +191,40 @@ mod tests {
     #[test]
     fn the_first_verdict_stands_and_is_told_the_same_each_time() {
         let mut c = comment();
-        let told = c.judge(&verdict(Status::Rejected)).unwrap();
+        let told = c.apply_verdict(&verdict(Status::Rejected)).unwrap();
         assert_eq!(
             (told.status, told.version, told.reason.as_deref()),
             (Status::Rejected, Some(2), Some("a reason"))
         );
-        assert_eq!(c.judge(&verdict(Status::Rejected)), Some(told));
-        assert_eq!(c.judge(&verdict(Status::Approved)), None);
+        assert_eq!(c.apply_verdict(&verdict(Status::Rejected)), Some(told));
+        assert_eq!(c.apply_verdict(&verdict(Status::Approved)), None);
         assert_eq!(c.status, Status::Rejected);
     }
 
     #[test]
-    fn only_approved_text_is_public_and_pending_text_is_its_writers() {
-        let mut c = comment();
-        assert_eq!(c.view(None).content, "");
-        assert_eq!(c.view(Some("bob")).content, "");
-        assert_eq!((c.view(Some("ada")).content.as_str(), c.view(Some("ada")).mine), ("hi", true));
-        let mut nobodys = comment();
-        nobodys.author_key = None;
-        assert!(!nobodys.view(None).mine);
-        c.judge(&verdict(Status::Rejected));
-        assert_eq!(c.view(Some("ada")).content, "", "rejected text is shown to nobody");
-        let mut c = comment();
-        c.judge(&verdict(Status::Approved));
-        assert_eq!(c.view(None).content, "hi");
+    fn a_replayed_response_does_not_depend_on_what_has_happened_since() {
+        let [mut before, mut other, mut new] = ["before", "other", "new"].map(comment_with_id);
+        before.apply_verdict(&verdict(Status::Approved));
+        let stored = StoredResponse::new(new.id.clone(), &[before.clone(), other.clone()]);
+        let first = replay_response(&stored, vec![before.clone(), other.clone(), new.clone()], "ada");
+        other.apply_verdict(&verdict(Status::Rejected));
+        new.apply_verdict(&verdict(Status::Approved));
+        let now = vec![before, other, new, comment_with_id("later")];
+        assert_eq!(replay_response(&stored, now, "ada"), first);
+        assert_eq!(first.len(), 3);
     }
 
     proptest! {
         #[test]
-        fn a_verdict_comes_to_the_same_whether_judged_recalled_or_both(recalls in prop::collection::vec(any::<bool>(), 1..5)) {
+        fn a_verdict_and_its_own_update_come_to_the_same(updates in prop::collection::vec(any::<bool>(), 1..5)) {
             let mut judged = comment();
-            let told = judged.judge(&verdict(Status::Approved)).unwrap();
+            let told = judged.apply_verdict(&verdict(Status::Approved)).unwrap();
             let mut c = comment();
-            for recall in recalls {
-                if recall {
-                    c.recall(&told);
+            for update in updates {
+                if update {
+                    c.apply_update(&told);
                 } else {
-                    c.judge(&verdict(Status::Approved));
+                    c.apply_verdict(&verdict(Status::Approved));
                 }
             }
             prop_assert_eq!(c, judged);

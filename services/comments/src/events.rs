@@ -8,7 +8,6 @@ use rusqlite::Connection;
 use shared::Event;
 use shared::events::Status;
 
-/// Learns of posts, takes verdicts, and reads its own events to refill a lost store.
 #[derive(Debug)]
 pub struct CommentEvents;
 
@@ -16,10 +15,13 @@ impl Handler for CommentEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
         match received.event {
             Event::PostCreated(post) => store::add_post(tx, &post.id)?,
+            // Its own events, here and below: they refill a lost store.
             Event::CommentCreated(created) => {
                 let mut comment = Comment::created(created);
+                // The services of the course send no time.
+                comment.created_at = created.created_at.or(received.envelope.time);
                 match store::find(tx, &created.id)? {
-                    // A verdict came first: it stands, and the rest is filled in.
+                    // A verdict arrived first: it stands, and the creation fills in the rest.
                     Some(known) if known.created_at.is_none() => {
                         comment.status = known.status;
                         comment.reason = known.reason;
@@ -35,20 +37,20 @@ impl Handler for CommentEvents {
                     return Err(ApplyError::Poison("a verdict must be approved or rejected".to_owned()));
                 }
                 let known = store::find(tx, &verdict.id)?;
-                let mut comment =
-                    known.unwrap_or_else(|| Comment::unseen(&verdict.id, &verdict.post_id, &verdict.content));
-                if let Some(update) = comment.judge(verdict) {
+                let mut comment = known
+                    .unwrap_or_else(|| Comment::placeholder(&verdict.id, &verdict.post_id, &verdict.content));
+                if let Some(update) = comment.apply_verdict(verdict) {
                     store::save(tx, &comment)?;
                     outbox::publish_from_event(tx, &update.into(), received.envelope, received.now)?;
                 } else {
-                    tracing::warn!(comment.id = %verdict.id, "a second verdict says otherwise; the first one stands");
+                    tracing::warn!(comment.id = %verdict.id, "ignored a verdict that contradicts the first one");
                 }
             }
             Event::CommentUpdated(update) => {
                 let known = store::find(tx, &update.id)?;
-                let mut comment =
-                    known.unwrap_or_else(|| Comment::unseen(&update.id, &update.post_id, &update.content));
-                comment.recall(update);
+                let mut comment = known
+                    .unwrap_or_else(|| Comment::placeholder(&update.id, &update.post_id, &update.content));
+                comment.apply_update(update);
                 store::save(tx, &comment)?;
             }
         }

@@ -1,6 +1,6 @@
-//! The comments service: takes comments and follows their fate.
+//! The comments service: accepts comments and tracks their moderation.
 //!
-//! - [`domain`]: what a comment is; [`store`]: its SQL; [`api`]: its HTTP; [`events`]: what it does with each event.
+//! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL.
 
 pub mod api;
 pub mod domain;
@@ -8,19 +8,19 @@ pub mod events;
 pub mod store;
 
 use kit::app::StartError;
-use kit::app::config::CommonConfig;
+use kit::app::config::PeerConfig;
 use kit::app::peer::Peer;
 use kit::app::service::Service;
+use kit::messaging::subscriber::Readiness;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 
-/// The settings: those that every service has.
-pub type Config = CommonConfig;
+pub type Config = PeerConfig;
 
-/// Builds the service.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
+    let https = config.store.common.is_https();
     let peer = Peer::open(ServiceName::Comments, &config, deps, lifecycle, store::MIGRATIONS)?;
-    let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone() };
-    Ok(peer.service(api::router(api), events::CommentEvents, false))
+    let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone(), https };
+    Ok(peer.service(api::router(api), events::CommentEvents, Readiness::AtOnce))
 }

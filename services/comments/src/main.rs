@@ -1,4 +1,4 @@
-//! The comments service as a program of its own.
+//! Runs the comments service as its own process.
 
 use shared::ServiceName;
 use std::process::ExitCode;

@@ -1,11 +1,10 @@
-//! The comments in SQLite, and the posts that they may belong to.
+//! Comments in SQLite, and the ids of the posts that they may belong to.
 
 use crate::domain::Comment;
 use kit::store::{Migration, parsed};
 use rusqlite::{Connection, OptionalExtension, Row};
 use shared::{CommentId, PostId, Timestamp};
 
-/// The schema.
 pub const MIGRATIONS: &[Migration] = &[
     kit::app::peer::SCHEMA,
     &["
@@ -28,34 +27,31 @@ pub const MIGRATIONS: &[Migration] = &[
 
 const COLUMNS: &str = "id, post_id, content, author, author_key, created_at, status, reason, version";
 
-/// Notes that a post exists.
 pub fn add_post(tx: &Connection, id: &PostId) -> rusqlite::Result<()> {
     tx.prepare_cached("INSERT INTO posts (id) VALUES (?1) ON CONFLICT DO NOTHING")?
         .execute([id.as_str()])
         .map(drop)
 }
 
-/// Whether a post is known.
 pub fn post_exists(c: &Connection, id: &PostId) -> rusqlite::Result<bool> {
     c.prepare_cached("SELECT EXISTS (SELECT 1 FROM posts WHERE id = ?1)")?
         .query_row([id.as_str()], |row| row.get(0))
 }
 
-/// One comment.
 pub fn find(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {
     c.prepare_cached(&format!("SELECT {COLUMNS} FROM comments WHERE id = ?1"))?
         .query_row([id.as_str()], comment)
         .optional()
 }
 
-/// The comments of a post, oldest first.
+/// The comments of a post in the order in which they were stored.
 pub fn of_post(c: &Connection, id: &PostId) -> rusqlite::Result<Vec<Comment>> {
     c.prepare_cached(&format!("SELECT {COLUMNS} FROM comments WHERE post_id = ?1 ORDER BY n"))?
         .query_map([id.as_str()], comment)?
         .collect()
 }
 
-/// Puts a comment in, or what has changed of it.
+/// Inserts a comment, or updates everything but its text and its post.
 pub fn save(tx: &Connection, comment: &Comment) -> rusqlite::Result<()> {
     tx.prepare_cached(&format!(
         "INSERT INTO comments ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)

@@ -4,7 +4,6 @@ use crate::config::{Origin, SubscriberUrls};
 use crate::delivery::json_array;
 use crate::domain::{PublishError, admit};
 use crate::log::{EventLog, IdConflict, LogError};
-use crate::security::Peer;
 use crate::subscriptions::{RegisterError, RemoveError, Subscriptions};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -14,14 +13,15 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
-use kit::http::{ApiError, ApiResult, OperatorToken, RawBody, operator_only};
+use kit::http::{ApiError, ApiResult, OperatorToken, RawBody, SecurityEvent, operator_only};
 use kit::messaging::events_body::read_events;
 use kit::messaging::signature::{BadSignature, SigningKey};
 use kit::runtime::deps::Deps;
 use serde::Deserialize;
-use shared::views::{Published, Subscribe, SubscriptionView};
+use shared::bus::{Published, Subscribe, SubscriptionView};
 use shared::{FieldError, ProblemKind, Sequence, ServiceName};
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -76,13 +76,7 @@ pub fn router(bus: Bus, operator: OperatorToken) -> Router {
 
 impl Bus {
     /// The service that signed this body; `None` where the bus runs `--insecure`.
-    fn signer(
-        &self,
-        peer: Peer,
-        route: &'static str,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> ApiResult<Option<ServiceName>> {
+    fn signer(&self, headers: &HeaderMap, body: &[u8]) -> ApiResult<Option<ServiceName>> {
         let Some(publishers) = &self.publishers else { return Ok(None) };
         let now = self.deps.clock.now();
         let mut worst = BadSignature::Wrong;
@@ -92,18 +86,12 @@ impl Bus {
                 Err(error) => worst = error,
             }
         }
-        peer.signature_refused(route, worst);
-        Err(ApiError::new(ProblemKind::Unauthorized).detail(worst.to_string()))
+        Err(worst.into())
     }
 }
 
-async fn publish(
-    State(bus): State<Bus>,
-    peer: Peer,
-    headers: HeaderMap,
-    body: RawBody,
-) -> ApiResult<Json<Published>> {
-    let publisher = bus.signer(peer, "POST /events", &headers, &body.bytes)?;
+async fn publish(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> ApiResult<Json<Published>> {
+    let publisher = bus.signer(&headers, &body.bytes)?;
     let (events, is_batch) = read_events(&body)?;
     if events.len() > MAX_PUBLICATION_EVENTS {
         let detail = format!("at most {MAX_PUBLICATION_EVENTS} events at once; these are {}", events.len());
@@ -118,15 +106,13 @@ async fn publish(
         .map(|event| admit(event, publisher, now, || bus.deps.ids.uuid().to_string()))
         .collect();
     let by = publisher.map_or("anybody", ServiceName::as_str);
-    let admitted = admitted.map_err(|error| {
-        peer.publication_refused(by, &error);
-        refusal(&error)
-    })?;
+    let refused = |error: ApiError, why: &dyn Display| {
+        tracing::info!(service = by, error = %why, "a publication was refused");
+        error.security_event(SecurityEvent::PublicationRefused)
+    };
+    let admitted = admitted.map_err(|error| refused(refusal(&error), &error))?;
     let sequences = bus.log.append(admitted, now).await.map_err(|error| match error {
-        LogError::Conflict(conflict) => {
-            peer.publication_refused(by, &conflict);
-            id_conflict(&conflict)
-        }
+        LogError::Conflict(conflict) => refused(id_conflict(&conflict), &conflict),
         error => log_failure(error),
     })?;
     metrics::counter!("events_published_total").increment(sequences.len() as u64);
@@ -259,8 +245,8 @@ fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = Res
     pages.flatten().map(|event| Ok(SseEvent::default().id(event.sequence.to_string()).data(event.json)))
 }
 
-async fn subscribe(State(bus): State<Bus>, peer: Peer, headers: HeaderMap, body: RawBody) -> ApiResult {
-    let signer = bus.signer(peer, "POST /subscriptions", &headers, &body.bytes)?;
+async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> ApiResult {
+    let signer = bus.signer(&headers, &body.bytes)?;
     if !body.content_type.eq_ignore_ascii_case("application/json") {
         return Err(ApiError::new(ProblemKind::NotJson).detail("send it as application/json"));
     }
@@ -268,15 +254,12 @@ async fn subscribe(State(bus): State<Bus>, peer: Peer, headers: HeaderMap, body:
     let request: Subscribe = serde_json::from_value(value)
         .map_err(|e| ApiError::new(ProblemKind::Invalid).detail(e.to_string()))?;
     if let Some(signer) = signer.filter(|signer| signer.as_str() != request.name) {
-        let detail = format!("{signer} may not subscribe as {}", request.name);
-        peer.subscription_refused(signer.as_str(), &detail);
-        return Err(ApiError::new(ProblemKind::Forbidden).detail(detail));
+        return Err(subscription_refused(format!("{signer} may not subscribe as {}", request.name)));
     }
     check_subscription(&request)?;
     if !bus.urls.allows(&request.name, &request.url) {
-        let detail = format!("{} may not receive events at {}", request.name, request.url);
-        peer.subscription_refused(&request.name, &detail);
-        return Err(ApiError::new(ProblemKind::Forbidden).detail(detail));
+        let why = format!("{} may not receive events at {}", request.name, request.url);
+        return Err(subscription_refused(why));
     }
     match bus.subscriptions.register(request).await {
         Ok(subscribed) => Ok((StatusCode::OK, Json(subscribed)).into_response()),
@@ -292,6 +275,11 @@ async fn subscribe(State(bus): State<Bus>, peer: Peer, headers: HeaderMap, body:
             Err(ApiError::new(ProblemKind::TooManyRequests).detail(error.to_string()).retry_after(60))
         }
     }
+}
+
+fn subscription_refused(why: String) -> ApiError {
+    tracing::info!(error = why, "a registration was refused");
+    ApiError::new(ProblemKind::Forbidden).detail(why).security_event(SecurityEvent::SubscriptionRefused)
 }
 
 fn check_subscription(request: &Subscribe) -> ApiResult<()> {

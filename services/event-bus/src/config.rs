@@ -1,15 +1,16 @@
 //! The settings of the bus.
 
 use kit::app::StartError;
-use kit::app::config::{CommonConfig, SecretParser, ServiceConfig, secret_env};
+use kit::app::config::{CommonConfig, SecretParser, ServiceConfig, StoreConfig, secret_env};
 use kit::messaging::signature::{Direction, SigningKey};
 use kit::runtime::secret::Secret;
 use shared::ServiceName;
 
 #[derive(clap::Args, Debug, Clone)]
 pub struct Config {
+    /// The settings of every service with a store.
     #[command(flatten)]
-    pub common: CommonConfig,
+    pub store: StoreConfig,
     /// Secret shared with posts.
     #[arg(long, env = "POSTS_SECRET", hide_env_values = true, value_parser = SecretParser, value_name = "SECRET")]
     pub posts_secret: Option<Secret>,
@@ -34,7 +35,15 @@ pub struct Config {
 
 impl ServiceConfig for Config {
     fn common(&self) -> &CommonConfig {
-        &self.common
+        self.store.common()
+    }
+
+    fn is_insecure(&self) -> bool {
+        self.store.is_insecure()
+    }
+
+    fn validate(&self, name: ServiceName) -> Result<(), StartError> {
+        self.store.validate(name)
     }
 }
 
@@ -114,7 +123,7 @@ impl Config {
         for service in ServiceName::PEERS {
             match self.secret_of(service) {
                 Some(secret) => keys.push((service, SigningKey::derive(secret, direction))),
-                None if self.common.insecure => return Ok(None),
+                None if self.store.insecure => return Ok(None),
                 None => {
                     let env = secret_env(service);
                     return Err(StartError::MissingSecret { flag: "a service's secret", env });

@@ -3,14 +3,13 @@
 //! - [`domain`]: who may publish what.
 //! - [`log`]: the log of events, in SQLite; [`store`]: the database, and the table of subscriptions.
 //! - [`delivery`]: one subscriber, as a state machine and the shell around it; [`subscriptions`]: all of them.
-//! - [`api`]: its HTTP; [`config`]: its settings; [`security`]: the log lines of refusals.
+//! - [`api`]: its HTTP; [`config`]: its settings.
 
 pub mod api;
 pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod log;
-pub mod security;
 pub mod store;
 pub mod subscriptions;
 
@@ -22,8 +21,7 @@ use crate::log::{EventLog, SqliteLog};
 use crate::store::{SavedSubscription, SubscriptionTable};
 use crate::subscriptions::Subscriptions;
 use kit::app::StartError;
-use kit::app::service::Service;
-use kit::http::probes::Readiness;
+use kit::app::service::{Service, watch_store};
 use kit::messaging::signature::Direction;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
@@ -36,14 +34,14 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let publishers = config.keys(Direction::Publish)?;
     let deliver: HashMap<_, _> = config.keys(Direction::Deliver)?.unwrap_or_default().into_iter().collect();
     let store_error = |e: Box<dyn std::error::Error + Send + Sync>| StartError::Store(e);
-    let store = store::open(&config.common.data_dir).map_err(|e| store_error(Box::new(e)))?;
+    let store = store::open(&config.store.data_dir).map_err(|e| store_error(Box::new(e)))?;
     let log = SqliteLog::open(store.clone(), lifecycle.clone()).await;
     let log: Arc<dyn EventLog> = Arc::new(log.map_err(|e| store_error(Box::new(e)))?);
     let table = SubscriptionTable::new(store.clone());
     let saved = table.all().await.map_err(|e| store_error(Box::new(e)))?;
-    lifecycle.spawn("store", kit::app::peer::watch(store, lifecycle.stopping()));
+    lifecycle.spawn("store", watch_store(store, lifecycle.stopping()));
 
-    let urls = SubscriberUrls::new(config.subscriber_urls);
+    let urls = SubscriberUrls::new(config.subscriber_urls.clone());
     if urls.is_empty() && publishers.is_some() {
         tracing::warn!("SUBSCRIBER_URLS is not set: a service may register any address to receive events");
     }
@@ -55,7 +53,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
             subscription.url.clone_from(url);
         }
         let is_peer = ServiceName::PEERS.iter().any(|peer| peer.as_str() == subscription.name);
-        let is_known = is_peer || config.common.insecure;
+        let is_known = is_peer || config.store.insecure;
         if plain.is_none() && !(is_known && urls.allows(&subscription.name, &subscription.url)) {
             let SavedSubscription { name, url, .. } = subscription;
             tracing::warn!(
@@ -90,13 +88,6 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
         deps: deps.clone(),
         stopping: lifecycle.stopping(),
     };
-    let router = api::router(bus, config.common.operator_token.clone());
-    Ok(Service {
-        name: ServiceName::EventBus,
-        router,
-        admin: None,
-        readiness: Readiness::new(),
-        lifecycle,
-        deps,
-    })
+    let router = api::router(bus, config.store.operator_token.clone());
+    Ok(Service::new(ServiceName::EventBus, &config, router, deps, lifecycle))
 }

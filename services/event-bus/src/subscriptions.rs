@@ -9,7 +9,7 @@ use kit::messaging::signature::SigningKey;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use kit::store::WriteError;
-use shared::views::{Subscribe, Subscribed, SubscriptionView};
+use shared::bus::{Subscribe, Subscribed, SubscriptionView};
 use shared::{Envelope, Sequence, ServiceName};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -5,29 +5,37 @@
 //! - [`ApiError`]: every error of a handler, answered as `application/problem+json`; handlers return [`ApiResult`].
 //!   The store's errors turn into one by `?`.
 //! - [`JsonBody`], [`RawBody`]: bodies, checked for type and size before anything reads them; [`BodyBudget`] bounds
-//!   what all of them hold together.
-//! - [`ordered_object`], [`json_bytes`]: JSON answers whose order or bytes matter.
-//! - [`operator_only`]: routes that need the operator's token; [`author`]: writers, known by a cookie.
-//! - [`idempotency`]: requests that may be repeated.
+//!   the memory of all bodies together.
+//! - [`ordered_object`], [`json_bytes`]: JSON responses whose order or bytes matter.
+//! - [`AllowedHosts`]: protection from DNS rebinding; [`ClientAddress`]: who sent a request, behind trusted proxies.
+//! - [`operator_only`]: routes that need the operator's token; [`SecurityEvent`]: refusals with a name in the log.
+//! - [`author`]: writers, recognised by a cookie; [`idempotency`]: requests that may be repeated.
 //! - [`probes`]: `/livez` and `/readyz`.
 
 pub mod author;
 mod body;
 mod body_budget;
+mod client_address;
 mod error;
+mod hosts;
 pub mod idempotency;
 mod json;
 mod middleware;
 mod operator;
 pub mod probes;
 mod request_id;
+mod request_log;
+mod security;
 pub mod server;
 mod store_error;
 
 pub use body::{EventMedia, JsonBody, RawBody};
-pub use body_budget::{BODY_BUDGET, BodyBudget};
+pub use body_budget::{BODY_BUDGET, BodyBudget, BodyError};
+pub use client_address::{ClientAddress, FORWARDED_FOR, TrustedProxies};
 pub use error::{ApiError, ApiResult};
+pub use hosts::{AllowedHosts, HostName, InvalidHost, InvalidSiteUrl, SiteUrl};
 pub use json::{json_bytes, ordered_object};
 pub use middleware::{DEFAULT_BODY_LIMIT, Options, REQUEST_TIMEOUT, with_middleware};
 pub use operator::{OperatorToken, operator_only};
 pub use request_id::{REQUEST_ID, RequestId};
+pub use security::SecurityEvent;

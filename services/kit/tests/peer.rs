@@ -2,9 +2,10 @@
 
 use axum::Router;
 use bytes::Bytes;
-use kit::app::config::CommonConfig;
+use kit::app::config::PeerConfig;
 use kit::app::peer::Peer;
 use kit::messaging::consumer::{ApplyError, Handler, Received};
+use kit::messaging::subscriber::Readiness;
 use kit::rt;
 use kit::runtime::deps::{Deps, SystemClock, SystemIds};
 use kit::runtime::lifecycle::Lifecycle;
@@ -62,7 +63,7 @@ impl Transport for EmptyBus {
 
 fn peer(dir: &Path, bus: &Arc<EmptyBus>) -> Peer {
     let deps = Deps { clock: Arc::new(SystemClock), ids: Arc::new(SystemIds), transport: bus.clone() };
-    let config = CommonConfig::insecure(ServiceName::Posts, dir.to_owned());
+    let config = PeerConfig::insecure(ServiceName::Posts, dir.to_owned());
     Peer::open(ServiceName::Posts, &config, deps, Lifecycle::new(), &[kit::app::peer::SCHEMA]).unwrap()
 }
 
@@ -72,7 +73,7 @@ const A_WHILE: Duration = Duration::from_secs(60);
 #[tokio::test(start_paused = true)]
 async fn a_consumer_registers_once_its_port_is_open() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
-    let service = peer(dir.path(), &bus).service(Router::new(), Nothing, false);
+    let service = peer(dir.path(), &bus).service(Router::new(), Nothing, Readiness::AtOnce);
     rt::sleep(A_WHILE).await;
     assert_eq!(bus.registrations(), 0, "the bus would deliver to a closed port");
     service.lifecycle.set_listening();
@@ -86,7 +87,7 @@ async fn a_consumer_registers_once_its_port_is_open() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_stops_before_its_port_is_open_ends_without_a_crash() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
-    let service = peer(dir.path(), &bus).service(Router::new(), Nothing, false);
+    let service = peer(dir.path(), &bus).service(Router::new(), Nothing, Readiness::AtOnce);
     service.lifecycle.stop();
     assert!(service.lifecycle.wait(A_WHILE).await);
     assert_eq!(service.lifecycle.crashed(), None);
@@ -104,7 +105,7 @@ async fn the_gauge_of_failed_attempts_says_how_it_is_now() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
     let peer = peer(dir.path(), &bus);
     let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
-    let _service = peer.service(Router::new(), Nothing, false);
+    let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
     rt::sleep(A_WHILE).await;
     assert!(gauge("0"), "{}", handle.render());
     store.write(|c| c.execute_batch("ALTER TABLE outbox RENAME TO away")).await.unwrap();

@@ -5,12 +5,12 @@
 use axum::Router;
 use axum::routing::get;
 use kit::app::StartError;
-use kit::app::config::CommonConfig;
+use kit::app::config::PeerConfig;
 use kit::app::service::{Service, main};
-use kit::http::probes::Readiness;
+use kit::http::operator_only;
 use kit::store::Store;
 use shared::ServiceName;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 
 const SECRET: &str = "0123456789abcdef";
@@ -20,8 +20,9 @@ const SECRET: &str = "0123456789abcdef";
 fn the_service() {
     let Ok(args) = std::env::var("KIT_TEST_ARGS") else { return };
     let args = std::iter::once("posts").chain(args.split_whitespace()).map(Into::into);
-    let code = main(ServiceName::Posts, args, async |config: CommonConfig, deps, lifecycle| {
-        Store::open(&config.data_dir, "posts", &[]).map_err(|error| StartError::Store(Box::new(error)))?;
+    let code = main(ServiceName::Posts, args, async |config: PeerConfig, deps, lifecycle| {
+        Store::open(&config.store.data_dir, "posts", &[])
+            .map_err(|error| StartError::Store(Box::new(error)))?;
         if std::env::var_os("KIT_TEST_CRASH").is_some() {
             lifecycle.spawn("relay", async { panic!("on purpose") });
         }
@@ -29,15 +30,10 @@ fn the_service() {
             tracing::info!("stuck");
             std::future::pending::<()>().await;
         };
-        let router = Router::new().route("/stuck", get(stuck));
-        Ok(Service {
-            name: ServiceName::Posts,
-            router,
-            admin: None,
-            readiness: Readiness::new(),
-            lifecycle,
-            deps,
-        })
+        let guarded = Router::new().route("/guarded/{id}", get(async || "ok"));
+        let guarded = operator_only(guarded, config.store.operator_token.clone());
+        let router = Router::new().route("/stuck", get(stuck)).merge(guarded);
+        Ok(Service::new(ServiceName::Posts, &config, router, deps, lifecycle))
     });
     let number = (0..=2).find(|n| ExitCode::from(*n) == code).unwrap_or(255);
     std::process::exit(number.into());
@@ -172,12 +168,47 @@ fn signals_stop_it_cleanly() {
 }
 
 #[test]
+fn the_log_tells_who_asked_for_what_and_who_was_refused() {
+    let data = dir();
+    let mut command = service(&format!(
+        "--data-dir {} --listen 127.0.0.1:0 --site-url http://posts.com --trusted-proxies 1",
+        data.path().display()
+    ));
+    command.env("POSTS_SECRET", SECRET).env("OPERATOR_TOKEN", SECRET);
+    let (mut child, address, mut lines) = listening(&mut command);
+    let mut logged = |request: &str, message: &str| -> serde_json::Value {
+        if !request.is_empty() {
+            let mut client = std::net::TcpStream::connect(&address).unwrap();
+            write!(client, "GET {request}\r\nX-Forwarded-For: 203.0.113.66, 198.51.100.7\r\n\r\n").unwrap();
+            client.read_exact(&mut [0; 12]).unwrap();
+        }
+        serde_json::from_str(&until(&mut lines, message)).unwrap()
+    };
+
+    let line = logged("/guarded/7?secret=words HTTP/1.1\r\nHost: posts.com", "\"request\"");
+    assert_eq!((&line["client"], &line["path"]), (&"198.51.100.7".into(), &"/guarded/7".into()), "{line}");
+    assert_eq!((&line["route"], &line["status"]), (&"/guarded/{id}".into(), &401.into()), "{line}");
+    assert!(!line.to_string().contains("words"), "{line}");
+    let event = logged("", "\"request refused\"");
+    assert_eq!((&event["target"], &event["level"]), (&"security".into(), &"WARN".into()), "{event}");
+    assert_eq!(event["event"], "operator_token_refused", "{event}");
+    assert_eq!((&event["client"], &event["path"]), (&line["client"], &line["path"]), "{event}");
+
+    let long = format!("/{} HTTP/1.1\r\nHost: rebound.example", "x".repeat(1000));
+    let line = logged(&long, "\"request\"");
+    assert_eq!((line["path"].as_str().unwrap().len(), &line["status"]), (200, &421.into()), "{line}");
+    assert_eq!(logged("", "\"request refused\"")["event"], "host_refused");
+    send(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let data = dir();
     let args = format!("--insecure --data-dir {} --listen 127.0.0.1:0", data.path().display());
     let (mut child, address, mut lines) = listening(&mut service(&args));
     let mut stuck = std::net::TcpStream::connect(&address).unwrap();
-    std::io::Write::write_all(&mut stuck, b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stuck.write_all(b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     until(&mut lines, "\"stuck\"");
     let begun = std::time::Instant::now();
     send(&child, "-TERM");

@@ -1,7 +1,7 @@
-//! Moderation over HTTP: the queue of what waits for a person. For the operator alone.
+//! The HTTP API of moderation: the queue of comments that a person has to judge. Operator only.
 
 use crate::domain::Verdict;
-use crate::events::announce;
+use crate::events::publish_verdict;
 use crate::store::{self, Held};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::IntoResponse;
@@ -15,16 +15,12 @@ use shared::commands::DecideComment;
 use shared::text::PUBLIC_BYTES;
 use shared::{CommentId, ProblemKind};
 
-/// What the handlers share.
 #[derive(Debug, Clone)]
 pub struct Api {
-    /// Where the verdicts are.
     pub store: Store,
-    /// What they take from the world.
     pub deps: Deps,
 }
 
-/// The routes.
 pub fn router(api: Api, operator: OperatorToken) -> Router {
     let routes = Router::new()
         .route("/moderation/queue", get(queue))
@@ -47,7 +43,7 @@ async fn decide(State(api): State<Api>, Path(id): Path<String>, JsonBody(body): 
     let now = api.deps.clock.now();
     let decided = api.store.write(move |tx| {
         let Some(held) = store::find_held(tx, &id)? else { return Ok(false) };
-        announce(tx, &held.comment, verdict, &held.envelope, now)?;
+        publish_verdict(tx, &held.comment, verdict, &held.envelope, now)?;
         Ok(true)
     });
     if decided.await? { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(unknown()) }

@@ -8,10 +8,8 @@ use rusqlite::Connection;
 use shared::events::{CommentCreated, CommentModerated, Status};
 use shared::{Envelope, Event, Timestamp};
 
-/// Judges new comments, and reads its own verdicts to refill a lost store.
 #[derive(Debug)]
 pub struct ModerationEvents {
-    /// The rules.
     pub rules: Rules,
 }
 
@@ -19,27 +17,28 @@ impl Handler for ModerationEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
         match received.event {
             Event::CommentCreated(comment) => {
-                // Judged before (this is a redrive, or the log is read anew): the verdict stands, and is said again
-                // in the same event, which the bus knows.
+                // Already judged (this is a redrive, or a lost store refills): the verdict stands. It is published in
+                // the same event as before, which the bus recognises.
                 if let Some(verdict) = store::verdict(tx, &comment.id)? {
-                    return Ok(announce(tx, comment, verdict, received.envelope, received.now)?);
+                    return Ok(publish_verdict(tx, comment, verdict, received.envelope, received.now)?);
                 }
                 match self.rules.judge(&format!("{}\n{}", comment.author, comment.content)) {
                     Decision::Verdict(verdict) => {
-                        announce(tx, comment, verdict, received.envelope, received.now)?;
+                        publish_verdict(tx, comment, verdict, received.envelope, received.now)?;
                     }
                     Decision::Hold(rule) => {
                         store::hold(tx, &comment.id, &rule, received.envelope, received.now)?;
                     }
                 }
             }
-            Event::CommentModerated(said) if said.status == Status::Pending => {
+            Event::CommentModerated(event) if event.status == Status::Pending => {
                 return Err(ApplyError::Poison("a verdict must be approved or rejected".to_owned()));
             }
-            Event::CommentModerated(said) => {
+            // Its own events: they refill a lost store.
+            Event::CommentModerated(event) => {
                 let verdict =
-                    Verdict { status: said.status, reason: said.reason.clone(), rule: said.rule.clone() };
-                store::decide(tx, &said.id, &verdict)?;
+                    Verdict { status: event.status, reason: event.reason.clone(), rule: event.rule.clone() };
+                store::decide(tx, &event.id, &verdict)?;
             }
             Event::PostCreated(_) | Event::CommentUpdated(_) => {}
         }
@@ -47,8 +46,8 @@ impl Handler for ModerationEvents {
     }
 }
 
-/// Notes a verdict and tells it, in one transaction.
-pub fn announce(
+/// Stores a verdict and puts its event into the outbox, in one transaction.
+pub fn publish_verdict(
     tx: &Connection,
     comment: &CommentCreated,
     verdict: Verdict,

@@ -1,6 +1,6 @@
-//! The moderation service: judges comments.
+//! The moderation service: approves or rejects comments.
 //!
-//! - [`domain`]: the rules; [`store`]: its SQL; [`api`]: its HTTP; [`events`]: what it does with each event.
+//! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL.
 
 pub mod api;
 pub mod domain;
@@ -9,9 +9,10 @@ pub mod store;
 
 use crate::domain::Rules;
 use kit::app::StartError;
-use kit::app::config::{CommonConfig, ServiceConfig};
+use kit::app::config::{CommonConfig, PeerConfig, ServiceConfig};
 use kit::app::peer::Peer;
 use kit::app::service::Service;
+use kit::messaging::subscriber::Readiness;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
@@ -20,9 +21,9 @@ use std::path::PathBuf;
 /// The settings of moderation.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Config {
-    /// The settings that every service has.
+    /// The settings of every peer of the bus.
     #[command(flatten)]
-    pub common: CommonConfig,
+    pub peer: PeerConfig,
     /// File with the rules, in JSON; without one, comments with "orange" are rejected and all others approved.
     #[arg(long, env = "RULES", value_name = "FILE")]
     pub rules: Option<PathBuf>,
@@ -30,11 +31,19 @@ pub struct Config {
 
 impl ServiceConfig for Config {
     fn common(&self) -> &CommonConfig {
-        &self.common
+        self.peer.common()
+    }
+
+    fn is_insecure(&self) -> bool {
+        self.peer.is_insecure()
+    }
+
+    fn validate(&self, name: ServiceName) -> Result<(), StartError> {
+        self.peer.validate(name)
     }
 }
 
-/// Builds the service. A file of rules that is missing or wrong stops it: nothing is approved by mistake.
+/// A rules file that is missing or invalid stops the start, so that nothing is approved by mistake.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
     let rules = match &config.rules {
         None => Rules::default(),
@@ -46,8 +55,8 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
             Rules::from_json(&json).map_err(|e| bad(e.to_string()))?
         }
     };
-    let peer = Peer::open(ServiceName::Moderation, &config.common, deps, lifecycle, store::MIGRATIONS)?;
+    let peer = Peer::open(ServiceName::Moderation, &config.peer, deps, lifecycle, store::MIGRATIONS)?;
     let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone() };
-    let router = api::router(api, config.common.operator_token.clone());
-    Ok(peer.service(router, events::ModerationEvents { rules }, false))
+    let router = api::router(api, config.peer.store.operator_token.clone());
+    Ok(peer.service(router, events::ModerationEvents { rules }, Readiness::AtOnce))
 }

@@ -1,4 +1,4 @@
-//! The moderation service as a program of its own.
+//! Runs the moderation service as its own process.
 
 use shared::ServiceName;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Verdicts, and comments that wait for one, in SQLite.
+//! Verdicts, and comments that wait for a person, in SQLite.
 
 use crate::domain::Verdict;
 use kit::store::{Migration, parsed};
@@ -8,8 +8,7 @@ use serde::Serialize;
 use shared::events::CommentCreated;
 use shared::{CommentId, Envelope, Timestamp};
 
-/// The schema. A verdict is final; what is held keeps the event that asked for it, which the verdict will name as
-/// its cause.
+/// A held comment is stored with the event that created it, which its verdict will name as its cause.
 pub const MIGRATIONS: &[Migration] = &[
     kit::app::peer::SCHEMA,
     &["
@@ -29,25 +28,22 @@ pub const MIGRATIONS: &[Migration] = &[
     "],
 ];
 
-/// The most held comments in one list.
-const LIST: i64 = 1_000;
+/// The longest queue in one answer.
+const MAX_QUEUE: i64 = 1_000;
 
 /// A comment that waits for a person.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Held {
-    /// The comment.
     pub comment: CommentCreated,
-    /// The rule that holds it.
+    /// The id of the rule that holds it.
     pub rule: String,
-    /// Since when.
     pub held_at: Timestamp,
-    /// The event that created it.
+    /// The event that created the comment.
     #[serde(skip)]
     pub envelope: Envelope,
 }
 
-/// The verdict on a comment, if there is one.
 pub fn verdict(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Verdict>> {
     c.prepare_cached("SELECT status, reason, rule FROM verdicts WHERE comment_id = ?1")?
         .query_row([id.as_str()], |row| {
@@ -56,7 +52,7 @@ pub fn verdict(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Verdic
         .optional()
 }
 
-/// Notes a verdict; the comment waits no longer. A verdict that is there already is replaced.
+/// Stores a verdict, in place of an earlier one, and takes the comment off the queue.
 pub fn decide(tx: &Connection, id: &CommentId, verdict: &Verdict) -> rusqlite::Result<()> {
     tx.prepare_cached("DELETE FROM held WHERE comment_id = ?1")?.execute([id.as_str()])?;
     tx.prepare_cached(
@@ -67,7 +63,6 @@ pub fn decide(tx: &Connection, id: &CommentId, verdict: &Verdict) -> rusqlite::R
     Ok(())
 }
 
-/// Notes that a comment waits for a person.
 pub fn hold(
     tx: &Connection,
     id: &CommentId,
@@ -84,17 +79,16 @@ pub fn hold(
     Ok(())
 }
 
-/// A comment that waits, if it does.
 pub fn find_held(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Held>> {
     c.prepare_cached("SELECT rule, envelope, held_at FROM held WHERE comment_id = ?1")?
         .query_row([id.as_str()], held)
         .optional()
 }
 
-/// The comments that wait, oldest first (at most 1,000).
+/// The comments that wait for a person, oldest first; at most [`MAX_QUEUE`].
 pub fn queue(c: &Connection) -> rusqlite::Result<Vec<Held>> {
     c.prepare_cached("SELECT rule, envelope, held_at FROM held ORDER BY held_at, comment_id LIMIT ?1")?
-        .query_map([LIST], held)?
+        .query_map([MAX_QUEUE], held)?
         .collect()
 }
 

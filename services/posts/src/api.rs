@@ -1,4 +1,4 @@
-//! Posts over HTTP.
+//! The HTTP API of posts.
 
 use crate::{domain, store};
 use axum::extract::{DefaultBodyLimit, State};
@@ -17,16 +17,12 @@ use shared::text::CREATE_POST_BYTES;
 use shared::views::PostView;
 use shared::{PostId, ProblemKind, routes};
 
-/// What the handlers share.
 #[derive(Debug, Clone)]
 pub struct Api {
-    /// Where the posts are.
     pub store: Store,
-    /// What they take from the world.
     pub deps: Deps,
 }
 
-/// The routes.
 pub fn router(api: Api) -> Router {
     Router::new()
         .route(routes::CREATE_POST, post(create).layer(DefaultBodyLimit::max(CREATE_POST_BYTES)))
@@ -42,13 +38,13 @@ async fn create(
 ) -> ApiResult {
     let command = CreatePost::from_json(&body).map_err(ApiError::invalid)?;
     let request = serde_json::to_string(&command).unwrap_or_default();
-    let attempt = IdempotencyKey::from_headers(&headers, &request)?;
+    let key = IdempotencyKey::from_headers(&headers, &request)?;
     let id = api.deps.ids.uuid();
     let post_id = PostId::try_from(id.to_string()).map_err(|_| ApiError::new(ProblemKind::Internal))?;
     let now = api.deps.clock.now();
     let event_id = api.deps.ids.uuid();
     let created = api.store.write(move |tx| {
-        idempotency::run_once(tx, attempt.as_ref(), now, || {
+        idempotency::run_once(tx, key.as_ref(), now, || {
             let post = domain::create(command, post_id, now);
             store::insert(tx, &post)?;
             let view = domain::view(&post);
@@ -60,10 +56,10 @@ async fn create(
     answered(&answer)
 }
 
-/// 201 with the post, and where to read it.
+/// 201 with the post and its address.
 fn answered(json: &str) -> ApiResult {
     let view: PostView = serde_json::from_str(json).map_err(|error| {
-        tracing::error!(%error, "a remembered answer cannot be read");
+        tracing::error!(%error, "a stored answer cannot be read");
         ApiError::new(ProblemKind::Internal)
     })?;
     let location = [(header::LOCATION, routes::query_post(&view.id))];

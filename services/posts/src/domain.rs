@@ -1,11 +1,10 @@
-//! What a post is. Pure: no I/O, no clock.
+//! How a post is created and shown. Pure: no I/O, no clock.
 
 use shared::commands::CreatePost;
 use shared::events::PostCreated;
 use shared::views::PostView;
 use shared::{PostId, Timestamp};
 
-/// Decides about a command: what happens.
 pub fn create(command: CreatePost, id: PostId, now: Timestamp) -> PostCreated {
     PostCreated {
         id,
@@ -17,7 +16,6 @@ pub fn create(command: CreatePost, id: PostId, now: Timestamp) -> PostCreated {
     }
 }
 
-/// A post as it is answered.
 pub fn view(post: &PostCreated) -> PostView {
     PostView {
         id: post.id.clone(),
@@ -34,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_becomes_the_event_that_says_the_same() {
+    fn a_command_becomes_an_event_with_the_same_text() {
         let command = CreatePost::new(" Title ", "**body**", "Ada").unwrap();
         let event = create(command, "p1".parse().unwrap(), Timestamp::from_unix_ms(9));
         assert_eq!(

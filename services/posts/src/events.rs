@@ -4,16 +4,21 @@ use crate::store;
 use kit::messaging::consumer::{ApplyError, Handler, Received};
 use rusqlite::Connection;
 use shared::Event;
+use shared::events::PostCreated;
 
-/// Reads its own events, to refill a lost store; the others are not its business.
 #[derive(Debug)]
 pub struct PostEvents;
 
 impl Handler for PostEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
         match received.event {
-            Event::PostCreated(post) => Ok(store::insert(tx, post)?),
-            Event::CommentCreated(_) | Event::CommentModerated(_) | Event::CommentUpdated(_) => Ok(()),
+            // Its own events: they refill a lost store. The services of the course send no time.
+            Event::PostCreated(post) => {
+                let created_at = post.created_at.or(received.envelope.time);
+                store::insert(tx, &PostCreated { created_at, ..post.clone() })?;
+            }
+            Event::CommentCreated(_) | Event::CommentModerated(_) | Event::CommentUpdated(_) => {}
         }
+        Ok(())
     }
 }

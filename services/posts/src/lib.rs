@@ -1,6 +1,6 @@
-//! The posts service: takes new posts.
+//! The posts service: accepts new posts.
 //!
-//! - [`domain`]: what a post is; [`store`]: its SQL; [`api`]: its HTTP; [`events`]: what it does with each event.
+//! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL.
 
 pub mod api;
 pub mod domain;
@@ -8,19 +8,18 @@ pub mod events;
 pub mod store;
 
 use kit::app::StartError;
-use kit::app::config::CommonConfig;
+use kit::app::config::PeerConfig;
 use kit::app::peer::Peer;
 use kit::app::service::Service;
+use kit::messaging::subscriber::Readiness;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 
-/// The settings: those that every service has.
-pub type Config = CommonConfig;
+pub type Config = PeerConfig;
 
-/// Builds the service.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
     let peer = Peer::open(ServiceName::Posts, &config, deps, lifecycle, store::MIGRATIONS)?;
     let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone() };
-    Ok(peer.service(api::router(api), events::PostEvents, false))
+    Ok(peer.service(api::router(api), events::PostEvents, Readiness::AtOnce))
 }

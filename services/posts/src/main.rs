@@ -1,4 +1,4 @@
-//! The posts service as a program of its own.
+//! Runs the posts service as its own process.
 
 use shared::ServiceName;
 use std::process::ExitCode;

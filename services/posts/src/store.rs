@@ -1,4 +1,4 @@
-//! The posts in SQLite.
+//! Posts in SQLite.
 
 use kit::store::{Migration, parsed};
 use rusqlite::{Connection, Row};
@@ -6,7 +6,6 @@ use shared::Timestamp;
 use shared::events::PostCreated;
 use shared::views::PostView;
 
-/// The schema.
 pub const MIGRATIONS: &[Migration] = &[
     kit::app::peer::SCHEMA,
     &["
@@ -20,9 +19,14 @@ pub const MIGRATIONS: &[Migration] = &[
         ) STRICT;
         CREATE INDEX posts_by_age ON posts (created_at, id);
     "],
+    // Of the same time, the post that was stored first is the older one.
+    &["
+        DROP INDEX posts_by_age;
+        CREATE INDEX posts_by_age ON posts (created_at);
+    "],
 ];
 
-/// Puts a post in; one that is there already stays as it is.
+/// A post that is already stored stays as it is.
 pub fn insert(tx: &Connection, post: &PostCreated) -> rusqlite::Result<()> {
     tx.prepare_cached(
         "INSERT INTO posts (id, title, body, author, created_at, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -41,7 +45,7 @@ pub fn insert(tx: &Connection, post: &PostCreated) -> rusqlite::Result<()> {
 
 /// All posts, oldest first, without their bodies.
 pub fn all(c: &Connection) -> rusqlite::Result<Vec<PostView>> {
-    c.prepare_cached("SELECT id, title, author, created_at, version FROM posts ORDER BY created_at, id")?
+    c.prepare_cached("SELECT id, title, author, created_at, version FROM posts ORDER BY created_at, rowid")?
         .query_map([], view)?
         .collect()
 }

@@ -1,18 +1,19 @@
-//! The reading side over HTTP.
+//! The HTTP API of query, which only reads.
 
 use crate::cache::Cache;
 use crate::domain::{Post, excerpt};
-use crate::live::Live;
+use crate::live::{Live, with_heartbeat};
 use crate::store;
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
-use axum::response::sse::{KeepAlive, Sse};
+use axum::response::sse::Sse;
 use axum::routing::get;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use kit::http::author::AuthorToken;
 use kit::http::{ApiError, ApiResult, OperatorToken, json_bytes, operator_only};
+use kit::rt;
 use kit::store::Store;
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -20,28 +21,26 @@ use shared::views::{
     CommentView, DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_MS, PostPage, PostSummary, PostWithComments,
 };
 use shared::{CommentId, PostId, ProblemKind, Sequence, Timestamp};
+use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The most who may listen at once: half of the connections, so that deliveries and probes always find one.
+/// The limit of open streams: half of the connections, so that deliveries and probes always get one.
 const MAX_LISTENERS: usize = 2_048;
-/// How often a stream with nothing to say shows that it is alive.
+/// How long a stream may be silent.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What the handlers share.
 #[derive(Debug, Clone)]
 pub struct Api {
-    /// The read model.
     pub store: Store,
     /// The answer to the course's `GET /posts`.
     pub posts: Cache,
-    /// Where listeners come.
     pub live: Live,
-    /// Ends the streams.
+    /// Ends the streams and the waits.
     pub stopping: CancellationToken,
 }
 
-/// The routes.
 pub fn router(api: Api, operator: OperatorToken) -> Router {
     let guarded = Router::new().route("/read-model", get(read_model));
     Router::new()
@@ -75,15 +74,15 @@ impl Page {
         let parts = text.split_once('~');
         let parsed =
             parts.and_then(|(ms, id)| Some((Timestamp::from_unix_ms(ms.parse().ok()?), id.parse().ok()?)));
-        parsed.map(Some).ok_or_else(|| bad_request("cursor is not one that was given out"))
+        parsed.map(Some).ok_or_else(|| bad_request("invalid cursor"))
     }
 }
 
 fn cursor_after(post: &Post) -> String {
-    format!("{}~{}", post.created_at.unix_ms(), post.id)
+    format!("{}~{}", post.position.created_at.map_or(0, Timestamp::unix_ms), post.id)
 }
 
-/// The course's object of all posts; or, asked with `limit` or `cursor`, a page of them, newest first.
+/// With `limit` or `cursor` a page of posts, newest first; without them the course's object of all posts.
 async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
     if page.limit.is_none() && page.cursor.is_none() {
         return api.posts.get(&api.store).await.map(json_bytes);
@@ -135,8 +134,8 @@ async fn post(
     Ok(axum::Json(found).into_response())
 }
 
-/// The post with its comments, as soon as the post is there, and the comment if one is named; after the wait, what
-/// is there then.
+/// Answers as soon as the post, and the comment if one is named, is known; at the latest after `wait`, with what is
+/// known then.
 async fn wait_until_known(
     api: &Api,
     id: &PostId,
@@ -144,8 +143,7 @@ async fn wait_until_known(
     wait: Duration,
     key: Option<&str>,
 ) -> ApiResult<Option<PostWithComments>> {
-    let deadline = tokio::time::sleep(wait);
-    tokio::pin!(deadline);
+    let mut deadline = pin!(rt::sleep(wait));
     let mut committed = api.store.committed();
     loop {
         committed.mark_unchanged();
@@ -156,8 +154,9 @@ async fn wait_until_known(
             return Ok(found);
         }
         tokio::select! {
-            () = &mut deadline => return Ok(found),
+            biased;
             () = api.stopping.cancelled() => return Ok(found),
+            () = &mut deadline => return Ok(found),
             changed = committed.changed() => if changed.is_err() { return Ok(found) },
         }
     }
@@ -182,7 +181,9 @@ struct Listen {
 
 async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: HeaderMap) -> ApiResult {
     if api.live.listeners() >= MAX_LISTENERS {
-        return Err(ApiError::new(ProblemKind::Unavailable).detail("too many are listening").retry_after(30));
+        return Err(ApiError::new(ProblemKind::Unavailable)
+            .detail("too many streams are open")
+            .retry_after(30));
     }
     let post: Option<PostId> = match &listen.post {
         None => None,
@@ -190,14 +191,12 @@ async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: Hea
     };
     let after: Option<Sequence> = match headers.get("last-event-id").map(HeaderValue::to_str) {
         None => None,
-        Some(Ok(text)) => {
-            Some(text.parse().map_err(|_| bad_request("Last-Event-ID is not one that was given out"))?)
-        }
-        Some(Err(_)) => return Err(bad_request("Last-Event-ID is not one that was given out")),
+        Some(Ok(text)) => Some(text.parse().map_err(|_| bad_request("invalid Last-Event-ID"))?),
+        Some(Err(_)) => return Err(bad_request("invalid Last-Event-ID")),
     };
-    let changes = api.live.listen(after, post).await?;
+    let changes = with_heartbeat(api.live.listen(after, post).await?, HEARTBEAT);
     let changes = changes.take_until(api.stopping.clone().cancelled_owned());
-    let mut response = Sse::new(changes).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
+    let mut response = Sse::new(changes.map(Ok::<_, Infallible>)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));

@@ -1,4 +1,4 @@
-//! The answer that most readers ask for, kept as bytes.
+//! The course's `GET /posts`, the most frequent request, cached as bytes.
 
 use crate::store;
 use bytes::Bytes;
@@ -9,8 +9,7 @@ use shared::views::PostWithComments;
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 
-/// The course's `GET /posts` as bytes; written anew for the first reader after a commit, while the others wait for
-/// that one.
+/// The first request after a commit builds the answer again; the others wait for it.
 #[derive(Debug, Clone)]
 pub struct Cache {
     inner: Arc<Inner>,
@@ -23,7 +22,6 @@ struct Inner {
 }
 
 impl Cache {
-    /// An empty cache over this store.
     pub fn new(store: &Store) -> Self {
         Self { inner: Arc::new(Inner { committed: store.committed(), bytes: Mutex::new(None) }) }
     }
@@ -31,7 +29,7 @@ impl Cache {
     /// The bytes as of the last commit.
     pub async fn get(&self, store: &Store) -> ApiResult<Bytes> {
         let mut bytes = self.inner.bytes.lock().await;
-        // Taken before the store is read: what is committed meanwhile makes these bytes old, never new ones wrong.
+        // Read before the store: a commit in between makes these bytes out of date, and the next request sees that.
         let commit = *self.inner.committed.borrow();
         if let Some((_, bytes)) = bytes.as_ref().filter(|(at, _)| *at == commit) {
             return Ok(bytes.clone());
@@ -42,7 +40,7 @@ impl Cache {
     }
 }
 
-/// Every post with its comments, as everybody may see them, oldest first.
+/// Every post with its comments as everybody may see them, oldest first.
 fn all_posts(c: &Connection) -> rusqlite::Result<ApiResult<Bytes>> {
     let mut entries = Vec::new();
     for post in store::all_posts(c)? {

@@ -1,7 +1,8 @@
-//! The read model of one post and of one comment. Pure: no I/O, no clock.
+//! What the read model holds of one post and of one comment. Pure: no I/O, no clock.
 //!
-//! Each is a merge of what events say: the outcome is the same for every order and repetition of the same events.
-//! A comment before its post, or a verdict before its comment, is no special case.
+//! Each is the merge of what its events say. Merging is commutative, associative and idempotent, so every order and
+//! repetition of the same events gives the same result; a comment before its post, or an update before its creation,
+//! needs no special case.
 
 mod excerpt;
 
@@ -9,116 +10,115 @@ pub use excerpt::excerpt;
 
 use shared::events::{CommentCreated, CommentUpdated, PostCreated, Status};
 use shared::views::{CommentView, PostView};
-use shared::{CommentId, PostId, Timestamp};
+use shared::visibility::StoredComment;
+use shared::{CommentId, Envelope, PostId, Sequence, Timestamp};
 
-/// A post.
+/// What posts and comments are ordered by: the time, then the place in the log.
+///
+/// Both come from the event as the log holds it and never from this service's clock, so that a redelivery, a redrive
+/// and a rebuild give the same order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    /// `createdAt`; the time of the envelope where the event has none, as those of the course's services.
+    pub created_at: Option<Timestamp>,
+    /// Nothing where the event did not come through the log.
+    pub sequence: Option<Sequence>,
+}
+
+impl Position {
+    fn new(created_at: Option<Timestamp>, envelope: &Envelope) -> Self {
+        Self { created_at: created_at.or(envelope.time), sequence: envelope.sequence }
+    }
+
+    /// Of several creations of the same thing the one with the lowest rank counts: the first in the log, then the
+    /// earliest. What is not known ranks last.
+    fn rank(&self) -> impl Ord + use<> {
+        let Self { created_at, sequence } = *self;
+        (sequence.is_none(), sequence, created_at.is_none(), created_at)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Post {
-    /// Its id.
     pub id: PostId,
-    /// Its title.
     pub title: String,
-    /// Its body, in Markdown.
+    /// Markdown.
     pub body: String,
-    /// The name that the writer gave.
     pub author: String,
-    /// When it was written; the beginning of time where no event says.
-    pub created_at: Timestamp,
-    /// Counts its changes, from 1.
+    pub position: Position,
+    /// The number of its changes, from 1.
     pub version: u32,
 }
 
 impl Post {
-    /// The post that this event creates.
-    pub fn created(event: &PostCreated) -> Self {
+    pub fn created(event: &PostCreated, envelope: &Envelope) -> Self {
         Self {
             id: event.id.clone(),
             title: event.title.clone(),
             body: event.body.clone(),
             author: event.author.clone(),
-            created_at: event.created_at.unwrap_or(Timestamp::from_unix_ms(0)),
+            position: Position::new(event.created_at, envelope),
             version: event.version.unwrap_or(1),
         }
     }
 
-    /// What is known when both are: two different creations of one post should not be, and if they are, the same
-    /// one wins whichever came first. One that says when beats one that does not: a plain service of the course
-    /// may repeat ours with less in it.
+    /// Combines two creations of the same post. They should be equal; if they differ, one of them wins, whichever
+    /// arrived first.
     pub fn merge(self, other: Self) -> Self {
         let rank = |p: &Self| {
-            (
-                when(p.created_at),
-                p.body.is_empty(),
-                p.title.clone(),
-                p.body.clone(),
-                p.author.clone(),
-                p.version,
-            )
+            let text = (p.body.is_empty(), p.title.clone(), p.body.clone(), p.author.clone());
+            (p.position.rank(), text, p.version)
         };
         if rank(&other) < rank(&self) { other } else { self }
     }
 
-    /// The post as lists show it: without its body.
+    /// The post in a list: without its body.
     pub fn headline(&self) -> PostView {
         PostView { body: String::new(), ..self.view() }
     }
 
-    /// The post as everybody may see it.
     pub fn view(&self) -> PostView {
         PostView {
             id: self.id.clone(),
             title: self.title.clone(),
             body: self.body.clone(),
             author: self.author.clone(),
-            created_at: Some(self.created_at),
+            created_at: self.position.created_at,
             version: Some(self.version),
         }
     }
 }
 
-/// The order of two times of which one may not be known: the earlier first, the unknown last.
-fn when(time: Timestamp) -> (bool, Timestamp) {
-    (time == Timestamp::from_unix_ms(0), time)
-}
-
-/// What only a comment's creation says.
+/// What only the creation of a comment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// When it was written.
-    pub created_at: Timestamp,
-    /// The name that the writer gave.
+    pub position: Position,
     pub author: String,
-    /// The fingerprint of the writer's token.
+    /// The fingerprint of the author's cookie.
     pub author_key: Option<String>,
 }
 
-/// A comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comment {
-    /// Its id.
     pub id: CommentId,
-    /// The post it belongs to.
     pub post_id: PostId,
-    /// What its creation says; nothing while only a later event is known.
+    /// Nothing while only a later event is known.
     pub origin: Option<Origin>,
-    /// Counts its changes, from 1: the highest one's text and state count.
+    /// The number of its changes, from 1. The text and the status are those of the highest version.
     pub version: u32,
-    /// Where it stands.
     pub status: Status,
-    /// What it says.
     pub content: String,
     /// Why it was rejected.
     pub reason: Option<String>,
 }
 
 impl Comment {
-    /// The comment that this event creates.
-    pub fn created(event: &CommentCreated) -> Self {
+    pub fn created(event: &CommentCreated, envelope: &Envelope) -> Self {
         Self {
             id: event.id.clone(),
             post_id: event.post_id.clone(),
             origin: Some(Origin {
-                created_at: event.created_at.unwrap_or(Timestamp::from_unix_ms(0)),
+                position: Position::new(event.created_at, envelope),
                 author: event.author.clone(),
                 author_key: event.author_key.clone(),
             }),
@@ -129,7 +129,6 @@ impl Comment {
         }
     }
 
-    /// What this event says of its comment.
     pub fn updated(event: &CommentUpdated) -> Self {
         let implied = if event.status == Status::Pending { 1 } else { 2 };
         Self {
@@ -143,12 +142,12 @@ impl Comment {
         }
     }
 
-    /// What is known when both are.
+    /// Combines what two events, or two sets of events, say about the same comment.
     pub fn merge(self, other: Self) -> Self {
         let origin = match (self.origin.clone(), other.origin.clone()) {
             (Some(a), Some(b)) => {
                 let rank = |o: &Origin| {
-                    (when(o.created_at), o.author_key.is_none(), o.author.clone(), o.author_key.clone())
+                    (o.position.rank(), o.author_key.is_none(), o.author.clone(), o.author_key.clone())
                 };
                 Some(if rank(&b) < rank(&a) { b } else { a })
             }
@@ -159,31 +158,25 @@ impl Comment {
         Self { origin, ..head }
     }
 
-    /// When it was written, as far as is known.
-    pub fn created_at(&self) -> Timestamp {
-        self.origin.as_ref().map_or(Timestamp::from_unix_ms(0), |o| o.created_at)
+    /// The default position where the creation is not known yet.
+    pub fn position(&self) -> Position {
+        self.origin.as_ref().map_or(Position::default(), |o| o.position)
     }
 
-    /// What a reader may see: the text only if it is approved, or pending and the reader's own.
+    /// The comment as a reader may see it; see [`shared::visibility`].
     pub fn view(&self, reader_key: Option<&str>) -> CommentView {
-        let author_key = self.origin.as_ref().and_then(|o| o.author_key.as_deref());
-        let mine = reader_key.is_some() && author_key == reader_key;
-        let readable = self.status == Status::Approved || (self.status == Status::Pending && mine);
-        CommentView {
-            id: self.id.clone(),
-            content: if readable { self.content.clone() } else { String::new() },
+        let origin = self.origin.as_ref();
+        let stored = StoredComment {
+            id: &self.id,
             status: self.status,
-            author: self
-                .origin
-                .as_ref()
-                .filter(|_| self.status != Status::Rejected)
-                .map(|o| o.author.clone())
-                .unwrap_or_default(),
-            reason: self.reason.clone().filter(|_| self.status == Status::Rejected),
-            created_at: self.origin.as_ref().map(|o| o.created_at),
-            version: Some(self.version),
-            mine,
-        }
+            content: &self.content,
+            author: origin.map_or("", |o| o.author.as_str()),
+            author_key: origin.and_then(|o| o.author_key.as_deref()),
+            reason: self.reason.as_deref(),
+            created_at: self.position().created_at,
+            version: self.version,
+        };
+        stored.view(reader_key)
     }
 }
 

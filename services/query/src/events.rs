@@ -7,7 +7,6 @@ use kit::messaging::inbox;
 use rusqlite::Connection;
 use shared::{CommentId, Event, PostId};
 
-/// Folds events into the read model.
 #[derive(Debug)]
 pub struct QueryEvents;
 
@@ -15,28 +14,28 @@ impl Handler for QueryEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
         match received.event {
             Event::PostCreated(event) => {
-                if store::merge_post(tx, Post::created(event))? {
-                    note(tx, received, &event.id, None)?;
+                if store::merge_post(tx, Post::created(event, received.envelope))? {
+                    note_change(tx, received, &event.id, None)?;
                 }
             }
             Event::CommentCreated(event) => {
-                if store::merge_comment(tx, Comment::created(event))? {
-                    note(tx, received, &event.post_id, Some(&event.id))?;
+                if store::merge_comment(tx, Comment::created(event, received.envelope))? {
+                    note_change(tx, received, &event.post_id, Some(&event.id))?;
                 }
             }
             Event::CommentUpdated(event) => {
                 if store::merge_comment(tx, Comment::updated(event))? {
-                    note(tx, received, &event.post_id, Some(&event.id))?;
+                    note_change(tx, received, &event.post_id, Some(&event.id))?;
                 }
             }
-            // What a verdict comes to is told by CommentUpdated.
+            // CommentUpdated carries the result of a verdict.
             Event::CommentModerated(_) => {}
         }
         Ok(())
     }
 }
 
-fn note(
+fn note_change(
     tx: &Connection,
     received: &Received<'_>,
     post_id: &PostId,
@@ -44,7 +43,7 @@ fn note(
 ) -> rusqlite::Result<()> {
     let sequence = match received.envelope.sequence {
         Some(sequence) => sequence,
-        // It came without: readers who resume go on from the last event that had one.
+        // Without a sequence, clients that resume continue after the last event that had one.
         None => inbox::cursor(tx)?,
     };
     store::note_change(tx, sequence, post_id, comment_id)

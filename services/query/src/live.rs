@@ -1,118 +1,122 @@
-//! `GET /live`: changes as they happen.
+//! `GET /live`: changes as they happen, as Server-Sent Events.
 //!
-//! One task reads each change once and hands it to all who listen. Whoever falls behind, or comes back with a
-//! `Last-Event-ID`, reads what they missed from the store.
+//! One task reads each change from the store once and broadcasts it to all listeners. A listener that falls behind,
+//! or comes back with a `Last-Event-ID`, reads what it missed from the store.
 
 use crate::store::{self, Change};
 use axum::response::sse::Event as SseEvent;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
+use kit::rt;
 use kit::store::{ReadError, Store};
 use rusqlite::Connection;
 use shared::views::LiveChange;
 use shared::{PostId, Sequence};
-use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-/// How many changes a listener may fall behind before it reads from the store.
+/// How many updates a listener may fall behind before it has to read from the store.
 const BACKLOG: usize = 1_024;
-/// When to look again after the store could not be read.
-const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long to wait after the store could not be read.
+const RETRY: Duration = Duration::from_secs(1);
 /// How many changes are read at once.
 const PAGE: i64 = 256;
 
-/// A change, ready to be sent.
+/// A change as it is sent.
 #[derive(Debug)]
-pub struct Told {
+pub struct LiveUpdate {
+    /// The number of the change in the store.
     n: i64,
     post_id: PostId,
     sequence: Sequence,
     json: String,
 }
 
-/// Where listeners come.
 #[derive(Debug, Clone)]
 pub struct Live {
     store: Store,
-    changes: broadcast::Sender<Arc<Told>>,
+    updates: broadcast::Sender<Arc<LiveUpdate>>,
 }
 
 impl Live {
-    /// A place to listen at; [`Live::run`] must run for anything to be heard.
+    /// Updates are published only while [`Live::run`] runs.
     pub fn new(store: Store) -> Self {
-        Self { store, changes: broadcast::Sender::new(BACKLOG) }
+        Self { store, updates: broadcast::Sender::new(BACKLOG) }
     }
 
-    /// How many are listening.
+    /// The number of listeners.
     pub fn listeners(&self) -> usize {
-        self.changes.receiver_count()
+        self.updates.receiver_count()
     }
 
-    /// Tells changes until `stopping`.
+    /// Publishes every change until `stopping`.
     pub async fn run(self, stopping: CancellationToken) {
         let mut committed = self.store.committed();
         let mut last = None;
         loop {
             committed.mark_unchanged();
-            match self.tell_new(last).await {
+            match self.publish_new(last).await {
                 Ok(n) => last = Some(n),
                 Err(error) => {
-                    tracing::warn!(%error, "changes cannot be read; trying again");
+                    tracing::warn!(%error, "cannot read the changes; trying again");
                     tokio::select! {
+                        biased;
                         () = stopping.cancelled() => return,
-                        () = tokio::time::sleep(RETRY) => continue,
+                        () = rt::sleep(RETRY) => continue,
                     }
                 }
             }
             tokio::select! {
+                biased;
                 () = stopping.cancelled() => return,
                 changed = committed.changed() => if changed.is_err() { return },
             }
         }
     }
 
-    /// Tells what came after the `last` change; gives back the last one told.
-    async fn tell_new(&self, last: Option<i64>) -> Result<i64, ReadError> {
+    /// Publishes the changes after `last` and returns the number of the newest one. Without `last` it publishes none.
+    async fn publish_new(&self, last: Option<i64>) -> Result<i64, ReadError> {
         let Some(mut last) = last else {
             return self.store.read(store::last_change).await.map(|(n, _)| n);
         };
         loop {
             if self.listeners() == 0 {
                 let (newest, _) = self.store.read(store::last_change).await?;
-                // Still nobody: whoever comes from now on reads up to there from the store. Who came during the look
-                // may have read before that change, and is told.
+                // Still nobody: a listener that comes from now on reads up to here from the store. One that came
+                // during the read may have read an older state, and still needs the updates.
                 if self.listeners() == 0 {
                     return Ok(newest);
                 }
             }
             let page = self.read(last).await?;
-            let Some(newest) = page.last().map(|told| told.n) else { return Ok(last) };
+            let Some(newest) = page.last().map(|update| update.n) else { return Ok(last) };
             last = newest;
-            for told in page {
+            for update in page {
                 // An error only says that the last listener has just left.
-                let _ = self.changes.send(Arc::new(told));
+                let _ = self.updates.send(Arc::new(update));
             }
         }
     }
 
-    async fn read(&self, after: i64) -> Result<Vec<Told>, ReadError> {
+    /// One page of the changes after the `after`-th.
+    async fn read(&self, after: i64) -> Result<Vec<LiveUpdate>, ReadError> {
         self.store
             .read(move |c| {
-                store::changes_after(c, after, PAGE)?.into_iter().map(|change| tell(c, change)).collect()
+                store::changes_after(c, after, PAGE)?.into_iter().map(|change| update(c, change)).collect()
             })
             .await
     }
 
-    /// Changes after an event, or from now on; of one post, or of all.
+    /// Changes after the event `after`, or from now on; of one post, or of all.
     pub async fn listen(
         &self,
         after: Option<Sequence>,
         post: Option<PostId>,
-    ) -> Result<impl Stream<Item = Result<SseEvent, Infallible>> + use<>, ReadError> {
-        // Listening begins before the look into the store, so that nothing falls between the two.
-        let heard = self.changes.subscribe();
+    ) -> Result<impl Stream<Item = SseEvent> + use<>, ReadError> {
+        // Subscribes before it reads the store, so that no change falls between the two.
+        let receiver = self.updates.subscribe();
         let (last, begin) = self
             .store
             .read(move |c| {
@@ -123,60 +127,61 @@ impl Live {
                 }
             })
             .await?;
-        let listener = Listener { live: self.clone(), heard, last, missed: true, waiting: Vec::new() };
+        let listener = Listener { live: self.clone(), receiver, last, missed: true, waiting: Vec::new() };
         let changes = stream::unfold(listener, move |mut listener| {
             let post = post.clone();
             async move {
                 loop {
-                    let told = listener.next().await?;
-                    if post.as_ref().is_none_or(|post| *post == told.post_id) {
-                        let event = SseEvent::default().event("change").id(told.sequence.to_string());
-                        return Some((Ok(event.data(&told.json)), listener));
+                    let update = listener.next().await?;
+                    if post.as_ref().is_none_or(|post| *post == update.post_id) {
+                        let event = SseEvent::default().event("change").id(update.sequence.to_string());
+                        return Some((event.data(&update.json), listener));
                     }
                 }
             }
         });
-        // Said at once, so that the reader knows it is connected, and where to resume from.
+        // Sent at once: the client knows that it is connected, and from where to resume.
         let hello = SseEvent::default().event("hello").id(begin.to_string()).data("{}");
-        Ok(futures_util::StreamExt::chain(stream::iter([Ok(hello)]), changes))
+        Ok(stream::iter([hello]).chain(changes))
     }
 }
 
 struct Listener {
     live: Live,
-    heard: broadcast::Receiver<Arc<Told>>,
+    receiver: broadcast::Receiver<Arc<LiveUpdate>>,
+    /// The number of the last change sent.
     last: i64,
-    /// Whether there may be changes in the store that were not heard.
+    /// Whether the store may hold changes that did not come through the receiver.
     missed: bool,
-    /// Read from the store and not yet given out, newest first.
-    waiting: Vec<Arc<Told>>,
+    /// Read from the store and not sent yet, newest first.
+    waiting: Vec<Arc<LiveUpdate>>,
 }
 
 impl Listener {
-    async fn next(&mut self) -> Option<Arc<Told>> {
+    async fn next(&mut self) -> Option<Arc<LiveUpdate>> {
         loop {
-            if let Some(told) = self.waiting.pop() {
-                self.last = told.n;
-                return Some(told);
+            if let Some(update) = self.waiting.pop() {
+                self.last = update.n;
+                return Some(update);
             }
             if self.missed {
                 match self.live.read(self.last).await {
                     Ok(page) if page.is_empty() => self.missed = false,
                     Ok(page) => self.waiting = page.into_iter().map(Arc::new).rev().collect(),
                     Err(error) => {
-                        tracing::warn!(%error, "a listener cannot be told what it missed; it will come again");
+                        tracing::warn!(%error, "cannot read what a listener missed; it has to reconnect");
                         return None;
                     }
                 }
                 continue;
             }
-            match self.heard.recv().await {
-                Ok(told) if told.n <= self.last => {}
-                // A number is missing: it was told while nobody was thought to listen.
-                Ok(told) if told.n > self.last + 1 => self.missed = true,
-                Ok(told) => {
-                    self.last = told.n;
-                    return Some(told);
+            match self.receiver.recv().await {
+                Ok(update) if update.n <= self.last => {}
+                // A number is missing: that change was skipped while there were no listeners.
+                Ok(update) if update.n > self.last + 1 => self.missed = true,
+                Ok(update) => {
+                    self.last = update.n;
+                    return Some(update);
                 }
                 Err(RecvError::Lagged(_)) => self.missed = true,
                 Err(RecvError::Closed) => return None,
@@ -185,18 +190,47 @@ impl Listener {
     }
 }
 
-/// The change as everybody may see it, with what changed as it is now.
-fn tell(c: &Connection, change: Change) -> rusqlite::Result<Told> {
+/// The current state of what changed, as everybody may see it.
+fn update(c: &Connection, change: Change) -> rusqlite::Result<LiveUpdate> {
     let (mut post, mut comment) = (None, None);
     match &change.comment_id {
         Some(id) => comment = store::comment(c, id)?.map(|comment| comment.view(None)),
-        None => post = store::post(c, &change.post_id)?.map(|post| post.view()),
-    }
-    if let Some(post) = &mut post {
-        post.body.clear();
+        None => post = store::post(c, &change.post_id)?.map(|post| post.headline()),
     }
     let live = LiveChange { sequence: change.sequence, post_id: change.post_id.clone(), post, comment };
     let json =
         serde_json::to_string(&live).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-    Ok(Told { n: change.n, post_id: change.post_id, sequence: change.sequence, json })
+    Ok(LiveUpdate { n: change.n, post_id: change.post_id, sequence: change.sequence, json })
+}
+
+/// Adds an empty comment whenever the stream has sent nothing for `interval`, so that nobody on the way takes the
+/// connection for dead.
+pub fn with_heartbeat(
+    events: impl Stream<Item = SseEvent> + Send + 'static,
+    interval: Duration,
+) -> impl Stream<Item = SseEvent> {
+    stream::unfold(Box::pin(events), move |mut events| async move {
+        let next = rt::timeout(interval, events.next()).await;
+        let event = next.unwrap_or_else(|_| Some(SseEvent::default().comment("")))?;
+        Some((event, events))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_stream_has_a_heartbeat_and_a_stream_that_ends_has_an_end() {
+        let silent = stream::iter([SseEvent::default().data("x")]).chain(stream::pending());
+        let mut events = std::pin::pin!(with_heartbeat(silent, Duration::from_millis(1)));
+        let mut next = async || format!("{:?}", events.next().await);
+        assert!(next().await.contains("data: x"));
+        for _ in 0..3 {
+            let heartbeat = next().await;
+            assert!(heartbeat.contains("Some") && !heartbeat.contains("data"), "{heartbeat}");
+        }
+        let ends = with_heartbeat(stream::empty(), Duration::from_secs(60));
+        assert_eq!(ends.count().await, 0);
+    }
 }

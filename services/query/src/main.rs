@@ -1,4 +1,4 @@
-//! The query service as a program of its own.
+//! Runs the query service as its own process.
 
 use shared::ServiceName;
 use std::process::ExitCode;

@@ -1,12 +1,12 @@
 //! The read model in SQLite.
 
-use crate::domain::{Comment, Origin, Post};
+use crate::domain::{Comment, Origin, Position, Post};
 use kit::store::{Migration, parsed};
 use rusqlite::{Connection, OptionalExtension, Row};
 use shared::{CommentId, PostId, Sequence, Timestamp};
 use std::fmt::Write;
 
-/// The schema. Posts and comments are kept apart, so that a comment can wait for its post.
+/// No foreign keys: a comment may arrive before its post.
 pub const MIGRATIONS: &[Migration] = &[
     kit::app::peer::SCHEMA,
     &["
@@ -32,7 +32,7 @@ pub const MIGRATIONS: &[Migration] = &[
             reason TEXT
         ) STRICT;
         CREATE INDEX comments_of_post ON comments (post_id, created_at, id);
-        -- What changed last, for readers who were away: not part of the read model.
+        -- The latest changes, for clients that reconnect: not part of the read model.
         CREATE TABLE changes (
             n INTEGER PRIMARY KEY AUTOINCREMENT,
             seq INTEGER NOT NULL,
@@ -41,23 +41,60 @@ pub const MIGRATIONS: &[Migration] = &[
         ) STRICT;
         CREATE INDEX changes_by_seq ON changes (seq);
     "],
+    // Posts and comments gain their place in the log, which only the log knows: the read model is rebuilt from it.
+    &["
+        DROP TABLE posts;
+        DROP TABLE comments;
+        DELETE FROM changes;
+        DELETE FROM cursor;
+        DELETE FROM inbox;
+        -- The log delivers these again.
+        DELETE FROM dead_letters WHERE seq IS NOT NULL AND discarded_at IS NULL;
+        CREATE TABLE posts (
+            id TEXT PRIMARY KEY,
+            title TEXT NOT NULL,
+            body TEXT NOT NULL,
+            author TEXT NOT NULL,
+            created_at INTEGER,
+            seq INTEGER,
+            version INTEGER NOT NULL,
+            -- What posts are ordered by; what is not known comes first.
+            at INTEGER NOT NULL AS (coalesce(created_at, 0)),
+            place INTEGER NOT NULL AS (coalesce(seq, 0))
+        ) STRICT;
+        CREATE INDEX posts_by_age ON posts (at, place, id);
+        CREATE TABLE comments (
+            id TEXT PRIMARY KEY,
+            post_id TEXT NOT NULL,
+            created INTEGER NOT NULL,
+            created_at INTEGER,
+            seq INTEGER,
+            author TEXT NOT NULL,
+            author_key TEXT,
+            version INTEGER NOT NULL,
+            status TEXT NOT NULL,
+            content TEXT NOT NULL,
+            reason TEXT,
+            at INTEGER NOT NULL AS (coalesce(created_at, 0)),
+            place INTEGER NOT NULL AS (coalesce(seq, 0))
+        ) STRICT;
+        CREATE INDEX comments_of_post ON comments (post_id, at, place, id);
+    "],
 ];
 
-/// How many changes are kept for readers who were away.
+/// How many changes are stored for clients that reconnect.
 const KEPT_CHANGES: i64 = 10_000;
 
-const POST: &str = "id, title, body, author, created_at, version";
+const POST: &str = "id, title, body, author, created_at, seq, version";
 const COMMENT: &str =
-    "id, post_id, created, created_at, author, author_key, version, status, content, reason";
+    "id, post_id, created, created_at, seq, author, author_key, version, status, content, reason";
 
-/// One post.
 pub fn post(c: &Connection, id: &PostId) -> rusqlite::Result<Option<Post>> {
     c.prepare_cached(&format!("SELECT {POST} FROM posts WHERE id = ?1"))?
         .query_row([id.as_str()], read_post)
         .optional()
 }
 
-/// One comment.
 pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {
     c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE id = ?1"))?
         .query_row([id.as_str()], read_comment)
@@ -66,70 +103,85 @@ pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Commen
 
 /// The comments of a post, oldest first.
 pub fn comments_of(c: &Connection, id: &PostId) -> rusqlite::Result<Vec<Comment>> {
-    c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE post_id = ?1 ORDER BY created_at, id"))?
+    c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE post_id = ?1 ORDER BY at, place, id"))?
         .query_map([id.as_str()], read_comment)?
         .collect()
 }
 
 /// All posts, oldest first.
 pub fn all_posts(c: &Connection) -> rusqlite::Result<Vec<Post>> {
-    c.prepare_cached(&format!("SELECT {POST} FROM posts ORDER BY created_at, id"))?
+    c.prepare_cached(&format!("SELECT {POST} FROM posts ORDER BY at, place, id"))?
         .query_map([], read_post)?
         .collect()
 }
 
-/// Posts before a place, newest first, each with the number of comments that everybody can read.
+/// Posts before a cursor, newest first, each with the number of its approved comments.
 pub fn page(
     c: &Connection,
     before: Option<(Timestamp, PostId)>,
     limit: usize,
 ) -> rusqlite::Result<Vec<(Post, u64)>> {
-    let (at, id) = before.map_or((i64::MAX, String::new()), |(at, id)| (at.unix_ms(), id.to_string()));
+    let (at, place, id) = match before {
+        None => (i64::MAX, i64::MAX, String::new()),
+        Some((at, id)) => (at.unix_ms(), place_of(c, &id)?, id.into()),
+    };
     c.prepare_cached(&format!(
         "SELECT {POST}, (SELECT count(*) FROM comments WHERE post_id = posts.id AND status = 'approved')
-         FROM posts WHERE (created_at, id) < (?1, ?2) ORDER BY created_at DESC, id DESC LIMIT ?3"
+         FROM posts WHERE (at, place, id) < (?1, ?2, ?3) ORDER BY at DESC, place DESC, id DESC LIMIT ?4"
     ))?
-    .query_map((at, id, i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
-        Ok((read_post(row)?, row.get::<_, i64>(6)?.unsigned_abs()))
+    .query_map((at, place, id, i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
+        Ok((read_post(row)?, row.get::<_, i64>(7)?.unsigned_abs()))
     })?
     .collect()
 }
 
-/// Takes in what an event says of a post; says whether anything is new.
+/// The place of a post among those of the same time. A cursor whose post is not known comes after all of them: a
+/// page may repeat some, but leaves none out.
+fn place_of(c: &Connection, id: &PostId) -> rusqlite::Result<i64> {
+    let place = c
+        .prepare_cached("SELECT place FROM posts WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(place.unwrap_or(i64::MAX))
+}
+
+/// Merges what an event says about a post; returns whether that changed anything.
 pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
     let known = post(tx, &said.id)?;
     let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
     if known.as_ref() == Some(&merged) {
         return Ok(false);
     }
-    tx.prepare_cached(&format!("INSERT OR REPLACE INTO posts ({POST}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"))?
+    tx.prepare_cached(&format!("INSERT OR REPLACE INTO posts ({POST}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"))?
         .execute((
             merged.id.as_str(),
             &merged.title,
             &merged.body,
             &merged.author,
-            merged.created_at.unix_ms(),
+            merged.position.created_at.map(Timestamp::unix_ms),
+            merged.position.sequence.map(Sequence::get),
             merged.version,
         ))?;
     Ok(true)
 }
 
-/// Takes in what an event says of a comment; says whether anything is new.
+/// Merges what an event says about a comment; returns whether that changed anything.
 pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
     let known = comment(tx, &said.id)?;
     let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
     if known.as_ref() == Some(&merged) {
         return Ok(false);
     }
-    let origin = merged.origin.as_ref();
+    let (origin, position) = (merged.origin.as_ref(), merged.position());
     tx.prepare_cached(&format!(
-        "INSERT OR REPLACE INTO comments ({COMMENT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+        "INSERT OR REPLACE INTO comments ({COMMENT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
     ))?
     .execute((
         merged.id.as_str(),
         merged.post_id.as_str(),
         origin.is_some(),
-        merged.created_at().unix_ms(),
+        position.created_at.map(Timestamp::unix_ms),
+        position.sequence.map(Sequence::get),
         origin.map_or("", |o| o.author.as_str()),
         origin.and_then(|o| o.author_key.as_deref()),
         merged.version,
@@ -140,20 +192,18 @@ pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// One change that readers may have missed.
+/// A change of the read model, for `GET /live`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Counts the changes of this store.
+    /// Counts the changes of this store; never used twice.
     pub n: i64,
-    /// The event that made it.
+    /// The event that caused it.
     pub sequence: Sequence,
-    /// The post.
     pub post_id: PostId,
-    /// The comment, if one changed.
+    /// Nothing where the post itself changed.
     pub comment_id: Option<CommentId>,
 }
 
-/// Notes a change for the readers.
 pub fn note_change(
     tx: &Connection,
     sequence: Sequence,
@@ -183,11 +233,11 @@ pub fn changes_after(c: &Connection, n: i64, limit: i64) -> rusqlite::Result<Vec
         .collect()
 }
 
-/// The number of the change that a reader has heard last, who names the sequence of its event.
+/// The number of the change that a client received last, found by the sequence of its event.
 ///
-/// A redriven event changes something late and stands at an early place of the log, so what the reader has not heard
-/// is what came after that change, not after that place. Where the change is not known (any more), it is what came
-/// since the first change of a later event. One too many does no harm, as each is told as it is now.
+/// A redriven event is applied late although its place in the log is early, so a client resumes after that change and
+/// not after that place. If the change is not stored (any more), the client resumes before the first change of a later
+/// event. Receiving a change twice does no harm, as each one carries the current state.
 pub fn change_at(c: &Connection, sequence: Sequence) -> rusqlite::Result<i64> {
     if sequence == Sequence::START {
         return Ok(0);
@@ -202,7 +252,7 @@ pub fn change_at(c: &Connection, sequence: Sequence) -> rusqlite::Result<i64> {
     .query_row([sequence.get()], |row| row.get(0))
 }
 
-/// The whole read model as text, one row a line, in the order of ids: what a rebuilt one is held against.
+/// The whole read model as text, one row per line, ordered by id, for comparison with a rebuilt one.
 pub fn dump(c: &Connection) -> rusqlite::Result<String> {
     let mut text = String::new();
     let mut posts = c.prepare(&format!("SELECT json_array('post', {POST}) FROM posts ORDER BY id"))?;
@@ -223,15 +273,14 @@ fn read_post(row: &Row<'_>) -> rusqlite::Result<Post> {
         title: row.get(1)?,
         body: row.get(2)?,
         author: row.get(3)?,
-        created_at: Timestamp::from_unix_ms(row.get(4)?),
-        version: row.get(5)?,
+        position: read_position(row, 4)?,
+        version: row.get(6)?,
     })
 }
 
 fn read_comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
     let origin = if row.get(2)? {
-        let created_at = Timestamp::from_unix_ms(row.get(3)?);
-        Some(Origin { created_at, author: row.get(4)?, author_key: row.get(5)? })
+        Some(Origin { position: read_position(row, 3)?, author: row.get(5)?, author_key: row.get(6)? })
     } else {
         None
     };
@@ -239,10 +288,17 @@ fn read_comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
         id: parsed(row, 0)?,
         post_id: parsed(row, 1)?,
         origin,
-        version: row.get(6)?,
-        status: parsed(row, 7)?,
-        content: row.get(8)?,
-        reason: row.get(9)?,
+        version: row.get(7)?,
+        status: parsed(row, 8)?,
+        content: row.get(9)?,
+        reason: row.get(10)?,
+    })
+}
+
+fn read_position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
+    Ok(Position {
+        created_at: row.get::<_, Option<i64>>(column)?.map(Timestamp::from_unix_ms),
+        sequence: row.get::<_, Option<i64>>(column + 1)?.map(Sequence::new),
     })
 }
 

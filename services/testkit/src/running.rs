@@ -10,6 +10,7 @@ use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Response;
+use http::header::{HOST, HeaderValue};
 use kit::app::service::Service;
 use kit::http::probes;
 use kit::http::{Options, with_middleware};
@@ -36,10 +37,11 @@ pub struct Running {
 
 impl Running {
     pub(crate) fn new(service: Service, network: &Network) -> Self {
-        let Service { name, router, admin, readiness, lifecycle, deps } = service;
+        let Service { name, router, admin, readiness, hosts, trusted_proxies, lifecycle, deps } = service;
         let router =
             router.merge(probes::router(lifecycle.clone(), readiness)).merge(admin.unwrap_or_default());
-        let router = with_middleware(router, Options::new(deps.ids));
+        let options = Options { hosts, trusted_proxies, ..Options::new(deps.ids) };
+        let router = with_middleware(router, options);
         network.connect(name, router.clone());
         lifecycle.set_listening();
         Self { name, lifecycle, router, network: network.clone() }
@@ -76,6 +78,7 @@ impl Running {
         let mut request = http::Request::builder().method(ask.method).uri(ask.path);
         if let Some(headers) = request.headers_mut() {
             *headers = ask.headers;
+            headers.entry(HOST).or_insert(HeaderValue::from_static(self.name.as_str()));
         }
         let request = request.body(Body::from(ask.body)).expect("a request");
         let Ok(answer) = self.router.clone().oneshot(request).await;

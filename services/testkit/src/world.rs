@@ -6,7 +6,7 @@ use crate::running::Running;
 use crate::wait::eventually;
 use http::HeaderValue;
 use kit::app::StartError;
-use kit::app::config::CommonConfig;
+use kit::app::config::{PeerConfig, StoreConfig};
 use kit::app::service::Service;
 use kit::messaging::signature::{Direction, SigningKey};
 use kit::runtime::deps::{Clock, Deps, Ids};
@@ -144,21 +144,28 @@ impl World {
     }
 
     /// The settings of a service in this world.
-    pub fn config(&self, name: ServiceName) -> CommonConfig {
-        CommonConfig {
+    pub fn config(&self, name: ServiceName) -> PeerConfig {
+        PeerConfig {
+            store: self.store_config(name),
             event_bus_url: format!("http://{}", ServiceName::EventBus),
             advertise_url: Some(format!("http://{name}")),
             secret: self.secret(name),
+            ..PeerConfig::insecure(name, self.data_dir(name))
+        }
+    }
+
+    fn store_config(&self, name: ServiceName) -> StoreConfig {
+        StoreConfig {
             operator_token: self.secure.then(|| Secret::new(self.operator_token()).expect("a token")),
             insecure: !self.secure,
-            ..CommonConfig::insecure(name, self.data_dir(name))
+            ..StoreConfig::insecure(name, self.data_dir(name))
         }
     }
 
     /// The settings of the bus in this world.
     pub fn bus_config(&self) -> event_bus::Config {
         event_bus::Config {
-            common: self.config(ServiceName::EventBus),
+            store: self.store_config(ServiceName::EventBus),
             posts_secret: self.secret(ServiceName::Posts),
             comments_secret: self.secret(ServiceName::Comments),
             moderation_secret: self.secret(ServiceName::Moderation),

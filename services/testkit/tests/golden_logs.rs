@@ -1,7 +1,7 @@
 //! Logs as they were written once, each with what it came to. Logs are kept for ever: today's services must read
 //! every one of them, and come to the same.
 //!
-//! A folder is never edited. An event that gains a field gets a folder of its own beside the others.
+//! A log is never edited, and what it comes to only where the read model itself changes. An event that gains a field gets a folder of its own beside the others.
 
 use serde_json::{Value, json};
 use shared::ServiceName::{self, Comments, Moderation, Posts, Query};
@@ -42,7 +42,7 @@ impl Replay {
         bus.post("/events", &golden.lines("log.jsonl")).await.ok(200);
         let rules = golden.0.join("rules.json");
         let moderation =
-            moderation::Config { common: world.config(Moderation), rules: rules.exists().then_some(rules) };
+            moderation::Config { peer: world.config(Moderation), rules: rules.exists().then_some(rules) };
         let moderation = world.start(moderation, moderation::build).await;
         let posts = world.start(world.config(Posts), posts::build).await;
         let comments = world.start(world.config(Comments), comments::build).await;

@@ -55,7 +55,7 @@ async fn a_comment_its_event_and_its_key() {
 #[tokio::test]
 async fn a_verdict_its_event_and_the_cursor() {
     let world = World::new();
-    let config = moderation::Config { common: world.config(Moderation), rules: None };
+    let config = moderation::Config { peer: world.config(Moderation), rules: None };
     let moderation = world.start(config, moderation::build).await;
     let tables = ["verdicts", "outbox", "cursor"];
     let created = [logged(&comment_created("c1", "p1", "hi", 1), 1)];

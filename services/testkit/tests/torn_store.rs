@@ -14,9 +14,7 @@ async fn start(world: &World, name: ServiceName) -> Running {
     match name {
         Posts => world.start(config, posts::build).await,
         Comments => world.start(config, comments::build).await,
-        Moderation => {
-            world.start(moderation::Config { common: config, rules: None }, moderation::build).await
-        }
+        Moderation => world.start(moderation::Config { peer: config, rules: None }, moderation::build).await,
         Query => world.start(config, query::build).await,
         EventBus | ServiceName::Frontend => unreachable!("it is none of the peers"),
     }

@@ -66,7 +66,7 @@ impl System {
             Posts => world.start(config, posts::build).await,
             Comments => world.start(config, comments::build).await,
             Moderation => {
-                let config = moderation::Config { common: config, rules: None };
+                let config = moderation::Config { peer: config, rules: None };
                 world.start(config, moderation::build).await
             }
             Query => world.start(config, query::build).await,

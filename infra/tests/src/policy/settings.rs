@@ -19,7 +19,7 @@ const SITE: &str = "/site";
 fn program(service: ServiceName) -> Command {
     match service {
         ServiceName::Posts | ServiceName::Comments | ServiceName::Query => {
-            command::<kit::app::config::CommonConfig>(service)
+            command::<kit::app::config::PeerConfig>(service)
         }
         ServiceName::Moderation => command::<moderation::Config>(service),
         ServiceName::EventBus => command::<event_bus::Config>(service),

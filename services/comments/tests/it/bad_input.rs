@@ -37,7 +37,7 @@ async fn every_limit_holds_just_inside_and_fails_just_outside() {
         assert_eq!(world.dump(ServiceName::Comments), before);
     }
     assert_eq!(comments.send(say("x")).await.status, 201);
-    for empty in ["", " ", "\r\n", "\u{a0}", "\u{200b}"] {
+    for empty in ["", " ", "\r\n", "\u{a0}", "\u{200b}", "\u{2800}", "\u{3164}\u{fe0f}"] {
         let problem = comments.send(say(empty)).await.problem(ProblemKind::Invalid);
         assert_eq!(problem.error_of("content"), Some("must not be empty"), "{empty:?}");
     }
@@ -62,7 +62,7 @@ async fn wrong_types_and_unfit_characters() {
         comments.post(COMMENTS, &all).await.invalid_fields(),
         ["/postId", "/status", "/content", "/author"]
     );
-    for c in "\u{0}\u{7}\u{1b}\u{7f}\u{85}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
+    for c in "\u{0}\u{7}\u{1b}\u{7f}\u{85}\u{61c}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
         let text = format!("a{c}b");
         let reply = comments.post(COMMENTS, &json!({"content": text, "author": text})).await;
         assert_eq!(reply.invalid_fields(), ["/content", "/author"], "{c:?}");

@@ -123,3 +123,20 @@ async fn a_wiped_store_refills_from_the_log_and_publishes_nothing_new() {
     comments.send(say("and on")).await.ok(201);
     log_has(&world, &bus, events + 1).await;
 }
+
+#[tokio::test]
+async fn comments_of_the_course_have_the_time_of_their_envelope_and_the_order_of_the_log() {
+    let world = World::new();
+    let bus = world.start_bus().await;
+    let ids = ["7f2a", "01bc", "e4d9", "0000", "ffff", "9a3e"];
+    for id in ids {
+        let data = json!({"id": id, "content": "hi", "postId": "p1", "status": "pending"});
+        bus.post("/events", &json!({"type": "CommentCreated", "data": data})).await.ok(200);
+    }
+    let comments = start(&world).await;
+    has_applied(&world, 6).await;
+    let seen = seen_by(&comments, None).await;
+    let found: Vec<_> = seen.as_array().unwrap().iter().map(|c| c["id"].clone()).collect();
+    assert_eq!(found, ids);
+    assert_eq!(seen[0]["createdAt"], "2027-01-15T08:00:00.000Z");
+}

@@ -77,6 +77,20 @@ async fn only_a_new_writer_is_given_a_cookie() {
 }
 
 #[tokio::test]
+async fn on_an_https_site_the_cookie_is_secure() {
+    let world = World::new();
+    let mut config = world.config(ServiceName::Comments);
+    config.store.common.site_url = Some("https://blog.example".parse().unwrap());
+    let comments = world.start(config, comments::build).await;
+    add_post(&comments, "p1").await;
+    let first = comments.send(say("hi").cookie("author=0123456789abcdef0123456789abcdef")).await;
+    let set = first.header("set-cookie");
+    assert!(set.starts_with("__Host-author=0123456789abcdef") && set.ends_with("; Secure"), "{set}");
+    let again = comments.send(say("hi again").cookie(&first.cookie().unwrap())).await;
+    assert_eq!((again.ok(201)[0]["mine"].clone(), again.cookie()), (true.into(), None));
+}
+
+#[tokio::test]
 async fn the_token_and_its_fingerprint_are_never_shown() {
     let world = World::new();
     let comments = start(&world).await;
@@ -178,4 +192,14 @@ async fn the_array_shows_each_comment_as_its_reader_may_see_it() {
     let again = comments.send(say("more").cookie(&ada_cookie)).await.ok(201);
     let texts: Vec<_> = again.as_array().unwrap().iter().map(|c| c["content"].as_str().unwrap()).collect();
     assert_eq!(texts, ["from Ada", "from Bob", "more"]);
+}
+
+#[tokio::test]
+async fn text_is_stored_in_one_unicode_form_whatever_the_keyboard_sends() {
+    let world = World::new();
+    let comments = start(&world).await;
+    add_post(&comments, "p1").await;
+    let decomposed = json!({"content": "Gru\u{308}\u{df}e", "author": "a\u{30a}"});
+    let new = last(&comments.send(post(COMMENTS).json(&decomposed)).await);
+    assert_eq!((&new["content"], &new["author"]), (&json!("Gr\u{fc}\u{df}e"), &json!("\u{e5}")));
 }

@@ -1,15 +1,14 @@
-//! A service that publishes and consumes events: everything that posts, comments, moderation and query have in
-//! common.
+//! A service that publishes and consumes events: what posts, comments, moderation and query have in common.
 
 use crate::app::StartError;
-use crate::app::config::CommonConfig;
-use crate::app::service::Service;
+use crate::app::config::PeerConfig;
+use crate::app::service::{Service, watch_store};
 use crate::http::idempotency;
-use crate::http::probes::Readiness;
+use crate::http::probes::ReadinessChecks;
 use crate::messaging::bus_client::BusClient;
 use crate::messaging::consumer::{Consumer, Handler};
 use crate::messaging::relay::Relay;
-use crate::messaging::subscriber::Subscriber;
+use crate::messaging::subscriber::{Readiness, Subscriber};
 use crate::messaging::{dead_letters, inbox, outbox};
 use crate::runtime::deps::Deps;
 use crate::runtime::lifecycle::Lifecycle;
@@ -23,39 +22,38 @@ pub const SCHEMA: Migration = &[inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCH
 /// A peer of the bus, with its store open.
 #[derive(Debug)]
 pub struct Peer {
-    /// Who it is.
+    /// Its name.
     pub name: ServiceName,
     /// Its store.
     pub store: Store,
-    /// What it takes from the world.
+    /// Its clock, ids and connections.
     pub deps: Deps,
     /// Its stop signal and background tasks.
     pub lifecycle: Lifecycle,
-    config: CommonConfig,
+    config: PeerConfig,
 }
 
 impl Peer {
     /// Opens the store in the data directory. `migrations` begin with [`SCHEMA`].
     pub fn open(
         name: ServiceName,
-        config: &CommonConfig,
+        config: &PeerConfig,
         deps: Deps,
         lifecycle: Lifecycle,
         migrations: &[Migration],
     ) -> Result<Self, StartError> {
-        let store = Store::open(&config.data_dir, name.as_str(), migrations)
+        let store = Store::open(&config.store.data_dir, name.as_str(), migrations)
             .map_err(|error| StartError::Store(Box::new(error)))?;
-        lifecycle.spawn("store", watch(store.clone(), lifecycle.stopping()));
+        lifecycle.spawn("store", watch_store(store.clone(), lifecycle.stopping()));
         Ok(Self { name, store, deps, lifecycle, config: config.clone() })
     }
 
-    /// Starts publishing and consuming, and makes the service of its own routes. With `history_first`, an empty
-    /// store must catch up with the log before the service says that it is ready.
-    pub fn service(self, api: Router, handler: impl Handler, history_first: bool) -> Service {
+    /// Starts publishing and consuming, and builds the service from its own routes.
+    pub fn service(self, api: Router, handler: impl Handler, readiness: Readiness) -> Service {
         let Self { name, store, deps, lifecycle, config } = self;
         let secret = config.secret.as_ref();
         let bus = BusClient::new(deps.clone(), &config.event_bus_url, secret);
-        let readiness = Readiness::new();
+        let checks = ReadinessChecks::new();
         let relay = Relay { store: store.clone(), bus: bus.clone(), deps: deps.clone() };
         lifecycle.spawn("relay", relay.run(lifecycle.stopping()));
         let subscriber = Subscriber {
@@ -64,8 +62,8 @@ impl Peer {
             store: store.clone(),
             bus,
             deps: deps.clone(),
-            ready: readiness.register("subscription"),
-            history_first,
+            ready: checks.register("subscription"),
+            readiness,
         };
         let (stopping, opened) = (lifecycle.stopping(), lifecycle.clone());
         lifecycle.spawn("subscriber", async move {
@@ -74,16 +72,13 @@ impl Peer {
                 subscriber.run(stopping).await;
             }
         });
-        let consumer = Consumer::new(name, store, handler, deps.clone(), secret, config.operator_token);
-        Service { name, router: api.merge(consumer.router()), admin: None, readiness, lifecycle, deps }
-    }
-}
-
-/// Ends when the store has failed for good, which the lifecycle then takes as a crash.
-pub async fn watch(store: Store, stopping: tokio_util::sync::CancellationToken) {
-    tokio::select! {
-        biased;
-        () = stopping.cancelled() => {}
-        reason = store.failure() => tracing::error!(reason, "the store has failed for good"),
+        let token = config.store.operator_token.clone();
+        let consumer = Consumer::new(name, store, handler, deps.clone(), secret, token);
+        let router = api.merge(consumer.router());
+        Service {
+            readiness: checks,
+            hosts: config.hosts(),
+            ..Service::new(name, &config, router, deps, lifecycle)
+        }
     }
 }

@@ -2,11 +2,13 @@
 
 use crate::app::config::{self, ServiceConfig};
 use crate::app::{ServeError, StartError, telemetry};
-use crate::http::probes::{self, Readiness};
+use crate::http::probes::{self, ReadinessChecks};
 use crate::http::server::{self, Limits};
-use crate::http::{Options, with_middleware};
+use crate::http::{AllowedHosts, Options, TrustedProxies, with_middleware};
+use crate::rt::{self, Instant};
 use crate::runtime::deps::Deps;
 use crate::runtime::lifecycle::Lifecycle;
+use crate::store::Store;
 use axum::Router;
 use shared::ServiceName;
 use std::ffi::OsString;
@@ -14,44 +16,63 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::Instant;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-/// A built service: everything but its address.
+/// A service that is built and not yet served.
 #[derive(Debug)]
 pub struct Service {
-    /// Who it is.
+    /// Its name.
     pub name: ServiceName,
     /// Its own routes, before [`with_middleware`].
     pub router: Router,
     /// Routes beside the probes on the admin listener, for a service whose own routes are public.
     pub admin: Option<Router>,
-    /// What has to be well before it takes requests.
-    pub readiness: Readiness,
+    /// The conditions under which it takes requests.
+    pub readiness: ReadinessChecks,
+    /// The hosts that its own routes answer for.
+    pub hosts: AllowedHosts,
+    /// How many proxies report the client's address.
+    pub trusted_proxies: TrustedProxies,
     /// Its stop signal and background tasks.
     pub lifecycle: Lifecycle,
-    /// Where its ids come from.
+    /// Its clock, ids and connections.
     pub deps: Deps,
 }
 
 /// How long background tasks may take to end, even where the connections have used up the graceful stop.
 const TASKS_LIMIT: Duration = Duration::from_secs(1);
-/// The stack of a worker: rendering deep pages in debug builds needs more than tokio's 2 MiB.
+/// The stack of a worker thread: rendering deep pages in debug builds needs more than tokio's 2 MiB.
 const STACK_BYTES: usize = 4 * 1024 * 1024;
-/// How often running without secrets is warned of.
+/// How often a service without secrets logs a warning.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 impl Service {
+    /// A service of these routes, without readiness checks and routes for its admin listener.
+    pub fn new(
+        name: ServiceName,
+        config: &impl ServiceConfig,
+        router: Router,
+        deps: Deps,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        let common = config.common();
+        let (hosts, trusted_proxies) = (common.hosts(), common.trusted_proxies);
+        let (admin, readiness) = (None, ReadinessChecks::new());
+        Self { name, router, admin, readiness, hosts, trusted_proxies, lifecycle, deps }
+    }
+
     /// Serves until the lifecycle is stopped and everything has ended.
     ///
-    /// Probes and `/metrics` sit beside the service's own routes, or alone on the admin listener if there is one.
+    /// Probes and `/metrics` are served beside its own routes, or on the admin listener if there is one.
     pub async fn serve(
         self,
         listener: TcpListener,
         admin_listener: Option<TcpListener>,
     ) -> Result<(), ServeError> {
-        let Self { name, router, admin, readiness, lifecycle, deps } = self;
+        let Self { name, router, admin, readiness, hosts, trusted_proxies, lifecycle, deps } = self;
         let options = Options::new(deps.ids.clone());
+        let public_options = Options { hosts, trusted_proxies, ..options.clone() };
         let ops = probes::router(lifecycle.clone(), readiness).merge(telemetry::router());
         telemetry::start(name, &*deps.clock, &lifecycle);
         lifecycle.set_listening();
@@ -59,10 +80,10 @@ impl Service {
         let limits = Limits::default();
         let ops = ops.merge(admin.unwrap_or_default());
         let (public, private) = match admin_listener {
-            Some(listener) => (router, Some((listener, with_middleware(ops, options.clone())))),
+            Some(listener) => (router, Some((listener, with_middleware(ops, options)))),
             None => (router.merge(ops), None),
         };
-        let public = server::serve(listener, with_middleware(public, options), &lifecycle, limits);
+        let public = server::serve(listener, with_middleware(public, public_options), &lifecycle, limits);
         let private = async {
             if let Some((listener, ops)) = private {
                 server::serve(listener, ops, &lifecycle, limits).await;
@@ -85,6 +106,15 @@ impl Service {
     }
 }
 
+/// Ends when the store has failed for good, which the lifecycle then takes as a crash.
+pub async fn watch_store(store: Store, stopping: CancellationToken) {
+    tokio::select! {
+        biased;
+        () = stopping.cancelled() => {}
+        reason = store.failure() => tracing::error!(reason, "the store has failed for good"),
+    }
+}
+
 /// Runs a service from its arguments (the first is the program's name) until SIGTERM or SIGINT.
 ///
 /// A second signal ends it at once. The exit code is 0 after a clean stop, 1 after a failure, 2 for wrong usage.
@@ -97,7 +127,7 @@ where
     let config: C = match config::parse(name, args) {
         Ok(config) => config,
         Err(error) => {
-            // Nothing is left to tell where even this cannot be printed.
+            // If even this cannot be printed, nothing else can.
             let _ = error.print();
             return ExitCode::from(error.exit_code() as u8);
         }
@@ -118,8 +148,7 @@ where
     F: FnOnce(C, Deps, Lifecycle) -> Fut,
     Fut: Future<Output = Result<Service, StartError>>,
 {
-    config.common().validate_secrets(name)?;
-    config.common().validate_urls()?;
+    config.validate(name)?;
     let deps = Deps::system()?;
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -131,14 +160,13 @@ where
     let lifecycle = Lifecycle::new();
     let ended = runtime.block_on(async {
         stop_on_signals(&lifecycle)?;
-        stop_on_crash(&lifecycle);
         let ended = run(name, config, deps, &lifecycle, build).await;
-        // Where it failed to start, what it had begun still ends properly.
+        // Where it failed to start, what it had already started still ends properly.
         lifecycle.stop();
         lifecycle.wait(TASKS_LIMIT).await;
         ended
     });
-    // Whatever blocks a thread now has had its time.
+    // Threads that are still blocked have had their time.
     runtime.shutdown_background();
     match lifecycle.crashed() {
         Some(task) => ended.and(Err(ServeError::Crashed(task).into())),
@@ -159,19 +187,19 @@ where
     Fut: Future<Output = Result<Service, StartError>>,
 {
     let (address, admin_address) = (config.common().listen, config.admin_listen());
-    if config.common().insecure {
+    if config.is_insecure() {
         warn_of_insecurity(lifecycle);
     }
     let building = build(config, deps, lifecycle.clone());
     let Some(service) = lifecycle.stopping().run_until_cancelled(building).await else { return Ok(()) };
     let service = service?;
-    // Last of all, so that an open port means a service that is there.
+    // Last, so that an open port means a running service.
     let listener = listen(address).await?;
     let admin_listener = match admin_address {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    // The system chooses the port where 0 was asked for.
+    // With port 0 the system chooses one.
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(service = %name, %address, version = env!("CARGO_PKG_VERSION"), "listening");
     service.serve(listener, admin_listener).await?;
@@ -183,29 +211,52 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
-/// The first signal stops everything softly, the second ends the process.
-fn stop_on_signals(lifecycle: &Lifecycle) -> Result<(), StartError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
-    let lifecycle = lifecycle.clone();
-    tokio::spawn(async move {
-        let mut any = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
-        any().await;
-        tracing::info!("stopping");
-        lifecycle.stop();
-        any().await;
-        tracing::warn!("ended at once by a second signal");
-        std::process::exit(1);
-    });
-    Ok(())
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-fn stop_on_crash(lifecycle: &Lifecycle) {
-    let lifecycle = lifecycle.clone();
-    tokio::spawn(async move {
-        lifecycle.crash_seen().await;
-        lifecycle.stop();
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The first signal, or a crash, stops everything gracefully; a second signal ends the process.
+fn stop_on_signals(lifecycle: &Lifecycle) -> Result<(), StartError> {
+    let mut signals = Signals::new().map_err(StartError::Runtime)?;
+    let stopper = lifecycle.clone();
+    lifecycle.spawn("signals", async move {
+        let signalled = tokio::select! {
+            biased;
+            () = stopper.stopping().cancelled_owned() => false,
+            () = stopper.crash_seen() => false,
+            () = signals.next() => true,
+        };
+        if signalled {
+            tracing::info!("stopping");
+        }
+        stopper.stop();
+        // Lives until the process ends, so that the lifecycle must not wait for it.
+        rt::spawn(async move {
+            if !signalled {
+                signals.next().await;
+            }
+            signals.next().await;
+            tracing::warn!("ended at once by a second signal");
+            std::process::exit(1);
+        });
     });
+    Ok(())
 }
 
 fn warn_of_insecurity(lifecycle: &Lifecycle) {
@@ -213,7 +264,7 @@ fn warn_of_insecurity(lifecycle: &Lifecycle) {
     lifecycle.spawn("insecurity warning", async move {
         loop {
             tracing::warn!("running with --insecure: anybody who reaches this port may publish and operate");
-            if tokio::time::timeout(WARN_EVERY, stopping.cancelled()).await.is_ok() {
+            if rt::timeout(WARN_EVERY, stopping.cancelled()).await.is_ok() {
                 return;
             }
         }

@@ -3,6 +3,7 @@
 //! Metrics are recorded through the `metrics` macros anywhere; labels must come from a bounded set.
 
 use crate::app::config::LogFormat;
+use crate::rt;
 use crate::runtime::deps::Clock;
 use crate::runtime::lifecycle::{Lifecycle, panic_text};
 use axum::Router;
@@ -19,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// The media type of `/metrics`.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// How often the histograms are folded, so that memory does not grow with requests while nobody scrapes.
+/// How often histograms are compacted, so that memory does not grow while nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// The upper bounds of every `*_seconds` histogram.
 const SECONDS: [f64; 14] =
@@ -36,20 +37,21 @@ pub fn init(format: Option<LogFormat>) {
         LogFormat::Text => registry.with(layer.with_ansi(terminal).with_target(false)).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true).with_span_list(false)).try_init(),
     };
-    // An error means that a subscriber is there already, with the hook beside it.
+    // An error means that an earlier call has set both the subscriber and the hook.
     if begun.is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
     recorder();
 }
 
-/// A panic is logged here and nowhere else; whoever catches it goes on from there.
+/// Logs and counts a panic, in whatever task or thread. Whoever catches it does not log it again.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    metrics::counter!("panics_total").increment(1);
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(panic = panic_text(panic.payload()), place, "panicked");
 }
 
-/// Describes the process in its metrics and keeps them small until the stop.
+/// Describes the process in its metrics, and compacts them until the stop.
 pub fn start(name: ServiceName, clock: &dyn Clock, lifecycle: &Lifecycle) {
     recorder();
     let started = clock.now().unix_ms() as f64 / 1000.0;
@@ -58,7 +60,7 @@ pub fn start(name: ServiceName, clock: &dyn Clock, lifecycle: &Lifecycle) {
         .set(1.0);
     let stopping = lifecycle.stopping();
     lifecycle.spawn("metrics upkeep", async move {
-        while tokio::time::timeout(UPKEEP, stopping.cancelled()).await.is_err() {
+        while rt::timeout(UPKEEP, stopping.cancelled()).await.is_err() {
             recorder().run_upkeep();
         }
     });
@@ -80,7 +82,7 @@ fn recorder() -> &'static PrometheusHandle {
             .build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
-            tracing::warn!("another recorder has the metrics of this process; /metrics stays empty");
+            tracing::warn!("another recorder collects the metrics of this process; /metrics stays empty");
         }
         handle
     })

@@ -1,4 +1,4 @@
-//! How a writer is known again: a cookie with a random token, and its fingerprint in the events.
+//! How a writer is recognised: a cookie with a random token, and the token's fingerprint in the events.
 //!
 //! Readers get no cookie; whoever writes a comment does. The token itself is never stored: comments carry its
 //! fingerprint, and who shows the token may read their own comment while it is pending.
@@ -10,6 +10,10 @@ use shared::views::AUTHOR_COOKIE;
 
 /// How long the cookie lasts, in seconds: a year.
 const MAX_AGE_SECONDS: u32 = 31_536_000;
+
+/// What the cookie's name begins with on an https site: browsers then accept it over https only, for this host alone,
+/// so that no other host of the same domain can set it.
+const HOST_PREFIX: &str = "__Host-";
 
 /// A writer's token.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,28 +31,47 @@ impl AuthorToken {
         Self(format!("{:032x}", ids.random()))
     }
 
-    /// The token that the request's cookie shows, if it is one.
+    /// The token that the request's cookie shows, if it is one. Both names count, the prefixed one first: whoever
+    /// wrote before the site moved to https stays the same writer.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        Self::named(headers, &cookie_name(true)).or_else(|| Self::named(headers, &cookie_name(false)))
+    }
+
+    /// The token of whoever writes: the one shown, else a new one; and the `Set-Cookie` that the response needs, if
+    /// the browser does not have it under the site's name for it.
+    pub fn of_writer(headers: &HeaderMap, ids: &dyn Ids, https: bool) -> (Self, Option<HeaderValue>) {
+        let token = Self::from_headers(headers).unwrap_or_else(|| Self::new(ids));
+        let is_known = Self::named(headers, &cookie_name(https)).as_ref() == Some(&token);
+        let cookie = (!is_known).then(|| token.set_cookie(https));
+        (token, cookie)
+    }
+
+    fn named(headers: &HeaderMap, name: &str) -> Option<Self> {
+        let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
         let cookies =
-            headers.get_all(COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
-        let mut values =
-            cookies.filter_map(|c| c.trim().split_once('=')).filter(|(name, _)| *name == AUTHOR_COOKIE);
-        let (_, value) = values.next()?;
+            values.flat_map(|value| value.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
+        let (_, value) = cookies.into_iter().find(|(found, _)| *found == name)?;
         let is_token = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
         is_token.then(|| Self(value.to_owned()))
     }
 
-    /// The fingerprint that goes into events: tells nothing about the token.
+    /// The fingerprint that goes into events: it does not reveal the token.
     pub fn key(&self) -> String {
         sha256_hex(self.0.as_bytes()).chars().take(32).collect()
     }
 
-    /// The `Set-Cookie` that gives the token to its writer. No script can read it, and other sites do not send it.
-    pub fn set_cookie(&self) -> HeaderValue {
+    /// The `Set-Cookie` with the token. No script can read it, and other sites do not send it.
+    fn set_cookie(&self, https: bool) -> HeaderValue {
+        let (name, token) = (cookie_name(https), &self.0);
+        let secure = if https { "; Secure" } else { "" };
         let cookie =
-            format!("{AUTHOR_COOKIE}={}; Path=/; Max-Age={MAX_AGE_SECONDS}; HttpOnly; SameSite=Lax", self.0);
+            format!("{name}={token}; Path=/; Max-Age={MAX_AGE_SECONDS}; HttpOnly; SameSite=Lax{secure}");
         HeaderValue::from_str(&cookie).unwrap_or(HeaderValue::from_static(""))
     }
+}
+
+fn cookie_name(https: bool) -> String {
+    format!("{}{AUTHOR_COOKIE}", if https { HOST_PREFIX } else { "" })
 }
 
 #[cfg(test)]
@@ -56,16 +79,45 @@ mod tests {
     use super::*;
     use crate::runtime::deps::SystemIds;
 
+    fn cookies(value: &str) -> HeaderMap {
+        [(COOKIE, value.parse().unwrap())].into_iter().collect()
+    }
+
     #[test]
     fn the_token_comes_back_in_a_cookie_and_its_key_is_not_the_token() {
-        let token = AuthorToken::new(&SystemIds);
-        let set = token.set_cookie();
-        let pair = set.to_str().unwrap().split(';').next().unwrap().to_owned();
-        let headers: HeaderMap =
-            [(COOKIE, format!("theme=dark; {pair}").parse().unwrap())].into_iter().collect();
-        assert_eq!(AuthorToken::from_headers(&headers), Some(token.clone()));
-        assert!(!set.to_str().unwrap().contains(&token.key()));
-        assert_ne!(token.key(), AuthorToken::new(&SystemIds).key());
+        for https in [false, true] {
+            let (token, set) = AuthorToken::of_writer(&HeaderMap::new(), &SystemIds, https);
+            let set = set.unwrap();
+            let set = set.to_str().unwrap();
+            let headers = cookies(&format!("theme=dark; {}", set.split(';').next().unwrap()));
+            assert_eq!(AuthorToken::from_headers(&headers), Some(token.clone()));
+            assert_eq!(AuthorToken::of_writer(&headers, &SystemIds, https), (token.clone(), None));
+            assert!(!set.contains(&token.key()));
+            assert_ne!(token.key(), AuthorToken::new(&SystemIds).key());
+        }
+    }
+
+    #[test]
+    fn on_an_https_site_the_cookie_is_secure_and_for_this_host_alone() {
+        let set = |https| AuthorToken("0".repeat(32)).set_cookie(https).to_str().unwrap().to_owned();
+        assert!(set(true).starts_with("__Host-author=0"), "{}", set(true));
+        assert!(
+            set(true).ends_with("; Secure")
+                && set(true).contains("; Path=/;")
+                && !set(true).contains("Domain")
+        );
+        assert!(set(false).starts_with("author=0") && !set(false).contains("Secure"), "{}", set(false));
+    }
+
+    #[test]
+    fn a_writer_from_before_https_stays_the_same_and_gets_the_prefixed_cookie() {
+        let (old, new) = ("a".repeat(32), "b".repeat(32));
+        let (token, set) = AuthorToken::of_writer(&cookies(&format!("author={old}")), &SystemIds, true);
+        assert_eq!(token, AuthorToken(old.clone()));
+        assert!(set.unwrap().to_str().unwrap().starts_with(&format!("__Host-author={old};")));
+        // Any host of the domain can set the plain name: it never wins.
+        let both = cookies(&format!("author={old}; __Host-author={new}"));
+        assert_eq!(AuthorToken::of_writer(&both, &SystemIds, true), (AuthorToken(new), None));
     }
 
     #[test]
@@ -73,8 +125,7 @@ mod tests {
         for cookie in
             ["author=", "author=xyz", "author=<script>", "other=0123456789abcdef0123456789abcdef", ""]
         {
-            let headers: HeaderMap = [(COOKIE, cookie.parse().unwrap())].into_iter().collect();
-            assert_eq!(AuthorToken::from_headers(&headers), None, "{cookie}");
+            assert_eq!(AuthorToken::from_headers(&cookies(cookie)), None, "{cookie}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Bodies, checked for type and size before anything looks at them.
+//! Bodies, checked for type and size before anything reads them.
 
 use super::ApiError;
 use axum::extract::{FromRequest, Request};
@@ -7,8 +7,8 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 use shared::ProblemKind;
 
-/// A JSON body: 415 unless it is declared as `application/json`, 413 when it is larger than the route takes
-/// (axum's `DefaultBodyLimit`), 400 when it is not JSON.
+/// A JSON body: 415 unless it is declared as `application/json`, 413 when it is larger than the route's
+/// `DefaultBodyLimit`, 400 when it is not JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsonBody(pub Value);
 
@@ -23,7 +23,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     }
 }
 
-/// A body as it arrived, for routes that verify a signature before they parse. Larger than the route takes: 413.
+/// A body as it arrived, for routes that verify a signature before they parse; 413 when it is larger than the route's
+/// `DefaultBodyLimit`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawBody {
     /// The body, byte for byte.
@@ -73,7 +74,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
             Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(ProblemKind::TooLarge.into())
             }
-            // The client went away or broke the framing: nobody is left to read more than this.
+            // The client left, or sent broken framing.
             Err(_) => Err(ApiError::new(ProblemKind::BadRequest).detail("the body did not arrive whole")),
         }
     }

@@ -1,5 +1,6 @@
-//! Every error of a handler.
+//! The error of every handler.
 
+use super::SecurityEvent;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -7,10 +8,10 @@ use serde_json::{Map, Value};
 use shared::problem::PROBLEM_JSON;
 use shared::{FieldError, Problem, ProblemKind};
 
-/// What a handler answers.
+/// What a handler returns.
 pub type ApiResult<T = Response> = Result<T, ApiError>;
 
-/// After how many seconds to come back, where nobody knows better.
+/// The `Retry-After` of errors that do not set their own, in seconds.
 const RETRY_AFTER: u64 = 1;
 
 /// An error on its way to the client: a [`Problem`] with `Retry-After` and members of its own where needed.
@@ -23,12 +24,14 @@ struct Parts {
     problem: Problem,
     #[serde(skip)]
     retry_after: Option<u64>,
+    #[serde(skip)]
+    security_event: Option<SecurityEvent>,
     #[serde(flatten)]
     members: Map<String, Value>,
 }
 
 impl ApiError {
-    /// A problem of this kind. 429 and 503 ask the client to come back in a second.
+    /// A problem of this kind. 429 and 503 have a `Retry-After` of one second.
     pub fn new(kind: ProblemKind) -> Self {
         Problem::new(kind).into()
     }
@@ -38,13 +41,13 @@ impl ApiError {
         Problem::invalid(errors).into()
     }
 
-    /// Says what went wrong this time; the client reads it, so no path, SQL or secret.
+    /// Adds what went wrong this time. The client reads it, so no path, SQL or secret.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.0.problem.detail = Some(detail.into());
         self
     }
 
-    /// Says after how many seconds to come back.
+    /// Sets `Retry-After`, in seconds.
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.0.retry_after = Some(seconds);
         self
@@ -53,6 +56,12 @@ impl ApiError {
     /// Adds a member to the body, such as `cursor`. The members of [`Problem`] have methods of their own.
     pub fn member(mut self, name: &str, value: Value) -> Self {
         self.0.members.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Names the security event behind this error, which the middleware logs.
+    pub fn security_event(mut self, event: SecurityEvent) -> Self {
+        self.0.security_event = Some(event);
         self
     }
 
@@ -65,7 +74,7 @@ impl ApiError {
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         let retry_after = matches!(problem.status, 429 | 503).then_some(RETRY_AFTER);
-        Self(Box::new(Parts { problem, retry_after, members: Map::new() }))
+        Self(Box::new(Parts { problem, retry_after, security_event: None, members: Map::new() }))
     }
 }
 
@@ -86,6 +95,9 @@ impl IntoResponse for ApiError {
             }
         };
         let mut response = (status, body).into_response();
+        if let Some(event) = self.0.security_event {
+            response.extensions_mut().insert(event);
+        }
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = self.0.retry_after {
@@ -101,19 +113,19 @@ mod tests {
     use axum::body::to_bytes;
     use serde_json::json;
 
-    async fn body(failure: ApiError) -> Value {
-        let bytes = to_bytes(failure.into_response().into_body(), 10_000).await.unwrap();
+    async fn body(error: ApiError) -> Value {
+        let bytes = to_bytes(error.into_response().into_body(), 10_000).await.unwrap();
         serde_json::from_slice(&bytes).unwrap()
     }
 
     #[tokio::test]
     async fn the_body_is_the_problem_with_its_members() {
-        let failure =
+        let error =
             ApiError::new(ProblemKind::Conflict).detail("go on from there").member("cursor", json!("7"));
         assert_eq!(
-            body(failure).await,
+            body(error).await,
             json!({
-                "type": "/problems/conflict", "title": "Does not fit the present state", "status": 409,
+                "type": "/problems/conflict", "title": "Conflict", "status": 409,
                 "detail": "go on from there", "cursor": "7"
             })
         );

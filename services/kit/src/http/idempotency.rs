@@ -1,6 +1,6 @@
-//! `Idempotency-Key`: the same request again gives the first answer again.
+//! `Idempotency-Key`: a repeated request gets the response of the first one.
 //!
-//! The key is noted in the same transaction as what the request did, so that a repeated request finds either both
+//! The key is stored in the same transaction as what the request did, so that a repeated request finds either both
 //! or neither.
 
 use crate::http::{ApiError, ApiResult};
@@ -21,29 +21,29 @@ pub const SCHEMA: &str = "
     CREATE INDEX idempotency_age ON idempotency (used_at);
 ";
 
-/// How long a key is remembered, in milliseconds: a day.
-pub const REMEMBERED_MS: i64 = 86_400_000;
+/// How long a key is stored, in milliseconds: a day.
+pub const KEPT_MS: i64 = 86_400_000;
 
-/// A request that may be repeated.
+/// The key of a request that may be repeated, with the fingerprint of that request.
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey {
     key: String,
     fingerprint: String,
 }
 
-/// What is known of an attempt.
+/// What is stored under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Known {
     /// Nothing.
     New,
-    /// It succeeded before, with this answer.
+    /// The same request succeeded before, with this response.
     Answered(String),
-    /// The key was used for something else.
+    /// Another request used the key.
     Reused,
 }
 
 impl IdempotencyKey {
-    /// Reads the header, if there is one; `request` is everything that makes two requests the same.
+    /// Reads the header, if there is one. Two requests with the same key must have the same `request` text.
     pub fn from_headers(headers: &HeaderMap, request: &str) -> ApiResult<Option<Self>> {
         let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
         let key = value.to_str().ok().filter(|k| (1..=IDEMPOTENCY_KEY_CHARS).contains(&k.len()));
@@ -56,48 +56,47 @@ impl IdempotencyKey {
     }
 }
 
-/// Runs `act` unless this attempt succeeded before; gives back the answer of the first time, or nothing where the
-/// key was used for something else. Whoever sends no key gets a new act each time.
+/// Runs `act` unless a request with this key succeeded before. Returns the first response, or `None` where another
+/// request used the key. Without a key, `act` runs each time.
 pub fn run_once(
     tx: &Connection,
-    attempt: Option<&IdempotencyKey>,
+    key: Option<&IdempotencyKey>,
     now: Timestamp,
     act: impl FnOnce() -> rusqlite::Result<String>,
 ) -> rusqlite::Result<Option<String>> {
-    let Some(attempt) = attempt else { return act().map(Some) };
-    match look_up(tx, attempt)? {
-        Known::Answered(answer) => Ok(Some(answer)),
+    let Some(key) = key else { return act().map(Some) };
+    match look_up(tx, key)? {
+        Known::Answered(response) => Ok(Some(response)),
         Known::Reused => Ok(None),
         Known::New => {
-            let answer = act()?;
-            remember(tx, attempt, &answer, now)?;
-            Ok(Some(answer))
+            let response = act()?;
+            store(tx, key, &response, now)?;
+            Ok(Some(response))
         }
     }
 }
 
-fn look_up(tx: &Connection, attempt: &IdempotencyKey) -> rusqlite::Result<Known> {
+fn look_up(tx: &Connection, key: &IdempotencyKey) -> rusqlite::Result<Known> {
     let found: Option<(String, String)> = tx
         .prepare_cached("SELECT fingerprint, answer FROM idempotency WHERE key = ?1")?
-        .query_row([&attempt.key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([&key.key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     Ok(match found {
         None => Known::New,
-        Some((fingerprint, answer)) if fingerprint == attempt.fingerprint => Known::Answered(answer),
+        Some((fingerprint, response)) if fingerprint == key.fingerprint => Known::Answered(response),
         Some(_) => Known::Reused,
     })
 }
 
-/// Notes the answer to an attempt, and forgets those older than a day.
-fn remember(tx: &Connection, attempt: &IdempotencyKey, answer: &str, now: Timestamp) -> rusqlite::Result<()> {
-    tx.prepare_cached("DELETE FROM idempotency WHERE used_at < ?1")?
-        .execute([now.unix_ms() - REMEMBERED_MS])?;
+/// Stores the response under its key, and deletes those older than a day.
+fn store(tx: &Connection, key: &IdempotencyKey, response: &str, now: Timestamp) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM idempotency WHERE used_at < ?1")?.execute([now.unix_ms() - KEPT_MS])?;
     tx.prepare_cached("INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((&attempt.key, &attempt.fingerprint, answer, now.unix_ms()))?;
+        .execute((&key.key, &key.fingerprint, response, now.unix_ms()))?;
     Ok(())
 }
 
-/// The answer where a key was used for something else: 422.
+/// The error where another request used the key: 422.
 pub fn reused() -> ApiError {
     ApiError::new(ProblemKind::Invalid).detail("this Idempotency-Key was used for another request")
 }
@@ -106,7 +105,7 @@ pub fn reused() -> ApiError {
 mod tests {
     use super::*;
 
-    fn attempt(key: &str, request: &str) -> IdempotencyKey {
+    fn key(key: &str, request: &str) -> IdempotencyKey {
         let headers = [("idempotency-key".parse().unwrap(), key.parse().unwrap())].into_iter().collect();
         IdempotencyKey::from_headers(&headers, request).unwrap().unwrap()
     }
@@ -115,14 +114,14 @@ mod tests {
     fn a_key_gives_its_first_answer_for_a_day() {
         let c = Connection::open_in_memory().unwrap();
         c.execute_batch(SCHEMA).unwrap();
-        let (day_one, first) = (Timestamp::from_unix_ms(0), attempt("k", "a"));
+        let (day_one, first) = (Timestamp::from_unix_ms(0), key("k", "a"));
         assert_eq!(look_up(&c, &first).unwrap(), Known::New);
-        remember(&c, &first, "answer", day_one).unwrap();
+        store(&c, &first, "answer", day_one).unwrap();
         assert_eq!(look_up(&c, &first).unwrap(), Known::Answered("answer".into()));
-        assert_eq!(look_up(&c, &attempt("k", "b")).unwrap(), Known::Reused);
-        remember(&c, &attempt("other", "a"), "x", day_one.plus_ms(REMEMBERED_MS)).unwrap();
+        assert_eq!(look_up(&c, &key("k", "b")).unwrap(), Known::Reused);
+        store(&c, &key("other", "a"), "x", day_one.plus_ms(KEPT_MS)).unwrap();
         assert_eq!(look_up(&c, &first).unwrap(), Known::Answered("answer".into()));
-        remember(&c, &attempt("third", "a"), "x", day_one.plus_ms(REMEMBERED_MS + 1)).unwrap();
+        store(&c, &key("third", "a"), "x", day_one.plus_ms(KEPT_MS + 1)).unwrap();
         assert_eq!(look_up(&c, &first).unwrap(), Known::New);
     }
 

@@ -1,4 +1,4 @@
-//! JSON answers that are written by hand.
+//! JSON responses that are written by hand.
 
 use super::{ApiError, ApiResult};
 use axum::response::{IntoResponse, Response};
@@ -7,21 +7,21 @@ use http::{HeaderValue, header};
 use serde::{Serialize, Serializer};
 use shared::ProblemKind;
 
-/// A JSON object with its members in the order given: the course's answers are objects keyed by id, and their
-/// order is the order of time.
+/// A JSON object with its members in the order given: the course's responses are objects keyed by id, oldest
+/// first.
 pub fn ordered_object<K: Serialize, V: Serialize>(
     members: impl IntoIterator<Item = (K, V)>,
 ) -> ApiResult<Bytes> {
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::new(&mut bytes);
     serializer.collect_map(members).map_err(|error| {
-        tracing::error!(%error, "an answer cannot be written as JSON");
+        tracing::error!(%error, "a response cannot be written as JSON");
         ApiError::new(ProblemKind::Internal)
     })?;
     Ok(bytes.into())
 }
 
-/// An answer of bytes that are JSON already.
+/// A response of bytes that are JSON already.
 pub fn json_bytes(bytes: Bytes) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response()
 }

@@ -1,6 +1,6 @@
 //! Routes that only the operator may use.
 
-use super::{ApiError, ApiResult};
+use super::{ApiError, ApiResult, SecurityEvent};
 use crate::runtime::secret::Secret;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -8,7 +8,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use http::{HeaderMap, HeaderValue, header};
 use shared::ProblemKind;
 
-/// The operator's token, or none where the service runs `--insecure` and lets anybody in.
+/// The operator's token; none where the service runs `--insecure`, which lets everybody use these routes.
 pub type OperatorToken = Option<Secret>;
 
 /// Lets only requests with `Authorization: Bearer <token>` reach these routes; others get 401.
@@ -20,13 +20,15 @@ pub fn operator_only<S: Clone + Send + Sync + 'static>(routes: Router<S>, token:
 }
 
 async fn guard(State(token): State<Secret>, request: Request, next: Next) -> ApiResult {
-    if presented(request.headers()).is_some_and(|given| token.matches(given.as_bytes())) {
+    if bearer(request.headers()).is_some_and(|given| token.matches(given.as_bytes())) {
         return Ok(next.run(request).await);
     }
-    Err(ApiError::new(ProblemKind::Unauthorized).detail("this needs the operator's token"))
+    Err(ApiError::new(ProblemKind::Unauthorized)
+        .detail("this route needs the operator's token")
+        .security_event(SecurityEvent::OperatorTokenRefused))
 }
 
-fn presented(headers: &HeaderMap) -> Option<&str> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value: &HeaderValue = headers.get(header::AUTHORIZATION)?;
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -1,6 +1,6 @@
-//! `/livez` and `/readyz`: what an orchestrator asks.
+//! `/livez` and `/readyz`, for orchestrators.
 //!
-//! Live: this process can go on; if not it should be restarted. Ready: it can take requests at this moment.
+//! Live: the process works; if not, it should be restarted. Ready: it can take requests at this moment.
 
 use crate::http::{ApiError, ApiResult};
 use crate::runtime::lifecycle::Lifecycle;
@@ -10,9 +10,9 @@ use serde_json::json;
 use shared::ProblemKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What has to be well before requests are taken. Clones share it.
+/// The conditions under which a service takes requests. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness {
+pub struct ReadinessChecks {
     checks: Arc<Mutex<Vec<Check>>>,
 }
 
@@ -23,27 +23,27 @@ struct Check {
     unready: Option<String>,
 }
 
-/// One condition among those of a [`Readiness`], held by the part that knows. Clones set the same condition.
+/// One of the [`ReadinessChecks`], held by the part that sets it. Clones set the same condition.
 #[derive(Debug, Clone)]
 pub struct ReadyFlag {
-    readiness: Readiness,
+    readiness: ReadinessChecks,
     index: usize,
 }
 
-impl Readiness {
-    /// Nothing to wait for.
+impl ReadinessChecks {
+    /// No conditions.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a condition, which is not met until it is [`ReadyFlag::set`].
+    /// Adds a condition, which is not met until [`ReadyFlag::set`].
     pub fn register(&self, name: &'static str) -> ReadyFlag {
         let mut checks = self.lock();
         checks.push(Check { name, unready: Some("starting".to_owned()) });
         ReadyFlag { readiness: self.clone(), index: checks.len() - 1 }
     }
 
-    /// The conditions that are not met, each with the reason.
+    /// The names of the conditions that are not met, each with the reason.
     pub fn unready(&self) -> Vec<(&'static str, String)> {
         self.lock().iter().filter_map(|c| c.unready.clone().map(|why| (c.name, why))).collect()
     }
@@ -54,7 +54,7 @@ impl Readiness {
 }
 
 impl ReadyFlag {
-    /// Says whether the condition is met; `why` tells people why not. A change is logged once.
+    /// Sets whether the condition is met, and why not. A change is logged once.
     pub fn set(&self, ready: bool, why: impl Into<String>) {
         let mut checks = self.readiness.lock();
         let Some(check) = checks.get_mut(self.index) else { return };
@@ -69,7 +69,7 @@ impl ReadyFlag {
 }
 
 /// The routes `/livez` and `/readyz`.
-pub fn router(lifecycle: Lifecycle, readiness: Readiness) -> Router {
+pub fn router(lifecycle: Lifecycle, readiness: ReadinessChecks) -> Router {
     let alive = lifecycle.clone();
     Router::new()
         .route("/livez", get(async move || livez(&alive)))
@@ -84,7 +84,7 @@ fn livez(lifecycle: &Lifecycle) -> ApiResult<&'static str> {
     Err(ApiError::new(ProblemKind::Unavailable).detail(failures.join("; ")))
 }
 
-fn readyz(lifecycle: &Lifecycle, readiness: &Readiness) -> ApiResult<&'static str> {
+fn readyz(lifecycle: &Lifecycle, readiness: &ReadinessChecks) -> ApiResult<&'static str> {
     if lifecycle.is_stopping() {
         return Err(ApiError::new(ProblemKind::Unavailable).detail("stopping"));
     }
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn ready_only_when_every_condition_is_met() {
-        let (lifecycle, readiness) = (Lifecycle::new(), Readiness::new());
+        let (lifecycle, readiness) = (Lifecycle::new(), ReadinessChecks::new());
         assert_eq!(status(&readyz(&lifecycle, &readiness)), 200);
 
         let (store, bus) = (readiness.register("store"), readiness.register("bus"));

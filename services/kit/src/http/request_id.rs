@@ -1,4 +1,4 @@
-//! One id per request, from the first log line to the answer.
+//! One id per request, in every log line and in the response.
 
 use super::ApiError;
 use crate::runtime::trace::TraceContext;
@@ -11,15 +11,15 @@ use std::fmt;
 /// The header that carries it, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that is taken from a client.
+/// The longest id that is accepted from a client.
 const MAX_LENGTH: usize = 64;
 
-/// The id of a request: the client's own if it is a plain word, else its trace's. An extractor.
+/// The id of a request, as an extractor: the client's own if it is a plain word, else its trace's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The id that the headers carry, else the id of the trace.
+    /// The id in the headers, else the id of the trace.
     pub fn from_headers(headers: &HeaderMap, trace: &TraceContext) -> Self {
         let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let sane = |v: &&HeaderValue| (1..=MAX_LENGTH).contains(&v.len()) && v.as_bytes().iter().all(plain);
@@ -54,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            tracing::error!("a handler asks for the request id on a router without `with_middleware`");
+            tracing::error!("a handler extracts the request id on a router without `with_middleware`");
             ApiError::new(ProblemKind::Internal)
         })
     }
@@ -65,7 +65,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TraceContext {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         parts.extensions.get().copied().ok_or_else(|| {
-            tracing::error!("a handler asks for the trace context on a router without `with_middleware`");
+            tracing::error!("a handler extracts the trace context on a router without `with_middleware`");
             ApiError::new(ProblemKind::Internal)
         })
     }

@@ -1,10 +1,11 @@
 //! HTTP/1.1 over TCP, with the limits that a server on an open network needs.
 //!
-//! `axum::serve` has neither a header timeout nor a connection cap nor an end to its graceful stop; hence this loop.
+//! `axum::serve` has no header timeout, no limit on connections and no end to its graceful stop; hence this loop.
 
 mod connection;
 mod io_timeout;
 
+use crate::rt;
 use crate::runtime::lifecycle::Lifecycle;
 use axum::Router;
 use connection::Connection;
@@ -17,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How much a server takes.
+/// The limits of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections at the same time; more wait in the system's queue.
@@ -31,7 +32,7 @@ pub struct Limits {
     pub head_bytes: usize,
     /// The most header lines; more is answered 431.
     pub headers: usize,
-    /// How long a client may leave an answer unread before it is cut off.
+    /// How long a client may leave a response unread before it is disconnected.
     pub stall: Duration,
     /// How long running requests may take after the stop.
     pub drain: Duration,
@@ -59,24 +60,28 @@ pub async fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle,
     let (tracker, cut_off, stopping) = (TaskTracker::new(), CancellationToken::new(), lifecycle.stopping());
     while let Some(accepted) = stopping.run_until_cancelled(next(&listener, &slots)).await {
         let (slot, stream, peer) = accepted;
-        // Tokens of its own: a connection looks at them each time it wakes, and would contend for shared ones.
+        // Child tokens: a connection checks them each time it wakes, and would contend for shared ones.
         let (stopping, cut_off) = (stopping.child_token(), cut_off.child_token());
         let connection = Connection { stream, peer, router: router.clone(), limits, stopping };
-        tracker.spawn(async move {
+        // A panic ends this connection alone; the panic hook logs and counts it.
+        rt::spawn(tracker.track_future(async move {
             cut_off.run_until_cancelled(connection.run()).await;
             drop(slot);
-        });
+        }));
     }
     drop(listener);
     tracker.close();
-    if tokio::time::timeout(limits.drain, tracker.wait()).await.is_err() {
-        tracing::warn!(connections = tracker.len(), "cut off: still busy at the end of the graceful stop");
+    if rt::timeout(limits.drain, tracker.wait()).await.is_err() {
+        tracing::warn!(
+            connections = tracker.len(),
+            "connections cut off: still busy at the end of the graceful stop"
+        );
         cut_off.cancel();
         tracker.wait().await;
     }
 }
 
-/// A place and the connection that takes it. The place comes first, so that clients beyond the cap wait in the
+/// A slot and the connection that takes it. The slot comes first, so that clients beyond the limit wait in the
 /// system's queue.
 async fn next(
     listener: &TcpListener,
@@ -87,8 +92,8 @@ async fn next(
     (slot, stream, peer)
 }
 
-/// The next connection. Where accepting fails for want of something (file descriptors, memory), waiting is all that
-/// helps: giving up would end the service and trying at once would burn a core.
+/// The next connection. Where accepting fails because file descriptors or memory have run out, only waiting helps:
+/// giving up would end the service, and trying again at once would keep a core busy.
 async fn accept<F>(mut accept: impl FnMut() -> F) -> (TcpStream, SocketAddr)
 where
     F: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
@@ -98,11 +103,11 @@ where
     loop {
         match accept().await {
             Ok(connection) => return connection,
-            // That client is gone; the next one is not.
+            // That client has left; the next one has not.
             Err(error) if is_about_the_client(&error) => {}
             Err(error) => {
                 tracing::error!(%error, ?pause, "cannot accept connections");
-                tokio::time::sleep(pause).await;
+                rt::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST);
             }
         }
@@ -130,7 +135,7 @@ mod tests {
         script.push(accepted);
         let script = RefCell::new(script.into_iter());
 
-        let started = tokio::time::Instant::now();
+        let started = rt::Instant::now();
         accept(|| std::future::ready(script.borrow_mut().next().unwrap())).await;
         // 5 + 10 + … + 640 ms, then a second each for the other twelve.
         assert_eq!(started.elapsed().as_millis(), 1275 + 12 * 1000);

@@ -1,4 +1,4 @@
-//! The store's errors as HTTP: 503 for what the disk or the moment causes, 500 for what the data or a panic causes.
+//! The store's errors as HTTP: 503 where trying again may help (a full disk, a busy writer), 500 where it does not.
 //! Logged here, once; a panic was logged by the panic hook.
 
 use super::ApiError;

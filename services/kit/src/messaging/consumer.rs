@@ -15,7 +15,7 @@ use axum::{Json, Router};
 use http::HeaderMap;
 use rusqlite::Connection;
 use serde::Deserialize;
-use shared::views::{DeadLetterView, Redriven};
+use shared::bus::{DeadLetterView, Redriven};
 use shared::{Envelope, Event, ProblemKind, Sequence, ServiceName, Timestamp};
 use std::sync::Arc;
 
@@ -114,8 +114,7 @@ async fn deliver(
 ) -> ApiResult<Json<serde_json::Value>> {
     let now = consumer.deps.clock.now();
     if let Some(key) = &consumer.key {
-        key.verify(&headers, now, &body.bytes)
-            .map_err(|e| ApiError::new(ProblemKind::Unauthorized).detail(e.to_string()))?;
+        key.verify(&headers, now, &body.bytes)?;
     }
     let (events, _) = read_events(&body)?;
     let handler = Arc::clone(&consumer.handler);

@@ -6,7 +6,7 @@
 //! is published: when a lost store refills, the log parks the event again and then discards it again.
 
 use rusqlite::{Connection, OptionalExtension, Row};
-use shared::views::DeadLetterView;
+use shared::bus::DeadLetterView;
 use shared::{Envelope, Sequence, Timestamp};
 
 /// The table, for a service's first migration.

@@ -9,8 +9,8 @@ use crate::runtime::deps::Deps;
 use crate::runtime::transport;
 use crate::store::{ReadError, Store, WriteError};
 use rusqlite::Connection;
+use shared::bus::Published;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
-use shared::views::Published;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 

@@ -4,6 +4,7 @@
 //! the bus, and the key that signs is derived from it per direction: what was captured as a delivery cannot be
 //! played back as a publication, nor the other way round.
 
+use crate::http::{ApiError, SecurityEvent};
 use crate::runtime::secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use http::header::HeaderValue;
 use sha2::{Digest, Sha256};
-use shared::Timestamp;
+use shared::{ProblemKind, Timestamp};
 
 /// How far a signature's timestamp may lie from the present, in seconds.
 pub const TOLERANCE_SECONDS: i64 = 300;
@@ -43,6 +44,14 @@ pub enum BadSignature {
     /// No signature matches.
     #[error("the signature does not match")]
     Wrong,
+}
+
+impl From<BadSignature> for ApiError {
+    fn from(error: BadSignature) -> Self {
+        Self::new(ProblemKind::Unauthorized)
+            .detail(error.to_string())
+            .security_event(SecurityEvent::SignatureRefused)
+    }
 }
 
 /// The key that signs messages in one direction.

@@ -9,7 +9,7 @@ use crate::runtime::deps::Deps;
 use crate::runtime::transport::TransportError;
 use crate::store::{ReadError, Store};
 use http::StatusCode;
-use shared::views::{Subscribe, Subscribed};
+use shared::bus::{Subscribe, Subscribed};
 use shared::{Sequence, ServiceName};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -32,9 +32,18 @@ pub struct Subscriber {
     pub deps: Deps,
     /// Ready while the bus delivers.
     pub ready: ReadyFlag,
-    /// Whether the store must catch up with the log before the service is ready. A store that has events already
-    /// does not wait for a bus that is away.
-    pub history_first: bool,
+    /// When the service is ready.
+    pub readiness: Readiness,
+}
+
+/// When a service that consumes events is ready to take requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// At once: it does not answer from what it consumes.
+    AtOnce,
+    /// Once its store has caught up with the log: from an empty one, readers would be told that there is nothing.
+    /// A store with a history does not wait for a bus that cannot be reached.
+    CaughtUp,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +65,7 @@ enum SubscribeError {
 impl Subscriber {
     /// Runs until `stopping`.
     pub async fn run(self, stopping: CancellationToken) {
-        if self.history_first {
+        if self.readiness == Readiness::CaughtUp {
             self.ready.set(false, "is waiting for the event bus");
         } else {
             self.ready.set(true, "");
@@ -71,7 +80,7 @@ impl Subscriber {
     async fn stay_subscribed(&self) {
         let mut attempts: u32 = 0;
         let mut first = true;
-        let mut caught_up = !self.history_first;
+        let mut caught_up = self.readiness == Readiness::AtOnce;
         let has_history = self.store.read(inbox::cursor).await.is_ok_and(|cursor| cursor > Sequence::START);
         // A bus that is away now does not mean that its log has the lost events again.
         let mut lost_tail = false;

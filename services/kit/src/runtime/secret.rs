@@ -1,22 +1,22 @@
-//! Texts that no log line and no error may show.
+//! Texts that no log line and no error shows.
 
 use std::fmt;
 use subtle::ConstantTimeEq;
 
-/// The shortest secret that is taken.
+/// The shortest secret that is accepted.
 pub const MIN_SECRET_BYTES: usize = 16;
 
 /// A text that is never shown: neither by `Debug` nor by `Display`, and not in `--help`.
 #[derive(Clone)]
 pub struct Secret(String);
 
-/// Why a text is not taken as a secret; does not repeat it.
+/// Why a text is not accepted as a secret; the error does not repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a secret must be at least {MIN_SECRET_BYTES} bytes of printable ASCII")]
 pub struct WeakSecret;
 
 impl Secret {
-    /// Takes the text as a secret.
+    /// Accepts at least [`MIN_SECRET_BYTES`] of printable ASCII without spaces.
     pub fn new(text: impl Into<String>) -> Result<Self, WeakSecret> {
         let text = text.into();
         let fit = text.len() >= MIN_SECRET_BYTES && text.bytes().all(|b| b.is_ascii_graphic());
@@ -33,7 +33,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether this is the same text, in constant time.
+    /// Compares in constant time.
     pub fn matches(&self, presented: &[u8]) -> bool {
         self.as_bytes().ct_eq(presented).into()
     }

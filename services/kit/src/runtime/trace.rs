@@ -1,6 +1,6 @@
 //! Trace context: the W3C `traceparent` header, in and out.
 //!
-//! Every request has one: taken from its header where that is valid, else new. It travels on in outgoing requests
+//! Every request has one: from its header where that is valid, else a new one. It is sent on in outgoing requests
 //! and, stored in an event, through the outbox.
 
 use crate::runtime::deps::Ids;
@@ -11,12 +11,12 @@ use std::str::FromStr;
 /// The name of the header.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// A place in a trace: which trace, which step of it, and its flags.
+/// A position in a trace: the trace, the current step of it, and its flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceContext {
     /// The trace; never zero.
     pub trace_id: u128,
-    /// The step that whatever follows is a child of; never zero.
+    /// The step that the next steps are children of; never zero.
     pub parent_id: u64,
     /// Bit 0: sampled.
     pub flags: u8,
@@ -28,7 +28,7 @@ pub struct TraceContext {
 pub struct InvalidTraceparent;
 
 impl TraceContext {
-    /// The beginning of a new trace, sampled.
+    /// The first step of a new trace, sampled.
     pub fn new(ids: &dyn Ids) -> Self {
         // Neither part may be zero, and a fixed bit costs nothing that matters. Steps have to differ only from the
         // others of their trace, so the first one may be made of the trace's own bits.
@@ -43,7 +43,7 @@ impl TraceContext {
 
     /// A step of the trace that these headers name, or of a new one.
     pub fn from_headers(headers: &HeaderMap, ids: &dyn Ids) -> Self {
-        // Two headers contradict each other; the standard says to start anew.
+        // With two headers the standard requires a new trace.
         let mut values = headers.get_all(TRACEPARENT).iter();
         let only = values.next().filter(|_| values.next().is_none());
         only.and_then(|value| value.to_str().ok())
@@ -51,7 +51,7 @@ impl TraceContext {
             .map_or_else(|| Self::new(ids), |caller| caller.child(ids))
     }
 
-    /// The trace's id as it is written in logs.
+    /// The trace's id as 32 hexadecimal digits.
     pub fn trace_id_hex(&self) -> String {
         format!("{:032x}", self.trace_id)
     }
@@ -81,12 +81,12 @@ impl FromStr for TraceContext {
         };
         let (version, trace_id, parent_id, flags) =
             (|| Some((part(2)?, part(32)?, part(16)?, part(2)?)))().ok_or(InvalidTraceparent)?;
-        // A version to come may carry more; the present one must not, and 255 is forbidden.
+        // A later version may have more parts; version 0 must not, and 255 is forbidden.
         let extended = parts.next().is_some();
         if trace_id == 0 || parent_id == 0 || version == 0xff || (version == 0 && extended) {
             return Err(InvalidTraceparent);
         }
-        // Of a version to come only the sampled flag is known.
+        // Of a later version only the sampled flag is known.
         let flags = if version == 0 { flags as u8 } else { flags as u8 & 1 };
         Ok(Self { trace_id, parent_id: parent_id as u64, flags })
     }

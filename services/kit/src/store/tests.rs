@@ -161,7 +161,8 @@ async fn a_panic_of_the_writer_itself_ends_the_store_and_is_seen() {
     let behind = store.write(insert(1));
     let (behind, ()) = tokio::join!(behind, hold.release());
     assert!(matches!(behind, Err(WriteError::Panicked)), "{behind:?}");
-    assert_eq!(store.failure().await, "the writer panicked");
+    let ended = rt::timeout(std::time::Duration::from_secs(10), store.failure()).await;
+    assert_eq!(ended.unwrap(), "the writer panicked");
     assert!(matches!(store.write(insert(2)).await, Err(WriteError::Unavailable(_))));
     close(store).await;
 }

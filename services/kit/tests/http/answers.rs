@@ -87,6 +87,20 @@ async fn a_large_body_is_refused_in_words_although_the_client_is_still_sending()
 }
 
 #[tokio::test]
+async fn a_body_with_broken_framing_is_a_bad_request() {
+    let server = start(router(), Limits::default()).await;
+    for chunks in ["ZZ\r\n{}\r\n0\r\n\r\n", "2\r\n{}XX0\r\n\r\n"] {
+        let mut client = Raw::connect(server.address).await;
+        let head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+        client.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}").as_bytes()).await;
+        let answer = client.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("\"type\":\"/problems/bad-request\""), "{answer}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn the_body_limit_counts_bytes_and_is_64_kib_unless_the_route_says_otherwise() {
     let server = start(router(), Limits::default()).await;
     let send = async |size: usize| {

@@ -13,8 +13,8 @@ use axum::response::sse::{Event, Sse};
 use axum::routing::{get, post};
 use futures_util::{Stream, StreamExt, stream};
 use kit::app::ServeError;
+use kit::app::config::CommonConfig;
 use kit::app::service::Service;
-use kit::http::probes::Readiness;
 use kit::http::server::{Limits, serve};
 use kit::http::{ApiError, ApiResult, JsonBody, Options, RequestId, with_middleware};
 use kit::runtime::deps::Deps;
@@ -65,17 +65,16 @@ async fn start(router: Router, limits: Limits) -> Running<()> {
 }
 
 async fn start_service(router: Router, lifecycle: Lifecycle) -> Running<Result<(), ServeError>> {
-    let deps = Deps::system().unwrap();
-    let service = Service {
-        name: ServiceName::Query,
-        router,
-        admin: None,
-        readiness: Readiness::new(),
-        lifecycle,
-        deps,
-    };
-    let lifecycle = service.lifecycle.clone();
+    let service = service(router, lifecycle.clone());
     Running::with(lifecycle, |listener, _| service.serve(listener, None)).await
+}
+
+fn service(router: Router, lifecycle: Lifecycle) -> Service {
+    Service::new(ServiceName::Query, &config(), router, Deps::system().unwrap(), lifecycle)
+}
+
+fn config() -> CommonConfig {
+    CommonConfig::new(ServiceName::Query)
 }
 
 /// A stream with its first item at once.

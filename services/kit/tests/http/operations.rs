@@ -2,11 +2,11 @@
 
 use crate::answers::{problem, read};
 use crate::support::{Running, eventually};
-use crate::{router, start_service};
+use crate::{config, router, service, start_service};
 use axum::Router;
 use kit::app::ServeError;
+use kit::app::config::CommonConfig;
 use kit::app::service::Service;
-use kit::http::probes::Readiness;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use reqwest::{Client, Method};
@@ -31,17 +31,9 @@ async fn a_crashed_background_task_makes_livez_503_although_the_port_is_open() {
 
 #[tokio::test]
 async fn readyz_names_what_is_not_ready() {
-    let deps = Deps::system().unwrap();
-    let (readiness, lifecycle) = (Readiness::new(), Lifecycle::new());
-    let flag = readiness.register("subscription");
-    let service = Service {
-        name: ServiceName::Query,
-        router: Router::new(),
-        admin: None,
-        readiness,
-        lifecycle: lifecycle.clone(),
-        deps,
-    };
+    let lifecycle = Lifecycle::new();
+    let service = service(Router::new(), lifecycle.clone());
+    let flag = service.readiness.register("subscription");
     let server = Running::with(lifecycle, |listener, _| service.serve(listener, None)).await;
     let client = Client::new();
     let unready = client.get(server.url("/readyz")).send().await.unwrap();
@@ -55,18 +47,10 @@ async fn readyz_names_what_is_not_ready() {
 
 #[tokio::test]
 async fn probes_and_metrics_are_not_public_where_there_is_an_admin_listener() {
-    let deps = Deps::system().unwrap();
     let lifecycle = Lifecycle::new();
     let admin_listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin = format!("http://{}", admin_listener.local_addr().unwrap());
-    let service = Service {
-        name: ServiceName::Frontend,
-        router: router(),
-        admin: None,
-        readiness: Readiness::new(),
-        lifecycle: lifecycle.clone(),
-        deps,
-    };
+    let service = service(router(), lifecycle.clone());
     let server = Running::with(lifecycle, |listener, _| service.serve(listener, Some(admin_listener))).await;
     let client = Client::new();
     for path in ["/livez", "/readyz", "/metrics"] {
@@ -75,6 +59,28 @@ async fn probes_and_metrics_are_not_public_where_there_is_an_admin_listener() {
     }
     assert_eq!(client.get(server.url("/number/1")).send().await.unwrap().status(), 200);
     assert_eq!(client.get(format!("{admin}/number/1")).send().await.unwrap().status(), 404);
+    assert_eq!(server.stop().await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_foreign_host_is_refused_but_for_probes() {
+    let lifecycle = Lifecycle::new();
+    let site = CommonConfig { site_url: Some("http://posts.com".parse().unwrap()), ..config() };
+    let service =
+        Service::new(ServiceName::Query, &site, router(), Deps::system().unwrap(), lifecycle.clone());
+    let server = Running::with(lifecycle, |listener, _| service.serve(listener, None)).await;
+    let client = Client::new();
+    let ask = |path: &str, host: &str| client.get(server.url(path)).header("host", host);
+    for path in ["/number/1", "/metrics", "/nowhere"] {
+        let (status, refused, _) = problem(ask(path, "rebound.example")).await;
+        assert_eq!((status.as_u16(), refused.kind.as_str()), (421, "/problems/misdirected"), "{path}");
+    }
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(ask(path, "rebound.example").send().await.unwrap().status(), 200, "{path}");
+    }
+    for host in ["posts.com", "posts.com:3000", "127.0.0.1"] {
+        assert_eq!(ask("/number/1", host).send().await.unwrap().status(), 200, "{host}");
+    }
     assert_eq!(server.stop().await, Ok(()));
 }
 

@@ -19,7 +19,7 @@ const RULES: &str = r#"{"rules":[
 
 /// The service with the course's rule.
 async fn start(world: &World) -> Running {
-    let config = moderation::Config { common: world.config(ServiceName::Moderation), rules: None };
+    let config = moderation::Config { peer: world.config(ServiceName::Moderation), rules: None };
     world.start(config, moderation::build).await
 }
 
@@ -27,7 +27,7 @@ async fn start(world: &World) -> Running {
 fn config_with(world: &World, rules: &str) -> moderation::Config {
     let path = world.data_dir(ServiceName::EventBus).with_extension("rules.json");
     std::fs::write(&path, rules).unwrap();
-    moderation::Config { common: world.config(ServiceName::Moderation), rules: Some(path) }
+    moderation::Config { peer: world.config(ServiceName::Moderation), rules: Some(path) }
 }
 
 /// The service with [`RULES`].

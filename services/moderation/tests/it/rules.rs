@@ -9,12 +9,15 @@ use testkit::World;
 async fn the_courses_rule_rejects_orange_and_approves_all_else() {
     let world = World::new();
     let moderation = start(&world).await;
-    let said = ["an orange cat", "An ORANGE cat", "a green cat", "O range"];
+    let said =
+        ["an orange cat", "An ORANGE cat", "or\u{ad}an\u{200b}ge", "\u{ff4f}range", "a green cat", "O range"];
     for (n, content) in (1..).zip(said) {
         comment(&world, &moderation, n, content).await;
     }
-    let verdicts: Vec<_> = outbox(&world).iter().map(|e| e["data"]["status"].clone()).collect();
-    assert_eq!(verdicts, ["rejected", "rejected", "approved", "approved"]);
+    let statuses = "SELECT envelope ->> '$.data.status' FROM outbox ORDER BY seq";
+    let [rejected, approved] = [r#""rejected""#, r#""approved""#];
+    let expected = [rejected, rejected, rejected, rejected, approved, approved];
+    assert_eq!(world.rows(ServiceName::Moderation, statuses), expected);
     assert_eq!(queue(&world, &moderation).await, json!([]));
 }
 

@@ -191,3 +191,22 @@ async fn a_wiped_store_refills_from_the_log_and_publishes_nothing_new() {
     let after = bus.send(get("/events").as_operator(&world)).await;
     assert!(after.text().starts_with(log.text().strip_suffix(']').unwrap()), "what was there is as it was");
 }
+
+#[tokio::test]
+async fn posts_of_the_course_are_read_back_with_the_time_of_their_envelope_in_the_order_of_the_log() {
+    let world = World::new();
+    let bus = world.start_bus().await;
+    // The course's ids are random, and the clock stands still: only the log knows the order.
+    let ids = ["7f2a", "01bc", "e4d9", "0000", "ffff", "9a3e"];
+    for id in ids {
+        bus.post("/events", &json!({"type": "PostCreated", "data": {"id": id, "title": "T"}})).await.ok(200);
+    }
+    let posts = start(&world).await;
+    let applied = || world.rows(ServiceName::Posts, "SELECT seq FROM cursor") == ["6"];
+    eventually("everything is read", async || applied().then_some(())).await;
+    let answer = posts.get("/posts").await;
+    let places: Vec<_> =
+        ids.iter().map(|id| answer.text().find(&format!("\"{id}\":{{")).expect(id)).collect();
+    assert!(places.is_sorted(), "{}", answer.text());
+    assert_eq!(answer.ok(200)["7f2a"]["createdAt"], "2027-01-15T08:00:00.000Z");
+}

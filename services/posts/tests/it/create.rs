@@ -136,3 +136,19 @@ async fn the_same_key_at_the_same_time_creates_one_post() {
     assert_eq!(posts.get("/posts").await.ok(200).as_object().unwrap().len(), 1);
     assert_eq!(world.rows(ServiceName::Posts, "SELECT count(*) FROM outbox"), ["1"]);
 }
+
+#[tokio::test]
+async fn text_is_stored_in_one_unicode_form_whatever_the_keyboard_sends() {
+    let world = World::new();
+    let posts = start(&world).await;
+    let decomposed =
+        json!({"title": "Gru\u{308}\u{df}e", "body": "a\u{30a}", "author": "\u{1112}\u{1161}\u{11ab}"});
+    let created = posts.post("/posts/create", &decomposed).await.ok(201);
+    for (field, composed) in [("title", "Gr\u{fc}\u{df}e"), ("body", "\u{e5}"), ("author", "\u{d55c}")] {
+        assert_eq!(created[field], composed);
+        assert_eq!(outbox(&world)[0]["data"][field], composed);
+    }
+    // Counted as it is stored: 200 letters, sent as 400 code points.
+    let long = json!({"title": "a\u{30a}".repeat(200)});
+    assert_eq!(posts.post("/posts/create", &long).await.ok(201)["title"], "\u{e5}".repeat(200));
+}

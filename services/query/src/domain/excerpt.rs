@@ -1,22 +1,22 @@
-//! How a post begins, for lists.
+//! The excerpt of a post in lists.
 
 use pulldown_cmark::{Event, Options, Parser};
 
-/// The most characters of an excerpt, without the sign that there is more.
+/// The longest excerpt, in characters, without the ellipsis.
 pub(super) const MOST_CHARS: usize = 240;
-/// How much of a body is looked at: enough for an excerpt with long addresses in it.
+/// How much of a body is parsed: enough for an excerpt with long addresses in it.
 const READ_CHARS: usize = 4_000;
 
-/// The beginning of a body as plain text: what the page shows of it, in one line, cut between words where there are any.
+/// The beginning of a body as plain text in one line: what the page shows of it, cut between words if possible.
 pub fn excerpt(body: &str) -> String {
     let end = body.char_indices().nth(READ_CHARS).map_or(body.len(), |(at, _)| at);
     let mut text = String::new();
-    // Not as tables: a few thousand signs can stand for a hundred thousand cells, and a list has many posts.
+    // Without tables: a few thousand characters can make a hundred thousand cells, and a list has many posts.
     for event in Parser::new_ext(&body[..end], Options::ENABLE_STRIKETHROUGH) {
         match event {
             Event::Text(part) | Event::Code(part) => push(&mut text, &part),
             Event::SoftBreak | Event::HardBreak => push(&mut text, " "),
-            // Blocks are not one word; what is bold within a word is.
+            // Two blocks are two words; bold text within a word is not.
             Event::Start(tag) if is_block(&tag) => push(&mut text, " "),
             _ => {}
         }
@@ -24,12 +24,12 @@ pub fn excerpt(body: &str) -> String {
             break;
         }
     }
-    let words: Vec<_> = text.split(' ').filter(|word| !word.is_empty() && !is_ruling(word)).collect();
+    let words: Vec<_> = text.split(' ').filter(|word| !word.is_empty() && !is_table_ruler(word)).collect();
     cut(&words.join(" "))
 }
 
-/// The lines of a table, drawn in signs.
-fn is_ruling(word: &str) -> bool {
+/// The line between the head and the body of a Markdown table.
+fn is_table_ruler(word: &str) -> bool {
     word.contains('|') && word.chars().all(|c| "|-:".contains(c))
 }
 
@@ -38,7 +38,7 @@ fn is_block(tag: &pulldown_cmark::Tag<'_>) -> bool {
     !matches!(tag, Emphasis | Strong | Strikethrough | Link { .. } | Image { .. })
 }
 
-/// Adds a text; all white space between two words is one space.
+/// Appends text and collapses white space into one space.
 fn push(text: &mut String, part: &str) {
     for c in part.chars() {
         if !c.is_whitespace() {
@@ -49,7 +49,7 @@ fn push(text: &mut String, part: &str) {
     }
 }
 
-/// Cut behind the last word that fits; within one where not even that fits, as in scripts that have no spaces.
+/// Cuts after the last word that fits, or within a word where none fits, as in scripts without spaces.
 fn cut(text: &str) -> String {
     let Some((end, next)) = text.char_indices().nth(MOST_CHARS) else { return text.to_owned() };
     let whole = if next == ' ' { Some(end) } else { text[..end].rfind(' ') };

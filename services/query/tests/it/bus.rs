@@ -1,7 +1,9 @@
 //! Query with a real bus: when it is ready, and how it is rebuilt.
 
-use crate::{read_model, start};
+use crate::{all, read_model, start};
 use kit::messaging::signature::Direction;
+use rusqlite::Connection;
+use serde_json::json;
 use shared::events::Status;
 use shared::{Envelope, Event, ProblemKind, ServiceName};
 use std::time::Duration;
@@ -145,4 +147,94 @@ async fn a_log_that_has_lost_its_tail_is_said_loudly_and_nothing_is_skipped() {
     query.becomes_ready().await;
     publish(&world, &bus, &history(3)).await;
     eventually("the next ones are read", async || (cursor() == ["9"]).then_some(())).await;
+}
+
+/// The ids of the course's `GET /posts`, in the order of the answer.
+fn ids_in_order(answer: &str, ids: &[&str]) -> Vec<String> {
+    let mut places: Vec<_> =
+        ids.iter().map(|id| (answer.find(&format!("\"{id}\":{{")).expect(id), *id)).collect();
+    places.sort_unstable();
+    places.into_iter().map(|(_, id)| id.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn events_of_the_course_have_the_time_of_their_envelope_and_the_order_of_the_log() {
+    let world = World::new();
+    let bus = world.start_bus().await;
+    let query = start(&world).await;
+    // The course's ids are random, and the clock stands still: only the log knows the order.
+    let ids = ["7f2a", "01bc", "e4d9", "0000", "ffff", "9a3e", "5b5b", "c001"];
+    let post = |id: &&str| json!({"type": "PostCreated", "data": {"id": id, "title": "T"}});
+    let comment = |id: &&str| {
+        let data = json!({"id": id, "content": "hi", "postId": "7f2a", "status": "pending"});
+        json!({"type": "CommentCreated", "data": data})
+    };
+    for event in ids.iter().map(post).chain(ids.iter().map(comment)) {
+        bus.post("/events", &event).await.ok(200);
+    }
+    let applied = || world.rows(ServiceName::Query, "SELECT seq FROM cursor") == ["16"];
+    eventually("everything is read", async || applied().then_some(())).await;
+
+    let answer = query.get("/posts").await;
+    assert_eq!(ids_in_order(answer.text(), &ids), ids);
+    let first = &answer.ok(200)["7f2a"];
+    assert_eq!(first["createdAt"], "2027-01-15T08:00:00.000Z", "the time at which the bus got it");
+    assert_eq!(all(&first["comments"], "id"), ids);
+    assert_eq!(first["comments"][0]["createdAt"], "2027-01-15T08:00:00.000Z");
+    let (mut newest_first, mut path) = (Vec::new(), "/posts?limit=3".to_owned());
+    loop {
+        let page = query.get(&path).await.ok(200);
+        newest_first.extend(all(&page["items"], "id"));
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/posts?limit=3&cursor={next}");
+    }
+    assert_eq!(newest_first, ids.iter().rev().map(|id| json!(id)).collect::<Vec<_>>());
+
+    // Publishing them again adds them to the log again, since bare events have no id; each keeps its place.
+    for event in ids.iter().rev().map(post) {
+        bus.post("/events", &event).await.ok(200);
+    }
+    let applied = || world.rows(ServiceName::Query, "SELECT seq FROM cursor") == ["24"];
+    eventually("everything is read", async || applied().then_some(())).await;
+    assert_eq!(query.get("/posts").await.body, answer.body);
+    let model = read_model(&world, &query).await;
+    world.stop(query).await;
+    world.wipe(ServiceName::Query);
+    let query = start(&world).await;
+    eventually("everything is read again", async || applied().then_some(())).await;
+    assert_eq!(read_model(&world, &query).await, model);
+    assert_eq!(query.get("/posts").await.body, answer.body);
+}
+
+#[tokio::test]
+async fn a_read_model_of_an_earlier_schema_is_rebuilt_from_the_log() {
+    let world = World::new();
+    let bus = world.start_bus().await;
+    let events: Vec<_> = history(3).iter().map(|event| Envelope::bare(event).unwrap()).collect();
+    bus.post("/events", &json!(events)).await.ok(200);
+    let query = start(&world).await;
+    let applied = || world.rows(ServiceName::Query, "SELECT seq FROM cursor") == ["9"];
+    eventually("everything is read", async || applied().then_some(())).await;
+    let model = read_model(&world, &query).await;
+    world.stop(query).await;
+    world.wipe(ServiceName::Query);
+
+    // As the schema before left it: all but one event applied, and one of them among the dead letters.
+    let data = world.data_dir(ServiceName::Query);
+    std::fs::create_dir_all(&data).unwrap();
+    let old = Connection::open(data.join("query.db")).unwrap();
+    for step in query::store::MIGRATIONS[..2].iter().flat_map(|parts| parts.iter()) {
+        old.execute_batch(step).unwrap();
+    }
+    old.pragma_update(None, "user_version", 2).unwrap();
+    let rows = "INSERT INTO posts VALUES ('p1', 'post 1', '', '', 0, 1);
+        INSERT INTO cursor VALUES ('events', 8, 'any');
+        INSERT INTO dead_letters (key, seq, envelope, error, attempts, parked_at) VALUES
+            ('p2', 4, '{\"type\":\"PostCreated\",\"data\":{\"id\":\"p2\",\"title\":\"T\"}}', 'a fault', 1, 0);";
+    old.execute_batch(rows).unwrap();
+    drop(old);
+    let query = start(&world).await;
+    eventually("everything is read again", async || applied().then_some(())).await;
+    assert_eq!(read_model(&world, &query).await, model);
+    assert_eq!(query.get("/dead-letters").await.ok(200), json!([]));
 }

@@ -9,7 +9,7 @@ mod points;
 mod process;
 mod whole;
 
-use kit::app::config::CommonConfig;
+use kit::app::config::PeerConfig;
 use kit::app::service::main;
 use shared::ServiceName;
 use std::process::ExitCode;
@@ -25,10 +25,10 @@ fn the_process() {
     let args = [name.as_str().into()];
     let code = match name {
         ServiceName::EventBus => main(name, args, event_bus::build),
-        ServiceName::Posts => main::<CommonConfig, _, _>(name, args, posts::build),
-        ServiceName::Comments => main::<CommonConfig, _, _>(name, args, comments::build),
+        ServiceName::Posts => main::<PeerConfig, _, _>(name, args, posts::build),
+        ServiceName::Comments => main::<PeerConfig, _, _>(name, args, comments::build),
         ServiceName::Moderation => main(name, args, moderation::build),
-        ServiceName::Query => main::<CommonConfig, _, _>(name, args, query::build),
+        ServiceName::Query => main::<PeerConfig, _, _>(name, args, query::build),
         ServiceName::Frontend => panic!("it keeps nothing"),
     };
     let number = (0..=2).find(|n| ExitCode::from(*n) == code).unwrap_or(255);

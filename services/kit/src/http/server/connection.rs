@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::io_timeout::{IdleTimeoutStream, RequestPhase};
+use crate::rt;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -22,11 +23,11 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-/// How long, and for how many bytes, a client that was answered early may go on sending.
+/// How long, and for how many bytes, a client may go on sending after its response.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 
-/// hyper takes no smaller one.
+/// hyper accepts no smaller one.
 const SMALLEST_BUFFER: usize = 8 * 1024;
 
 pub(super) struct Connection {
@@ -43,57 +44,58 @@ impl Connection {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
-        let turns = RequestPhase::default();
-        let patient = IdleTimeoutStream::new(stream, limits, turns.clone());
+        let phase = RequestPhase::default();
+        let stream = IdleTimeoutStream::new(stream, limits, phase.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            turns.next();
-            Handling { answer: router.clone().call(request), turns: turns.clone() }
+            phase.advance();
+            Handling { response: router.clone().call(request), phase: phase.clone() }
         });
         let mut http = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.idle)
             .max_headers(limits.headers)
             .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
-            .serve_connection(TokioIo::new(patient), service);
+            .serve_connection(TokioIo::new(stream), service);
 
         let ended = tokio::select! {
-            ended = std::future::poll_fn(|cx| http.poll_without_shutdown(cx)) => ended,
+            biased;
             () = stopping.cancelled() => {
                 Pin::new(&mut http).graceful_shutdown();
                 std::future::poll_fn(|cx| http.poll_without_shutdown(cx)).await
             }
+            ended = std::future::poll_fn(|cx| http.poll_without_shutdown(cx)) => ended,
         };
         let stream = match &ended {
             Ok(()) => http.into_parts().io,
-            // Such a client has been told so (400 or 431).
+            // The client has been answered 400 or 431.
             Err(error) if error.is_parse() => http.into_parts().io,
-            // Slow, gone, or not reading: nobody is left to be told.
+            // The client is slow, has left or does not read: nobody would get a response.
             Err(error) => return tracing::debug!(%peer, %error, "connection broken"),
         };
         stopping.run_until_cancelled(close(stream.into_inner().into_inner())).await;
     }
 }
 
-/// A handler's work, up to the head of its answer.
+/// A handler's work, up to the head of its response.
 struct Handling {
-    answer: RouteFuture<Infallible>,
-    turns: RequestPhase,
+    response: RouteFuture<Infallible>,
+    phase: RequestPhase,
 }
 
 impl Future for Handling {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
-        self.turns.next();
-        Poll::Ready(answer)
+        let response = ready!(Pin::new(&mut self.response).poll(cx));
+        self.phase.advance();
+        Poll::Ready(response)
     }
 }
 
-/// Closes so that the last answer arrives: closing with unread bytes makes the system send a reset, which can
-/// destroy an answer that the client has not read yet (413 to a client that is still sending).
+/// Closes so that the last response arrives: closing with unread bytes makes the system send a reset, which can
+/// destroy a response that the client has not read yet (413 to a client that is still sending).
 async fn close(mut stream: TcpStream) {
     let lingering = async {
         stream.shutdown().await?;
@@ -101,5 +103,5 @@ async fn close(mut stream: TcpStream) {
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };
     // Whatever goes wrong here, the connection is over.
-    let _ = tokio::time::timeout(LINGER, lingering).await;
+    let _ = rt::timeout(LINGER, lingering).await;
 }

@@ -4,8 +4,8 @@ use super::{ApplyError, Handler, Received};
 use crate::messaging::inbox::Decision;
 use crate::messaging::{dead_letters, inbox, outbox, trace};
 use rusqlite::Connection;
+use shared::bus::Redriven;
 use shared::events::EventDiscarded;
-use shared::views::Redriven;
 use shared::{Envelope, EventType, Sequence, ServiceName, Timestamp};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
