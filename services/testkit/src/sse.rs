@@ -66,7 +66,7 @@ impl Sse {
     /// Whether nothing comes for a while.
     pub async fn is_silent_for(&mut self, span: Duration) -> bool {
         assert!(span < LIMIT);
-        tokio::time::timeout(span, self.read()).await.is_err()
+        kit::rt::timeout(span, self.read()).await.is_err()
     }
 
     async fn read(&mut self) -> Option<SseEvent> {

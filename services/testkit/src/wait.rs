@@ -1,8 +1,8 @@
 //! Waiting for a condition, with a limit.
 
+use kit::rt::{self, Instant};
 use std::future::Future;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// How long anything may take on the slowest machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -17,11 +17,11 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
             return found;
         }
         assert!(begun.elapsed() < LIMIT, "never happened: {what}");
-        tokio::time::sleep(LOOK).await;
+        rt::sleep(LOOK).await;
     }
 }
 
 /// Waits for a future; fails the test if it does not end.
 pub async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("did not end: {what}"))
+    rt::timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("did not end: {what}"))
 }

@@ -1,5 +1,7 @@
 //! The web half over real TCP: what clients, good and bad, see of any service.
 
+#![allow(clippy::disallowed_methods, reason = "tests use the runtime, its clock and threads directly")]
+
 mod answers;
 mod connections;
 mod operations;

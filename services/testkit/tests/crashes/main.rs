@@ -3,6 +3,8 @@
 //!
 //! Each test starts this very binary again as the services, with real sockets and real files.
 
+#![allow(clippy::disallowed_methods, reason = "tests use the runtime, its clock and threads directly")]
+
 mod damaged;
 mod migrations;
 mod points;
