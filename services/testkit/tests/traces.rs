@@ -59,9 +59,16 @@ async fn one_trace_leads_from_the_click_through_every_event_to_the_page() {
             s.headers.get(TRACEPARENT).is_some_and(|h| context(h.to_str().unwrap()).trace_id_hex() == TRACE)
         })
     };
-    eventually("the publications are traced", async || {
-        let types = ["CommentCreated", "CommentModerated", "CommentUpdated"];
-        types.iter().all(|text| sent(EventBus, text)).then_some(())
-    })
-    .await;
+    let hops = [
+        (EventBus, "CommentCreated"),
+        (Moderation, "CommentCreated"),
+        (EventBus, "CommentModerated"),
+        (Comments, "CommentModerated"),
+        (EventBus, "CommentUpdated"),
+        (Query, "CommentUpdated"),
+    ];
+    for (to, event) in hops {
+        let traced = async || sent(to, event).then_some(());
+        eventually(&format!("{event} to {to} is traced"), traced).await;
+    }
 }
