@@ -1,4 +1,4 @@
-//! The read model against a plain fold of the log, written here once more and not taken from query.
+//! The read model against a plain fold of the log, which is written here again, independently of query.
 
 use super::Check;
 use crate::faults::history::{History, Logged};
@@ -36,7 +36,7 @@ fn fold(log: &[Logged]) -> Vec<Value> {
                 comments.insert(id, row);
             }
             "CommentUpdated" => {
-                // Everything is in its order here, so that there is a row to change.
+                // The log is in order, so there is a row to change.
                 if let Some(row) = comments.get_mut(id) {
                     row[7] = version(event);
                     row[8] = event.data["status"].clone();

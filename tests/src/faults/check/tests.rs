@@ -1,19 +1,19 @@
-//! Each check fails for the history that it is there to find, and no other check does.
+//! Each check fails for the fault that it looks for, and no other check does.
 
 use super::*;
-use crate::faults::history::{Held, Logged};
+use crate::faults::history::{Logged, Usage};
 use crate::faults::ledger::{Outcome, SeenChange, SeenComment, What};
 use serde_json::{Value, json};
 use shared::ServiceName::Query;
 
-/// What was tried, what was seen, and what is there.
+/// The writes, what readers saw, and the state at the end.
 struct Story {
     writes: Vec<Write>,
     seen: Seen,
     history: History,
 }
 
-/// A post with two comments, one of which breaks the rule; one more write was refused, and one is unknown.
+/// A post with two comments, one of which breaks the moderation rule; one more write was refused, and one is unknown.
 fn good() -> Story {
     let mut story = Story { writes: Vec::new(), seen: Seen::default(), history: History::default() };
     let created = "1970-01-01T00:00:00.009Z";
@@ -79,7 +79,7 @@ impl Story {
         self.seen.changes.insert(change);
     }
 
-    /// Gives the events their places anew, after some were added, taken out or moved.
+    /// Numbers the events again, after some were added, removed or moved.
     fn renumber(&mut self) {
         self.seen.streamed.clear();
         for (event, sequence) in self.history.log.iter_mut().zip(1..) {
@@ -97,20 +97,19 @@ impl Story {
 }
 
 const ACKNOWLEDGED: &str = "acknowledged writes are once in the log and once in the service's store";
-const UNANSWERED: &str =
-    "no write is there twice: unanswered ones once or not at all, refused ones not at all";
-const NOTHING_ELSE: &str = "nothing is there that nobody wrote, and stores hold what the log holds";
+const UNANSWERED: &str = "no write exists twice: unanswered ones once or not at all, refused ones not at all";
+const NOTHING_ELSE: &str = "nothing exists that nobody wrote, and the stores match the log";
 const SEQUENCES: &str = "the log has no gap and no event twice";
 const VERDICT: &str = "every comment has exactly one verdict, the one that the rules give";
 const ORDER: &str = "the log keeps each key's order: post, comment, verdict, update, each after its cause";
 const TAKEN: &str = "comments were published in the order in which they were taken";
 const PAGES: &str = "no page showed what is not in the log";
-const CHANGES: &str = "every change told at /live is the one that the log has at its place";
-const STREAM: &str = "the log that was streamed is the log, to its end";
+const CHANGES: &str = "every change sent by /live is the one with that sequence in the log";
+const STREAM: &str = "the streamed log is the log, to its end";
 const REBUILT: &str = "the read model is byte-identical to one rebuilt from the log alone";
 const FOLDED: &str = "the read model is a plain fold of the log";
 
-/// What fails after this was done to a good story.
+/// The checks that fail after this change of a good history.
 fn after(change: impl FnOnce(&mut Story)) -> Vec<&'static str> {
     let mut story = good();
     change(&mut story);
@@ -133,7 +132,7 @@ fn an_unknown_write_may_be_there() {
         story.history.rebuilt.clone_from(&story.history.read_model);
     };
     assert_eq!(after(there), [""; 0]);
-    // Twice it may not, and refused it may not.
+    // It may not exist twice, nor if it was refused.
     let refused = after(|story| {
         there(story);
         story.writes.last_mut().unwrap().outcome = Outcome::Refused(422);
@@ -196,7 +195,7 @@ fn a_write_that_was_made_twice_is_found() {
         story.history.rebuilt.clone_from(&story.history.read_model);
     };
     assert_eq!(after(twice), [UNANSWERED]);
-    // It is no fault where the writer tried again without a key, and was not answered the first time.
+    // That is no fault if the writer tried again without a key after a first try without an answer.
     let knowingly = after(|story| {
         twice(story);
         story.write(What::Post, "A title", Outcome::Unknown);
@@ -297,7 +296,7 @@ fn a_dead_letter_is_found() {
 
 #[test]
 fn a_leak_a_panic_and_an_end_are_found() {
-    let held = |files, memory_kib| [(Query, Held { files, memory_kib })].into();
+    let held = |files, memory_kib| [(Query, Usage { files, memory_kib })].into();
     let machine = |files| Machine { before: held(10, 1), after: held(files, 1), ..Machine::default() };
     let failing = |machine: Machine| machine.checks().iter().filter(|check| !check.holds()).count();
     assert_eq!(failing(machine(10 + MOST_FILES)), 0);
