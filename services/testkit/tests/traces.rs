@@ -24,10 +24,10 @@ async fn one_trace_leads_from_the_click_through_every_event_to_the_page() {
     let created = posts.post("/posts/create", &json!({"title": "T"})).await.ok(201);
     let id = created["id"].as_str().unwrap();
     query.becomes_ready().await;
-    let mut page = query.open(get(&format!("/live?post={id}"))).await;
+    let mut page = query.open(get(format!("/live?post={id}"))).await;
 
     let click = format!("00-{TRACE}-00f067aa0ba902b7-01");
-    let comment = post(&format!("/posts/{id}/comments")).json(&json!({"content": "hi"}));
+    let comment = post(format!("/posts/{id}/comments")).json(&json!({"content": "hi"}));
     comments.send(comment.header(TRACEPARENT, &click)).await.ok(201);
 
     // The page is told of the comment when it is written, and when it is judged.
