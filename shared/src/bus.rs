@@ -34,6 +34,9 @@ pub struct Subscribe {
     /// Whether the consumer accepts several events in one request.
     #[serde(default)]
     pub batch: bool,
+    /// Whether the consumer has just started. A start ends the backoff of its deliveries; a heartbeat does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started: bool,
 }
 
 /// The answer of the bus to `POST /subscriptions`.

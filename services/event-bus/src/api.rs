@@ -1,25 +1,27 @@
-//! The bus over HTTP.
+//! The HTTP of the bus.
 
-use crate::delivery::array;
+use crate::config::{Origin, SubscriberUrls};
+use crate::delivery::json_array;
 use crate::domain::{PublishError, admit};
-use crate::log::{EventLog, LogError};
-use crate::subscriptions::{RegisterError, Subscriptions};
+use crate::log::{EventLog, IdConflict, LogError};
+use crate::subscriptions::{RegisterError, RemoveError, Subscriptions};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::response::IntoResponse;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
-use kit::http::{ApiError, ApiResult, OperatorToken, RawBody, operator_only};
+use kit::http::{ApiError, ApiResult, OperatorToken, RawBody, SecurityEvent, operator_only};
 use kit::messaging::events_body::read_events;
 use kit::messaging::signature::{BadSignature, SigningKey};
 use kit::runtime::deps::Deps;
 use serde::Deserialize;
 use shared::bus::{Published, Subscribe, SubscriptionView};
-use shared::{ProblemKind, Sequence, ServiceName};
+use shared::{FieldError, ProblemKind, Sequence, ServiceName};
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -28,29 +30,27 @@ use tokio_util::sync::CancellationToken;
 const MAX_PUBLICATION_BYTES: usize = 8 * 1024 * 1024;
 /// The most events in one publication.
 const MAX_PUBLICATION_EVENTS: usize = 4_096;
-/// The largest single event, in bytes of its data: more than any of ours can have.
+/// The largest single event, in bytes of its data: larger than any event of this system.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
-/// How many events are read at once for an answer that may hold all of them.
+/// How many events are read at once for a response that may hold all of them.
 const PAGE: usize = 1_000;
 /// The most bytes of such a page.
 const PAGE_BYTES: usize = 1024 * 1024;
-/// The most events that `limit` may ask for.
+/// The highest `limit`.
 const MAX_LIMIT: usize = 10_000;
-/// How often a stream with nothing to say shows that it is alive.
+/// How often an idle stream sends a comment, so that proxies keep it open.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Bus {
-    /// The log.
     pub log: Arc<dyn EventLog>,
-    /// The subscribers.
     pub subscriptions: Arc<Subscriptions>,
-    /// The keys of those who may publish; nothing where the bus runs `--insecure`.
+    /// The keys of the services that may publish; `None` where the bus runs `--insecure`.
     pub publishers: Option<Arc<[(ServiceName, SigningKey)]>>,
-    /// What the bus takes from the world.
+    /// Where each service may register.
+    pub urls: SubscriberUrls,
     pub deps: Deps,
-    /// Ends the streams.
     pub stopping: CancellationToken,
 }
 
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Bus {
     }
 }
 
-/// The routes of the bus; those that show what events say are the operator's.
+/// The routes of the bus. Only the operator may read events and manage subscriptions.
 pub fn router(bus: Bus, operator: OperatorToken) -> Router {
     let guarded = Router::new()
         .route("/events", get(read))
@@ -75,7 +75,7 @@ pub fn router(bus: Bus, operator: OperatorToken) -> Router {
 }
 
 impl Bus {
-    /// Who signed this body: nothing where the bus runs `--insecure`.
+    /// The service that signed this body; `None` where the bus runs `--insecure`.
     fn signer(&self, headers: &HeaderMap, body: &[u8]) -> ApiResult<Option<ServiceName>> {
         let Some(publishers) = &self.publishers else { return Ok(None) };
         let now = self.deps.clock.now();
@@ -105,8 +105,16 @@ async fn publish(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> A
         .into_iter()
         .map(|event| admit(event, publisher, now, || bus.deps.ids.uuid().to_string()))
         .collect();
-    let admitted = admitted.map_err(|e| ApiError::new(ProblemKind::Forbidden).detail(e.to_string()))?;
-    let sequences = bus.log.append(admitted, now).await.map_err(log_failure)?;
+    let by = publisher.map_or("anybody", ServiceName::as_str);
+    let refused = |error: ApiError, why: &dyn Display| {
+        tracing::info!(service = by, error = %why, "a publication was refused");
+        error.security_event(SecurityEvent::PublicationRefused)
+    };
+    let admitted = admitted.map_err(|error| refused(refusal(&error), &error))?;
+    let sequences = bus.log.append(admitted, now).await.map_err(|error| match error {
+        LogError::Conflict(conflict) => refused(id_conflict(&conflict), &conflict),
+        error => log_failure(error),
+    })?;
     metrics::counter!("events_published_total").increment(sequences.len() as u64);
     let status = "OK".to_owned();
     Ok(Json(if is_batch {
@@ -116,9 +124,32 @@ async fn publish(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> A
     }))
 }
 
+fn refusal(error: &PublishError) -> ApiError {
+    match error {
+        PublishError::TypeNotOwned { .. } | PublishError::SourceMismatch { .. } => {
+            ApiError::new(ProblemKind::Forbidden).detail(error.to_string())
+        }
+        PublishError::KeyMismatch { attribute } => {
+            ApiError::invalid(vec![FieldError::new(attribute, error.to_string())])
+        }
+    }
+}
+
+/// Names the event, so that its publisher can tell which one of a batch it is.
+fn id_conflict(conflict: &IdConflict) -> ApiError {
+    ApiError::new(ProblemKind::Conflict)
+        .detail(conflict.to_string())
+        .member("source", conflict.source_name.as_str().into())
+        .member("id", conflict.id.as_str().into())
+        .member("sequence", conflict.sequence.to_string().into())
+}
+
 fn log_failure(error: LogError) -> ApiError {
-    tracing::error!(%error, "the log refused");
-    ProblemKind::Unavailable.into()
+    tracing::error!(%error, "the log cannot be read or written");
+    match error {
+        LogError::Panicked => ProblemKind::Internal.into(),
+        _ => ProblemKind::Unavailable.into(),
+    }
 }
 
 /// `after` and `limit` of `GET /events`.
@@ -151,13 +182,13 @@ fn parse_sequence(text: &str) -> ApiResult<Sequence> {
 
 async fn read(State(bus): State<Bus>, Query(range): Query<Range>) -> ApiResult {
     let (after, limit) = (range.after()?, range.limit()?.unwrap_or(usize::MAX));
-    // Up to the end as it is now: a log that grows while it is read would never end.
+    // Up to the present end: a log that grows while it is read would never end.
     let end = *bus.log.head().borrow();
     let page = move |log: Arc<dyn EventLog>, after: Sequence, limit: usize| async move {
         let left = usize::try_from(end.get() - after.get()).unwrap_or(0).min(limit).min(PAGE);
         if left == 0 { Ok(Vec::new()) } else { log.read(after, left, PAGE_BYTES).await }
     };
-    // The first page before the answer's status: what fails later can only break the answer off.
+    // The first page before the status: a failure after it can only cut the response off.
     let first = page(Arc::clone(&bus.log), after, limit).await.map_err(log_failure)?;
     let pages = stream::try_unfold((after, limit, Some(first)), move |(after, limit, first)| {
         let log = Arc::clone(&bus.log);
@@ -168,13 +199,13 @@ async fn read(State(bus): State<Bus>, Query(range): Query<Range>) -> ApiResult {
                 None => page(log, after, limit).await?,
             };
             let Some(last) = events.last().map(|e| e.sequence) else { return Ok::<_, LogError>(None) };
-            let json = array(&events);
+            let json = json_array(&events);
             let inner = json[1..json.len() - 1].to_owned();
             let text = if is_first { inner } else { format!(",{inner}") };
             Ok(Some((text, (last, limit - events.len(), None))))
         }
     });
-    let pages = pages.inspect_err(|error| tracing::error!(%error, "an answer with the log breaks off"));
+    let pages = pages.inspect_err(|error| tracing::error!(%error, "a response with the log is cut off"));
     let around = |text: &'static str| stream::once(async move { Ok::<_, LogError>(text.to_owned()) });
     let body = Body::from_stream(around("[").chain(pages).chain(around("]")));
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
@@ -193,7 +224,7 @@ async fn follow(State(bus): State<Bus>, Query(range): Query<Range>, headers: Hea
     Ok(response)
 }
 
-/// Every event after a place, and then each one as it is appended.
+/// Every event after a sequence, and then each one as it is appended.
 fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = Result<SseEvent, Infallible>> {
     let head = log.head();
     let pages = stream::unfold((log, head, after), |(log, mut head, after)| async move {
@@ -205,8 +236,8 @@ fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = Res
                     return Some((stream::iter(events), (log, head, last)));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a stream of the log waits");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    tracing::warn!(%error, "a stream of the log waits until it can be read");
+                    kit::rt::sleep(Duration::from_secs(1)).await;
                 }
             }
         }
@@ -223,18 +254,22 @@ async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) ->
     let request: Subscribe = serde_json::from_value(value)
         .map_err(|e| ApiError::new(ProblemKind::Invalid).detail(e.to_string()))?;
     if let Some(signer) = signer.filter(|signer| signer.as_str() != request.name) {
-        let detail = format!("{signer} may not subscribe as {}", request.name);
-        return Err(ApiError::new(ProblemKind::Forbidden).detail(detail));
+        return Err(subscription_refused(format!("{signer} may not subscribe as {}", request.name)));
     }
     check_subscription(&request)?;
+    if !bus.urls.allows(&request.name, &request.url) {
+        let why = format!("{} may not receive events at {}", request.name, request.url);
+        return Err(subscription_refused(why));
+    }
     match bus.subscriptions.register(request).await {
         Ok(subscribed) => Ok((StatusCode::OK, Json(subscribed)).into_response()),
         Err(error @ RegisterError::LostTail { head, .. }) => Err(ApiError::new(ProblemKind::Conflict)
             .detail(error.to_string())
             .member("head", head.to_string().into())),
-        Err(error @ RegisterError::Log(_)) => {
-            tracing::error!(%error, "a registration failed");
-            Err(ProblemKind::Unavailable.into())
+        Err(RegisterError::Log(error)) => Err(log_failure(error)),
+        Err(RegisterError::Store(error)) => {
+            tracing::error!(%error, "a subscription could not be saved");
+            Err(error.into())
         }
         Err(error @ RegisterError::TooMany) => {
             Err(ApiError::new(ProblemKind::TooManyRequests).detail(error.to_string()).retry_after(60))
@@ -242,16 +277,19 @@ async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) ->
     }
 }
 
+fn subscription_refused(why: String) -> ApiError {
+    tracing::info!(error = why, "a registration was refused");
+    ApiError::new(ProblemKind::Forbidden).detail(why).security_event(SecurityEvent::SubscriptionRefused)
+}
+
 fn check_subscription(request: &Subscribe) -> ApiResult<()> {
-    let invalid =
-        |field: &str, detail: &str| Err(ApiError::invalid(vec![shared::FieldError::new(field, detail)]));
+    let invalid = |field: &str, detail: &str| Err(ApiError::invalid(vec![FieldError::new(field, detail)]));
     let name_is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if request.name.is_empty() || request.name.len() > 64 || !request.name.bytes().all(name_is_plain) {
         return invalid("name", "must be 1 to 64 characters out of a-z, 0-9 and '-'");
     }
-    let uri = request.url.parse::<http::Uri>().ok();
-    let is_http = uri.is_some_and(|u| u.scheme_str() == Some("http") && u.host().is_some());
-    if !is_http || request.url.len() > 2_048 {
+    let origin = request.url.parse().ok().and_then(|url| Origin::of(&url));
+    if origin.is_none() || request.url.len() > 2_048 {
         return invalid("url", "must be an http URL of at most 2,048 characters");
     }
     Ok(())
@@ -262,9 +300,17 @@ async fn subscriptions(State(bus): State<Bus>) -> Json<Vec<SubscriptionView>> {
 }
 
 async fn unsubscribe(State(bus): State<Bus>, Path(name): Path<String>) -> ApiResult {
-    if bus.subscriptions.remove(&name).await {
-        Ok::<Response, ApiError>(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(ApiError::new(ProblemKind::NotFound).detail("there is no subscription of this name"))
+    match bus.subscriptions.remove(&name).await {
+        Ok(true) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Ok(false) => {
+            Err(ApiError::new(ProblemKind::NotFound).detail("there is no subscription of this name"))
+        }
+        Err(error) => {
+            tracing::error!(%error, subscriber = name, "a subscription was not deleted");
+            Err(match error {
+                RemoveError::Store(error) => error.into(),
+                RemoveError::Panicked => ProblemKind::Internal.into(),
+            })
+        }
     }
 }

@@ -1,106 +1,54 @@
-//! Delivery to one subscriber: in order, at its own pace, for as long as it takes.
+//! Delivery to one subscriber: in order, at its own pace, for as long as it takes. The decisions are in [`machine`];
+//! this is the shell that reads the log, sends and waits.
 
-use crate::domain::{Outcome, Protocol, outcome};
+pub mod answer;
+pub mod machine;
+
 use crate::log::{EventLog, Logged};
 use crate::store::SavedSubscription;
+use answer::{Outcome, Protocol, outcome};
+use futures_util::future::{BoxFuture, FutureExt, pending};
 use kit::messaging::signature::SigningKey;
-use kit::runtime::backoff::Backoff;
+use kit::messaging::trace;
 use kit::runtime::deps::Deps;
+use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use kit::runtime::transport::TransportError;
+use machine::{Action, Input, Moment, Note, State, step};
+use shared::Sequence;
 use shared::bus::SubscriptionView;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
-use shared::{Sequence, Timestamp};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// The most events in one delivery.
-const BATCH_EVENTS: usize = 512;
 /// The most bytes in one delivery, unless one event alone is larger.
 const BATCH_BYTES: usize = 1024 * 1024;
 
-/// Where a subscriber stands, and what was last heard of it.
-#[derive(Debug, Clone)]
-struct State {
-    url: String,
-    cursor: Sequence,
-    batch: bool,
-    attempts: u32,
-    next_retry: Option<Timestamp>,
-    last_error: Option<String>,
-    /// Held: the consumer has seen more than the log holds.
-    lost_tail: bool,
-    /// Counts registrations: the answer to a delivery that began before the last one says nothing any more.
-    registration: u64,
-    gone: bool,
-}
-
-/// One subscriber.
+/// One subscriber, as the rest of the bus sees it.
 #[derive(Debug)]
 pub struct Subscription {
     name: String,
-    protocol: Protocol,
-    key: Option<SigningKey>,
     state: Mutex<State>,
-    changed: Notify,
+    /// To the delivery's task: what it has to do after an input from outside it. Holds little: only an input that ends
+    /// a wait has actions, and the task is always ready to receive.
+    actions: mpsc::UnboundedSender<Vec<Action>>,
 }
 
 impl Subscription {
-    /// A subscriber that goes on from where it was saved.
-    pub fn new(saved: SavedSubscription, protocol: Protocol, key: Option<SigningKey>) -> Self {
-        let state = State {
-            url: saved.url,
-            cursor: saved.cursor,
-            batch: saved.batch,
-            attempts: 0,
-            next_retry: None,
-            last_error: None,
-            lost_tail: false,
-            registration: 0,
-            gone: false,
-        };
-        Self { name: saved.name, protocol, key, state: Mutex::new(state), changed: Notify::new() }
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The consumer registered (again): it is there, and goes on from its own cursor.
-    pub fn register(&self, url: String, cursor: Sequence, batch: bool) {
+    /// Tells the delivery of a registration, or of a lost tail; the state changes before this returns.
+    pub fn notify(&self, input: Input) {
         let mut state = self.lock();
-        let alive_and_well =
-            state.attempts == 0 && !state.lost_tail && state.url == url && state.batch == batch;
-        if alive_and_well && state.cursor == cursor {
-            return;
+        let actions = advance(&mut state, input);
+        if !actions.is_empty() {
+            // Nobody receives where the delivery has ended.
+            let _ = self.actions.send(actions);
         }
-        let registration = state.registration + 1;
-        let (attempts, next_retry, last_error) = (0, None, None);
-        *state = State {
-            url,
-            cursor,
-            batch,
-            attempts,
-            next_retry,
-            last_error,
-            lost_tail: false,
-            registration,
-            gone: false,
-        };
-        drop(state);
-        self.changed.notify_one();
     }
 
-    /// Holds all deliveries: the consumer has seen more than the log holds.
-    pub fn hold(&self, why: String) {
-        let mut state = self.lock();
-        state.lost_tail = true;
-        state.registration += 1;
-        state.last_error = Some(why);
-    }
-
-    /// What is to be saved of it.
     pub fn to_save(&self) -> SavedSubscription {
         let state = self.lock();
         SavedSubscription {
@@ -111,7 +59,7 @@ impl Subscription {
         }
     }
 
-    /// A row of `GET /subscriptions`, but for the age of the first event that it has yet to acknowledge.
+    /// A row of `GET /subscriptions`, but for the age of the oldest event that is not acknowledged.
     pub fn view(&self, head: Sequence) -> SubscriptionView {
         let state = self.lock();
         SubscriptionView {
@@ -127,159 +75,213 @@ impl Subscription {
             lost_tail: state.lost_tail,
         }
     }
+}
 
-    /// The last event that it has acknowledged.
-    fn cursor(&self) -> Sequence {
-        self.lock().cursor
+fn advance(state: &mut State, input: Input) -> Vec<Action> {
+    let (next, actions) = step(state.clone(), input);
+    *state = next;
+    actions
+}
+
+/// How a delivery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Stopped,
+    /// The subscriber answered that it wants no more events.
+    Unsubscribed,
+}
+
+/// The task that delivers to one subscriber.
+pub struct Delivery {
+    subscription: Arc<Subscription>,
+    protocol: Protocol,
+    /// Signs what is sent; `None` for a subscriber without a secret.
+    key: Option<SigningKey>,
+    log: Arc<dyn EventLog>,
+    deps: Deps,
+    actions: mpsc::UnboundedReceiver<Vec<Action>>,
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Delivery({})", self.subscription.name)
     }
+}
 
-    /// Delivers until `stopping`, or until the consumer wants no more; says whether it does not.
-    pub async fn deliver(
-        self: Arc<Self>,
+/// What an action leads to: an input, and the events where it was a read.
+type Effect = BoxFuture<'static, (Input, Vec<Logged>)>;
+
+impl Delivery {
+    /// A subscriber that continues from where it was saved, and the task that serves it.
+    pub fn new(
+        saved: SavedSubscription,
+        protocol: Protocol,
+        key: Option<SigningKey>,
         log: Arc<dyn EventLog>,
         deps: Deps,
-        stopping: CancellationToken,
-    ) -> bool {
-        let mut head = log.head();
+    ) -> (Arc<Subscription>, Self) {
+        let head = *log.head().borrow();
+        let (state, first) = State::begin(saved.url, saved.cursor, saved.batch, head);
+        let (sender, actions) = mpsc::unbounded_channel();
+        // Its receiver is right here.
+        let _ = sender.send(first);
+        let subscription =
+            Arc::new(Subscription { name: saved.name, state: Mutex::new(state), actions: sender });
+        (Arc::clone(&subscription), Self { subscription, protocol, key, log, deps, actions })
+    }
+
+    /// Delivers until `stopping`, or until the subscriber wants no more.
+    pub async fn run(mut self, stopping: CancellationToken) -> Ended {
+        let mut effect: Effect = pending().boxed();
+        let mut page = Vec::new();
         loop {
-            let wait = self.deliver_some(log.as_ref(), &deps).await;
-            if self.lock().gone {
-                return true;
-            }
-            let pause = async {
-                match wait {
-                    Next::AtOnce => {}
-                    Next::Idle => drop(head.wait_for(|head| *head > self.cursor()).await),
-                    Next::Held => std::future::pending().await,
-                    Next::After(wait) => tokio::time::sleep(wait).await,
+            let input = tokio::select! {
+                biased;
+                () = stopping.cancelled() => Input::Stop,
+                Some(actions) = self.actions.recv() => {
+                    match self.perform(actions, &page) {
+                        Next::Effect(next) => effect = next,
+                        Next::Keep => {}
+                        Next::End(ended) => return ended,
+                    }
+                    continue;
+                }
+                (input, events) = &mut effect => {
+                    page = events;
+                    effect = pending().boxed();
+                    input
                 }
             };
-            tokio::select! {
-                () = stopping.cancelled() => return false,
-                () = self.changed.notified() => {}
-                () = pause => {}
+            if matches!(&input, Input::Answered { outcome: Outcome::Done | Outcome::Rewind(_), .. }) {
+                kit::runtime::crash_points::reach("after-delivery");
+            }
+            let actions = advance(&mut self.subscription.lock(), input);
+            match self.perform(actions, &page) {
+                Next::Effect(next) => effect = next,
+                Next::Keep => {}
+                Next::End(ended) => return ended,
             }
         }
     }
 
-    /// One delivery, if there is anything to deliver.
-    async fn deliver_some(&self, log: &dyn EventLog, deps: &Deps) -> Next {
-        let state = self.lock().clone();
-        if state.lost_tail {
-            return Next::Held;
+    fn perform(&self, actions: Vec<Action>, page: &[Logged]) -> Next {
+        let mut next = Next::Keep;
+        for action in actions {
+            let effect = match action {
+                Action::Note(note) => {
+                    log_note(&self.subscription.name, note);
+                    continue;
+                }
+                Action::Read { after, limit } => self.read(after, limit),
+                Action::Send { url, batch } => self.send(&url, batch, page),
+                Action::AwaitGrowth { beyond } => self.await_growth(beyond),
+                Action::Sleep(wait) => kit::rt::sleep(wait).map(|()| (Input::TimerFired, Vec::new())).boxed(),
+                Action::Hold => pending().boxed(),
+                Action::Unsubscribe => return Next::End(Ended::Unsubscribed),
+                Action::End => return Next::End(Ended::Stopped),
+            };
+            next = Next::Effect(effect);
         }
-        let limit = if state.batch { BATCH_EVENTS } else { 1 };
-        let events = match log.read(state.cursor, limit, BATCH_BYTES).await {
-            Ok(events) => events,
-            Err(error) => return self.failed(&state, deps, error.to_string(), Duration::ZERO),
-        };
-        let Some(last) = events.last().map(|event| event.sequence) else { return Next::Idle };
-        let answer = self.send(&state, &events, deps).await;
-        // The consumer registered meanwhile: what it says there is newer than this answer.
-        if self.lock().registration != state.registration {
-            return Next::AtOnce;
-        }
-        let outcome = outcome(self.protocol, &answer);
-        if let Outcome::Rewind(cursor) = &outcome {
-            tracing::info!(subscriber = self.name, from = last.get(), to = cursor.get(), "rewound");
-        }
-        match outcome {
-            Outcome::Done => self.settled(&state, last),
-            Outcome::Rewind(cursor) if cursor > *log.head().borrow() => {
-                let why = format!("has seen {cursor}, and the log ends before: the log has lost its tail");
-                tracing::error!(
-                    subscriber = self.name,
-                    error = why,
-                    "delivering nothing until the log is restored"
-                );
-                self.hold(why);
-                Next::Held
-            }
-            // A consumer that names the place it was just served from would be served it for ever, at once.
-            Outcome::Rewind(cursor) if cursor == state.cursor => {
-                self.failed(&state, deps, "asks again for what it was sent".to_owned(), Duration::ZERO)
-            }
-            Outcome::Rewind(cursor) => self.settled(&state, cursor),
-            Outcome::Gone => {
-                self.lock().gone = true;
-                Next::AtOnce
-            }
-            Outcome::Wait(wait, error) => self.failed(&state, deps, error, wait),
-            Outcome::Retry(error) => self.failed(&state, deps, error, Duration::ZERO),
-        }
+        next
     }
 
-    fn settled(&self, before: &State, cursor: Sequence) -> Next {
-        kit::runtime::crash_points::reach("after-delivery");
-        let mut state = self.lock();
-        if state.registration == before.registration {
-            if state.attempts > 0 {
-                tracing::info!(subscriber = self.name, attempts = state.attempts, "delivering again");
+    fn read(&self, after: Sequence, limit: usize) -> Effect {
+        let (log, deps) = (Arc::clone(&self.log), self.deps.clone());
+        Box::pin(async move {
+            match log.read(after, limit, BATCH_BYTES).await {
+                Ok(events) => {
+                    let last = events.last().map(|event| event.sequence);
+                    (Input::Read(Ok(last), moment(&deps)), events)
+                }
+                Err(error) => (Input::Read(Err(error.to_string()), moment(&deps)), Vec::new()),
             }
-            state.cursor = cursor;
-            state.attempts = 0;
-            state.next_retry = None;
-            state.last_error = None;
-        }
-        Next::AtOnce
+        })
     }
 
-    fn failed(&self, before: &State, deps: &Deps, error: String, at_least: Duration) -> Next {
-        let mut state = self.lock();
-        if state.registration != before.registration {
-            return Next::AtOnce;
-        }
-        state.attempts = state.attempts.saturating_add(1);
-        let wait = Backoff::SERVICES.delay(state.attempts, deps.ids.random()).max(at_least);
-        if state.attempts == 1 || state.attempts.is_power_of_two() {
-            let (attempts, wait_ms) = (state.attempts, wait.as_millis() as u64);
-            tracing::warn!(
-                subscriber = self.name,
-                error,
-                attempts,
-                wait_ms,
-                "a delivery failed; trying again"
-            );
-        }
-        state.last_error = Some(error);
-        state.next_retry = Some(deps.clock.now().plus_ms(wait.as_millis() as i64));
-        Next::After(wait)
+    fn await_growth(&self, beyond: Sequence) -> Effect {
+        let mut head = self.log.head();
+        Box::pin(async move {
+            if head.wait_for(|head| *head > beyond).await.is_err() {
+                // The log is gone, and the bus with it.
+                pending::<()>().await;
+            }
+            (Input::LogGrew, Vec::new())
+        })
     }
 
-    async fn send(
+    fn send(&self, url: &str, batch: bool, events: &[Logged]) -> Effect {
+        let request = self.request(url, batch, events);
+        let (protocol, deps, head) = (self.protocol, self.deps.clone(), self.log.head());
+        Box::pin(async move {
+            let answer = match request {
+                Ok(request) => deps.transport.send(request).await,
+                Err(error) => Err(error),
+            };
+            let outcome = outcome(protocol, &answer);
+            (Input::Answered { outcome, head: *head.borrow(), at: moment(&deps) }, Vec::new())
+        })
+    }
+
+    fn request(
         &self,
-        state: &State,
+        url: &str,
+        batch: bool,
         events: &[Logged],
-        deps: &Deps,
-    ) -> Result<http::Response<bytes::Bytes>, TransportError> {
+    ) -> Result<http::Request<bytes::Bytes>, TransportError> {
         let (content_type, body) = match events {
-            [one] if !state.batch => ("application/json", one.json.clone()),
-            many => (CLOUDEVENTS_BATCH_JSON, array(many)),
+            [one] if !batch => ("application/json", one.json.clone()),
+            many => (CLOUDEVENTS_BATCH_JSON, json_array(many)),
         };
-        let mut request = http::Request::post(&state.url).header(http::header::CONTENT_TYPE, content_type);
+        let ids = &*self.deps.ids;
+        let trace = events.first().and_then(|event| trace::of_json(&event.json));
+        let trace = trace.map_or_else(|| TraceContext::new(ids), |trace| trace.child(ids));
+        let mut request = http::Request::post(url)
+            .header(http::header::CONTENT_TYPE, content_type)
+            .header(TRACEPARENT, trace.header());
         if let Some(key) = &self.key {
-            let id = format!("msg_{}", deps.ids.uuid().simple());
-            for (name, value) in key.sign(&id, deps.clock.now(), body.as_bytes()) {
+            let id = format!("msg_{}", ids.uuid().simple());
+            for (name, value) in key.sign(&id, self.deps.clock.now(), body.as_bytes()) {
                 request = request.header(name, value);
             }
         }
-        let request = request.body(body.into()).map_err(|e| TransportError::Other(e.to_string()))?;
-        deps.transport.send(request).await
+        request.body(body.into()).map_err(|e| TransportError::Other(e.to_string()))
     }
 }
 
-/// When the next delivery is due.
 enum Next {
-    AtOnce,
-    /// When the log grows.
-    Idle,
-    /// When the consumer registers again.
-    Held,
-    After(Duration),
+    /// Wait for this one.
+    Effect(Effect),
+    /// Wait for the same as before.
+    Keep,
+    End(Ended),
+}
+
+fn moment(deps: &Deps) -> Moment {
+    Moment { now: deps.clock.now(), random: deps.ids.random() }
+}
+
+fn log_note(subscriber: &str, note: Note) {
+    match note {
+        // The first failures, and then ever fewer of them.
+        Note::Failed { error, attempts, wait } if attempts.is_power_of_two() => {
+            let wait_ms = wait.as_millis() as u64;
+            tracing::warn!(subscriber, error, attempts, wait_ms, "a delivery failed; it will be retried");
+        }
+        Note::Failed { .. } => {}
+        Note::Recovered { attempts } => {
+            tracing::info!(subscriber, attempts, "deliveries succeed again");
+        }
+        Note::Rewound { from, to } => {
+            tracing::info!(subscriber, from = from.get(), to = to.get(), "the subscriber rewound its cursor");
+        }
+        Note::LostTail(why) => {
+            tracing::error!(subscriber, error = why, "deliveries are held until the log is restored");
+        }
+    }
 }
 
 /// A JSON array of events.
-pub fn array(events: &[Logged]) -> String {
+pub fn json_array(events: &[Logged]) -> String {
     let mut body = String::with_capacity(events.iter().map(|e| e.json.len() + 1).sum::<usize>() + 2);
     body.push('[');
     for (at, event) in events.iter().enumerate() {

@@ -1,34 +1,24 @@
-//! What the bus decides. Pure: no I/O, no clock.
+//! Which publications are accepted, and what a bare event is completed with. Pure: no I/O, no clock.
 
-use http::StatusCode;
-use kit::runtime::transport::TransportError;
 use shared::events::may_publish;
-use shared::{Envelope, EventType, Sequence, ServiceName, Timestamp};
-use std::time::Duration;
+use shared::{Envelope, EventType, ServiceName, Timestamp};
 
 /// Why a publication is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// Not this service's to publish.
+    /// The table of events names another publisher.
     #[error("{publisher} may not publish {kind}")]
-    TypeNotOwned {
-        /// Who signed.
-        publisher: ServiceName,
-        /// The event's name.
-        kind: String,
-    },
-    /// The source names somebody else.
+    TypeNotOwned { publisher: ServiceName, kind: String },
+    /// The envelope's source is not the service that signed.
     #[error("{publisher} may not publish as {source_name}")]
-    SourceMismatch {
-        /// Who signed.
-        publisher: ServiceName,
-        /// Whom the envelope names.
-        source_name: String,
-    },
+    SourceMismatch { publisher: ServiceName, source_name: String },
+    /// The envelope names another post than the data: an event that cannot be applied would then stop that post.
+    #[error("must be the post that the data names")]
+    KeyMismatch { attribute: &'static str },
 }
 
-/// Checks the publisher's right, and fills in what a bare event leaves out. Without a publisher (the bus runs
-/// `--insecure`) everything is anybody's.
+/// Checks that the publisher may publish this event, and completes a bare one. Without a publisher (the bus runs
+/// `--insecure`) anybody may publish anything.
 pub fn admit(
     mut envelope: Envelope,
     publisher: Option<ServiceName>,
@@ -45,7 +35,8 @@ pub fn admit(
         }
     }
     let owner = publisher.or(event_type.map(EventType::publisher));
-    let key = Some(envelope.key()).filter(|key| !key.is_empty());
+    let key = if owner.is_some() { key_of_data(&envelope)? } else { envelope.key() };
+    let key = Some(key).filter(|key| !key.is_empty());
     let id = envelope.id.take().unwrap_or_else(new_id);
     Ok(Envelope {
         specversion: Some(shared::envelope::SPEC_VERSION.to_owned()),
@@ -62,76 +53,25 @@ pub fn admit(
     })
 }
 
-/// Which protocol a subscriber has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// Speaks the whole protocol.
-    Native,
-    /// A plain service of the course: one event per request, whatever it answers is an answer.
-    Plain,
-}
-
-/// What a delivery came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Applied: go on after the last event delivered.
-    Done,
-    /// The consumer says where it stands: go on from there.
-    Rewind(Sequence),
-    /// Not now: again after this long at least.
-    Wait(Duration, String),
-    /// The consumer wants no more, ever.
-    Gone,
-    /// Failed: again after the backoff.
-    Retry(String),
-}
-
-/// The longest `Retry-After` that is honoured: a consumer that names a year has a fault.
-const LONGEST_WAIT: Duration = kit::runtime::transport::LONGEST_RETRY_AFTER;
-
-/// Reads the answer to a delivery.
-pub fn outcome(protocol: Protocol, answer: &Result<http::Response<bytes::Bytes>, TransportError>) -> Outcome {
-    let answer = match answer {
-        Ok(answer) => answer,
-        // It arrived, and ended the exchange: a plain service that dies of an event would die of it for ever.
-        Err(TransportError::TooLarge | TransportError::Other(_)) if protocol == Protocol::Plain => {
-            return Outcome::Done;
-        }
-        Err(error) => return Outcome::Retry(error.to_string()),
+/// The key of an event of this system: it follows from the data alone, whatever the publisher wrote beside it.
+fn key_of_data(envelope: &Envelope) -> Result<String, PublishError> {
+    let key = match envelope.event() {
+        Ok(Some(event)) => event.key().to_string(),
+        // Consumers will park data that cannot be read, in the order of the post that it names.
+        _ => Envelope { partitionkey: None, subject: None, ..envelope.clone() }.key(),
     };
-    let status = answer.status();
-    if protocol == Protocol::Plain || status.is_success() {
-        return Outcome::Done;
-    }
-    let said = || {
-        let body: String = String::from_utf8_lossy(answer.body()).chars().take(200).collect();
-        if body.is_empty() { format!("answered {status}") } else { format!("answered {status}: {body}") }
-    };
-    match status {
-        StatusCode::CONFLICT => cursor_in(answer.body())
-            .map_or_else(|| Outcome::Retry(format!("{} (without a cursor)", said())), Outcome::Rewind),
-        StatusCode::GONE => Outcome::Gone,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            match kit::runtime::transport::retry_after(answer.headers()) {
-                Some(wait) => Outcome::Wait(wait.min(LONGEST_WAIT), said()),
-                None => Outcome::Retry(said()),
-            }
+    for (attribute, value) in [("partitionkey", &envelope.partitionkey), ("subject", &envelope.subject)] {
+        if value.as_ref().is_some_and(|value| *value != key) {
+            return Err(PublishError::KeyMismatch { attribute });
         }
-        _ => Outcome::Retry(said()),
     }
-}
-
-fn cursor_in(body: &[u8]) -> Option<Sequence> {
-    #[derive(serde::Deserialize)]
-    struct Cursor {
-        cursor: Sequence,
-    }
-    serde_json::from_slice::<Cursor>(body).ok().map(|c| c.cursor)
+    Ok(key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::Sequence;
 
     fn envelope(json: &str) -> Envelope {
         serde_json::from_str(json).unwrap()
@@ -195,52 +135,28 @@ mod tests {
         assert_eq!(admit_as(None, unknown).unwrap().source.as_deref(), Some("/unknown"));
     }
 
-    fn answer(status: u16, headers: &[(&str, &str)], body: &'static str) -> Outcome {
-        let mut response = http::Response::builder().status(status);
-        for (name, value) in headers {
-            response = response.header(*name, *value);
-        }
-        outcome(Protocol::Native, &Ok(response.body(bytes::Bytes::from_static(body.as_bytes())).unwrap()))
-    }
-
     #[test]
-    fn every_answer_means_what_the_contract_says() {
-        assert_eq!(answer(200, &[], "{}"), Outcome::Done);
-        assert_eq!(answer(204, &[], ""), Outcome::Done);
-        assert_eq!(
-            answer(409, &[], r#"{"status":409,"cursor":"00000000000000000007"}"#),
-            Outcome::Rewind(Sequence::new(7))
-        );
-        assert!(matches!(answer(409, &[], "garbage"), Outcome::Retry(_)));
-        assert!(matches!(answer(409, &[], r#"{"cursor":-1}"#), Outcome::Retry(_)));
-        assert_eq!(answer(410, &[], ""), Outcome::Gone);
-        for status in [429, 503] {
-            assert!(
-                matches!(answer(status, &[("retry-after", "7")], ""), Outcome::Wait(w, _) if w.as_secs() == 7)
-            );
-            assert!(
-                matches!(answer(status, &[("retry-after", "99999999")], ""), Outcome::Wait(w, _) if w == LONGEST_WAIT)
-            );
-            assert!(matches!(answer(status, &[], ""), Outcome::Retry(_)));
+    fn the_key_follows_from_the_data_alone() {
+        let post = r#"{"type":"PostCreated","data":{"id":"p1","title":"T","postId":"p2"}}"#;
+        let unreadable = r#"{"type":"CommentCreated","data":{"id":"c1","postId":"p1","content":5}}"#;
+        let nameless = r#"{"type":"CommentCreated","data":[]}"#;
+        for (json, key) in [(post, Some("p1")), (unreadable, Some("p1")), (nameless, None)] {
+            let key = key.map(str::to_owned);
+            let full = admit_as(None, envelope(json)).unwrap();
+            assert_eq!((&full.partitionkey, &full.subject), (&key, &key), "{json}");
+            assert_eq!(admit_as(None, full.clone()).unwrap(), full, "{json}");
+            for attribute in ["partitionkey", "subject"] {
+                let mut forged = full.clone();
+                let value =
+                    if attribute == "subject" { &mut forged.subject } else { &mut forged.partitionkey };
+                *value = Some("p2".into());
+                assert_eq!(admit_as(None, forged), Err(PublishError::KeyMismatch { attribute }), "{json}");
+            }
         }
-        for status in [301, 302, 400, 401, 404, 415, 422, 500, 502] {
-            assert!(matches!(answer(status, &[], ""), Outcome::Retry(_)), "{status}");
-        }
-    }
-
-    #[test]
-    fn a_course_service_is_tried_again_only_while_it_cannot_be_reached() {
-        let said =
-            |status: u16| Ok(http::Response::builder().status(status).body(bytes::Bytes::new()).unwrap());
-        for status in [200, 404, 500] {
-            assert_eq!(outcome(Protocol::Plain, &said(status)), Outcome::Done);
-        }
-        for arrived in [TransportError::TooLarge, TransportError::Other("reset".into())] {
-            assert_eq!(outcome(Protocol::Plain, &Err(arrived)), Outcome::Done);
-        }
-        assert!(matches!(outcome(Protocol::Native, &Err(TransportError::TooLarge)), Outcome::Retry(_)));
-        for away in [TransportError::Connect("refused".into()), TransportError::Timeout] {
-            assert!(matches!(outcome(Protocol::Plain, &Err(away)), Outcome::Retry(_)));
-        }
+        let discard = envelope(r#"{"type":"EventDiscarded","subject":"p2","data":{"eventId":"e1"}}"#);
+        let refused = Err(PublishError::KeyMismatch { attribute: "subject" });
+        assert_eq!(admit_as(Some(ServiceName::Query), discard), refused);
+        let foreign = envelope(r#"{"type":"Other","partitionkey":"p2","data":{"id":"p1"}}"#);
+        assert_eq!(admit_as(None, foreign).unwrap().subject.as_deref(), Some("p2"), "not for us to judge");
     }
 }

@@ -1,4 +1,10 @@
-//! What the bus needs of a log. Nothing above this trait knows where the log is kept.
+//! The log of events: what the bus requires of it ([`EventLog`]), and the log in SQLite. Nothing above the trait knows
+//! where the log is kept.
+
+mod checksum;
+mod sqlite;
+
+pub use sqlite::{SCHEMA, SqliteLog};
 
 use futures_util::future::BoxFuture;
 use shared::{Envelope, Sequence, Timestamp};
@@ -7,39 +13,52 @@ use tokio::sync::watch;
 /// An event as the log holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
-    /// Its place.
     pub sequence: Sequence,
-    /// When the log took it.
+    /// When the log stored it.
     pub recorded_at: Timestamp,
     /// The whole envelope as JSON, with its sequence.
     pub json: String,
 }
 
-/// Why the log did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Not at the moment: the disk is full, or too much is waiting.
+    /// The disk is full, or too many writes are waiting: a later attempt may succeed.
     #[error("the log is not available: {0}")]
     Unavailable(String),
-    /// An event is not as it was appended. It is neither read nor skipped: only a backup helps.
+    /// A fault in the program, which a later attempt does not mend.
+    #[error("the log panicked")]
+    Panicked,
+    /// An event differs from what was appended. It is neither read nor skipped: only a backup helps.
     #[error("the log in {place} is damaged: {what}")]
     Damaged {
-        /// Where the log is kept.
         place: String,
         /// Which event, and what is wrong with it.
         what: String,
     },
+    /// Another event is stored under the same `source` and `id`.
+    #[error(transparent)]
+    Conflict(#[from] IdConflict),
+}
+
+/// An event that has the `source` and `id` of another one: its type, its key or its data differ.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the log holds another event of {source_name} with the id {id}, at {sequence}")]
+pub struct IdConflict {
+    pub source_name: String,
+    pub id: String,
+    /// Where the log holds the other event.
+    pub sequence: Sequence,
 }
 
 /// A durable, ordered log of events, numbered from 1 without gaps.
 pub trait EventLog: Send + Sync + 'static {
-    /// Appends complete envelopes, all or none, and answers with their places once they are on disk. One whose
-    /// `source` and `id` the log already holds is not appended again: it keeps the place it has.
+    /// Appends complete envelopes, all or none, and returns their sequences once they are on disk. An event that the
+    /// log already holds (same `source`, `id`, type, key and data) is not appended again: it keeps its sequence.
     fn append(&self, events: Vec<Envelope>, now: Timestamp)
     -> BoxFuture<'_, Result<Vec<Sequence>, LogError>>;
 
-    /// The events after a place, in order: at most `limit`, and no more once they come to `max_bytes`. Ends before
-    /// one that is damaged; fails where that is the first.
+    /// The events after a sequence, in order: at most `limit`, and no more once they reach `max_bytes`. Ends before a
+    /// damaged event, and fails where that is the first.
     fn read(
         &self,
         after: Sequence,
@@ -47,6 +66,6 @@ pub trait EventLog: Send + Sync + 'static {
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<Vec<Logged>, LogError>>;
 
-    /// The last place that is on disk; changes as the log grows.
+    /// The last sequence that is on disk; changes as the log grows.
     fn head(&self) -> watch::Receiver<Sequence>;
 }

@@ -1,4 +1,4 @@
-//! The event bus as a program of its own.
+//! The event bus as a program.
 
 use shared::ServiceName;
 use std::process::ExitCode;

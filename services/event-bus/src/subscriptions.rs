@@ -1,12 +1,14 @@
-//! All subscribers: who they are, and one delivery task for each.
+//! All subscribers, and one delivery task for each.
 
-use crate::delivery::Subscription;
-use crate::domain::Protocol;
-use crate::log::EventLog;
-use crate::store::{SavedSubscription, SqliteLog};
+use crate::delivery::answer::Protocol;
+use crate::delivery::machine::{Input, Registration};
+use crate::delivery::{Delivery, Ended, Subscription};
+use crate::log::{EventLog, LogError};
+use crate::store::{SavedSubscription, SubscriptionTable};
 use kit::messaging::signature::SigningKey;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
+use kit::store::WriteError;
 use shared::bus::{Subscribe, Subscribed, SubscriptionView};
 use shared::{Envelope, Sequence, ServiceName};
 use std::collections::{BTreeMap, HashMap};
@@ -20,26 +22,28 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 const MAX_SUBSCRIPTIONS: usize = 256;
 
 /// Why a registration is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// The log does not hold what the consumer has applied last: it has lost its tail.
+    /// The log does not hold the event that the consumer has applied last: it has lost its tail.
     #[error(
         "{name} has applied {cursor}, and the log, up to {head}, does not hold it: the log has lost its tail"
     )]
-    LostTail {
-        /// The consumer.
-        name: String,
-        /// What it has applied last.
-        cursor: Sequence,
-        /// What the log holds.
-        head: Sequence,
-    },
-    /// The log cannot be read, or the subscription not be saved, at the moment.
-    #[error("the log is not available: {0}")]
-    Log(String),
-    /// No more subscribers are taken.
+    LostTail { name: String, cursor: Sequence, head: Sequence },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the subscription cannot be saved: {0}")]
+    Store(#[from] WriteError<rusqlite::Error>),
     #[error("there are {MAX_SUBSCRIPTIONS} subscriptions already")]
     TooMany,
+}
+
+/// Why a subscription was not deleted. It goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    #[error("the subscription cannot be deleted: {0}")]
+    Store(WriteError<rusqlite::Error>),
+    #[error("deleting the subscription panicked")]
+    Panicked,
 }
 
 struct Running {
@@ -49,13 +53,14 @@ struct Running {
 
 /// All subscribers.
 pub struct Subscriptions {
-    log: SqliteLog,
+    log: Arc<dyn EventLog>,
+    table: SubscriptionTable,
     deps: Deps,
     lifecycle: Lifecycle,
     keys: HashMap<ServiceName, SigningKey>,
     running: Mutex<BTreeMap<String, Running>>,
-    /// What the file holds of each. Locked while the file is changed, so that whoever unsubscribes during a save is
-    /// forgotten after it.
+    /// What the table holds. Locked while the table changes, so that a save in progress cannot bring back a
+    /// subscription that is being deleted.
     saved: tokio::sync::Mutex<BTreeMap<String, SavedSubscription>>,
 }
 
@@ -66,51 +71,43 @@ impl std::fmt::Debug for Subscriptions {
 }
 
 impl Subscriptions {
-    /// No subscribers yet; `keys` sign deliveries to the services of these names.
+    /// `keys` sign the deliveries to the services of these names.
     pub fn new(
-        log: SqliteLog,
+        log: Arc<dyn EventLog>,
+        table: SubscriptionTable,
         deps: Deps,
         lifecycle: Lifecycle,
         keys: HashMap<ServiceName, SigningKey>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            log,
-            deps,
-            lifecycle,
-            keys,
-            running: Mutex::default(),
-            saved: tokio::sync::Mutex::default(),
-        })
+        let (running, saved) = (Mutex::default(), tokio::sync::Mutex::default());
+        Arc::new(Self { log, table, deps, lifecycle, keys, running, saved })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts delivering to a subscriber that goes on from where it was saved.
+    /// Starts the delivery to a subscriber, from where it was saved.
     pub fn start(self: &Arc<Self>, saved: SavedSubscription, protocol: Protocol) {
         let name = saved.name.clone();
         let key = name.parse().ok().and_then(|service: ServiceName| self.keys.get(&service).cloned());
-        let head = *self.log.head().borrow();
-        let (cursor, subscription) = (saved.cursor, Arc::new(Subscription::new(saved, protocol, key)));
-        if cursor > head {
-            let why = format!("has applied {cursor}, and the log ends at {head}: the log has lost its tail");
-            tracing::error!(subscriber = name, error = why, "delivering nothing until the log is restored");
-            subscription.hold(why);
-        }
+        let (subscription, delivery) =
+            Delivery::new(saved, protocol, key, Arc::clone(&self.log), self.deps.clone());
         let end = self.lifecycle.stopping().child_token();
-        let running = Running { subscription: Arc::clone(&subscription), end: end.clone() };
+        let running = Running { subscription, end: end.clone() };
         if let Some(before) = self.lock().insert(name.clone(), running) {
             before.end.cancel();
         }
         let this = Arc::clone(self);
-        // A task of its own for each, so that no subscriber waits for another. It may end before the stop (410,
-        // or unsubscribed), which a task of the lifecycle must not.
-        tokio::spawn(async move {
-            let log: Arc<dyn EventLog> = Arc::new(this.log.clone());
-            if subscription.deliver(log, this.deps.clone(), end).await {
-                tracing::warn!(subscriber = name, "the subscriber wants no more events: unsubscribed");
-                this.remove(&name).await;
+        // A task for each, so that no subscriber waits for another. A panic in it crashes the process: it is a bug, and
+        // a delivery that has ended in silence would be noticed by nobody.
+        self.lifecycle.spawn_finite("delivery", async move {
+            if delivery.run(end).await == Ended::Unsubscribed {
+                tracing::warn!(subscriber = name, "the subscriber answered 410: unsubscribed");
+                if let Err(error) = this.remove(&name).await {
+                    tracing::error!(%error, subscriber = name, "the subscription could not be deleted");
+                    this.lock().remove(&name);
+                }
             }
         });
     }
@@ -119,63 +116,65 @@ impl Subscriptions {
         self.lock().get(name).map(|running| Arc::clone(&running.subscription))
     }
 
-    /// A consumer says that it is there, and where it stands.
+    /// Registers a consumer at its own cursor, or notes its heartbeat.
     pub async fn register(self: &Arc<Self>, request: Subscribe) -> Result<Subscribed, RegisterError> {
         let head = *self.log.head().borrow();
         let known = self.known(&request.name);
-        let Subscribe { name, url, cursor, last_id, batch } = request;
+        let Subscribe { name, url, cursor, last_id, batch, started } = request;
         if cursor > head || !self.holds(cursor, last_id.as_deref()).await? {
             let lost = RegisterError::LostTail { name, cursor, head };
-            tracing::error!(error = %lost, "delivering nothing until the log is restored");
+            tracing::error!(error = %lost, "deliveries are held until the log is restored");
             if let Some(subscription) = known {
-                subscription.hold(lost.to_string());
+                subscription.notify(Input::LostTail(lost.to_string()));
             }
             return Err(lost);
         }
+        let registered = Input::Registered(Registration { url: url.clone(), cursor, batch, started });
         if let Some(subscription) = known {
-            subscription.register(url, cursor, batch);
+            subscription.notify(registered);
         } else {
             if self.lock().len() >= MAX_SUBSCRIPTIONS {
                 return Err(RegisterError::TooMany);
             }
             tracing::info!(subscriber = name, url, cursor = cursor.get(), "a new subscriber");
             let new = SavedSubscription { name: name.clone(), url, cursor, batch };
-            // Remembered before it is answered: a bus that dies now would deliver nothing until the consumer, who
-            // knows of no restart, says again that it is there.
+            // Saved before the answer: a bus that crashed now would otherwise deliver nothing until the next heartbeat.
             let mut saved = self.saved.lock().await;
-            // The same consumer may have asked twice, and the other been first.
+            // Another request of the same consumer may have been faster.
             if let Some(subscription) = self.known(&name) {
-                subscription.register(new.url, cursor, batch);
+                subscription.notify(registered);
                 return Ok(Subscribed { cursor, head });
             }
-            self.log.save(vec![new.clone()]).await.map_err(|e| RegisterError::Log(e.to_string()))?;
+            self.table.save(vec![new.clone()]).await?;
             saved.insert(name, new.clone());
             self.start(new, Protocol::Native);
         }
         Ok(Subscribed { cursor, head })
     }
 
-    /// Whether the log holds this event at this place. A log that was lost and has grown again holds another one.
+    /// Whether the log holds this event at this sequence. A log that was lost and has grown again holds another one.
     async fn holds(&self, cursor: Sequence, id: Option<&str>) -> Result<bool, RegisterError> {
         let (Some(id), Some(before)) = (id, cursor.previous()) else { return Ok(true) };
-        let found =
-            self.log.read(before, 1, usize::MAX).await.map_err(|e| RegisterError::Log(e.to_string()))?;
+        let found = self.log.read(before, 1, usize::MAX).await?;
         let held = found.first().and_then(|event| serde_json::from_str::<Envelope>(&event.json).ok());
         Ok(held.is_some_and(|envelope| envelope.id.as_deref() == Some(id)))
     }
 
-    /// Ends a subscription; says whether there was one.
-    pub async fn remove(&self, name: &str) -> bool {
-        let removed = self.lock().remove(name);
-        if let Some(running) = &removed {
-            running.end.cancel();
-            let mut saved = self.saved.lock().await;
-            saved.remove(name);
-            if let Err(error) = self.log.forget(name.to_owned()).await {
-                tracing::error!(%error, subscriber = name, "a subscription could not be forgotten");
-            }
+    /// Ends a subscription; returns whether there was one. Once begun it finishes, also where the caller goes away.
+    pub async fn remove(self: &Arc<Self>, name: &str) -> Result<bool, RemoveError> {
+        if self.known(name).is_none() {
+            return Ok(false);
         }
-        removed.is_some()
+        let (this, name) = (Arc::clone(self), name.to_owned());
+        let removal = self.lifecycle.spawn_finite("unsubscribe", async move {
+            let mut saved = this.saved.lock().await;
+            // First on disk: what fails there must not come back after a restart that was answered as deleted.
+            this.table.delete(name.clone()).await.map_err(RemoveError::Store)?;
+            saved.remove(&name);
+            let removed = this.lock().remove(&name);
+            Ok(removed.map(|running| running.end.cancel()).is_some())
+        });
+        removal.await.ok().flatten().ok_or(RemoveError::Panicked)?
     }
 
     /// The rows of `GET /subscriptions`.
@@ -195,13 +194,14 @@ impl Subscriptions {
         views
     }
 
-    /// Saves cursors that have moved, until `stopping` and once more then.
+    /// Saves the cursors that have moved, every second and once more at the stop.
     pub async fn keep_saved(self: Arc<Self>, stopping: CancellationToken) {
         let mut last = false;
         while !last {
             tokio::select! {
+                biased;
                 () = stopping.cancelled() => last = true,
-                () = tokio::time::sleep(SAVE_EVERY) => {}
+                () = kit::rt::sleep(SAVE_EVERY) => {}
             }
             let mut saved = self.saved.lock().await;
             let current: Vec<_> = self.lock().values().map(|r| r.subscription.to_save()).collect();
@@ -215,10 +215,13 @@ impl Subscriptions {
             if moved.is_empty() {
                 continue;
             }
-            match self.log.save(moved.clone()).await {
+            match self.table.save(moved.clone()).await {
                 Ok(()) => saved.extend(moved.into_iter().map(|s| (s.name.clone(), s))),
                 Err(error) => tracing::warn!(%error, "the subscribers' cursors could not be saved"),
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

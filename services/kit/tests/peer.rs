@@ -12,10 +12,13 @@ use kit::runtime::lifecycle::Lifecycle;
 use kit::runtime::transport::{Exchange, Transport};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rusqlite::Connection;
+use serde_json::{Value, json};
 use shared::ServiceName;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+const CONFLICTING: &str = "known";
 
 struct Nothing;
 
@@ -25,22 +28,36 @@ impl Handler for Nothing {
     }
 }
 
-/// The other end of the wire: a bus with an empty log, which keeps the paths that were asked for.
+/// The other end of the wire: a bus with an empty log, which keeps the paths and bodies of its requests.
 #[derive(Default)]
-struct EmptyBus(Mutex<Vec<String>>);
+struct EmptyBus(Mutex<Vec<(String, Value)>>);
 
 impl EmptyBus {
+    fn requests(&self, path: &str) -> Vec<Value> {
+        let requests = self.0.lock().unwrap();
+        requests.iter().filter(|(to, _)| to == path).map(|(_, body)| body.clone()).collect()
+    }
+
     fn registrations(&self) -> usize {
-        self.0.lock().unwrap().iter().filter(|path| *path == "/subscriptions").count()
+        self.requests("/subscriptions").len()
     }
 }
 
 impl Transport for EmptyBus {
     fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
-        self.0.lock().unwrap().push(request.uri().path().to_owned());
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        let path = request.uri().path().to_owned();
+        self.0.lock().unwrap().push((path.clone(), body.clone()));
+        // Its log has another event under this id.
+        if path == "/events" && body.as_array().unwrap().iter().any(|event| event["id"] == CONFLICTING) {
+            let conflict = http::Response::builder().status(409);
+            let body = json!({"status": 409, "id": CONFLICTING}).to_string();
+            return Box::pin(async { Ok(conflict.body(body.into()).unwrap()) });
+        }
+        let sequences = vec!["00000000000000000001"; body.as_array().map_or(0, Vec::len)];
         let start = "00000000000000000000";
-        let body = format!(r#"{{"status":"OK","sequences":[],"cursor":"{start}","head":"{start}"}}"#);
-        Box::pin(async { Ok(http::Response::new(body.into())) })
+        let body = json!({"status": "OK", "sequences": sequences, "cursor": start, "head": start});
+        Box::pin(async move { Ok(http::Response::new(body.to_string().into())) })
     }
 }
 
@@ -97,6 +114,53 @@ async fn the_gauge_of_failed_attempts_says_how_it_is_now() {
     store.write(|c| c.execute_batch("ALTER TABLE away RENAME TO outbox")).await.unwrap();
     rt::sleep(A_WHILE).await;
     assert!(gauge("0"), "{}", handle.render());
+    lifecycle.stop();
+    assert!(lifecycle.wait(A_WHILE).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_first_registration_says_that_the_consumer_has_started() {
+    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
+    let service = peer(dir.path(), &bus).service(Router::new(), Nothing, Readiness::AtOnce);
+    service.lifecycle.set_listening();
+    rt::sleep(A_WHILE).await;
+    let started: Vec<_> = bus.requests("/subscriptions").iter().map(|r| r["started"].clone()).collect();
+    assert!(started.len() > 2, "and then there are heartbeats");
+    assert_eq!(started[0], json!(true));
+    assert!(started[1..].iter().all(|field| *field == Value::Null), "{started:?}");
+    service.lifecycle.stop();
+    assert!(service.lifecycle.wait(A_WHILE).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_id_the_log_has_for_another_does_not_stop_the_others() {
+    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
+    let peer = peer(dir.path(), &bus);
+    let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
+    let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
+    let queue = |c: &Connection| {
+        for id in ["a", CONFLICTING, "b"] {
+            let envelope = json!({"id": id, "type": "A", "data": {}}).to_string();
+            c.execute("INSERT INTO outbox (id, queued_at, envelope) VALUES (?1, 0, ?2)", [id, &envelope])?;
+        }
+        Ok::<_, rusqlite::Error>(())
+    };
+    store.write(queue).await.unwrap();
+    let left = async || {
+        let count =
+            |c: &Connection| c.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, i64>(0));
+        store.read(count).await.unwrap()
+    };
+    // The writer's thread does not know of the paused clock.
+    let empty = async {
+        while left().await > 0 {
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    rt::timeout(A_WHILE, empty).await.expect("the outbox is empty");
+    let published = bus.requests("/events").pop().unwrap();
+    let ids: Vec<_> = published.as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
+    assert_eq!(ids, ["a", "b"], "in their order");
     lifecycle.stop();
     assert!(lifecycle.wait(A_WHILE).await);
 }

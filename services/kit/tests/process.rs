@@ -2,6 +2,8 @@
 //!
 //! Each test starts this very binary again as the service.
 
+#![allow(clippy::disallowed_methods, reason = "tests use the runtime, its clock and threads directly")]
+
 use axum::Router;
 use axum::routing::get;
 use kit::app::StartError;

@@ -42,6 +42,6 @@ impl Sse {
     /// Whether no event comes for this long.
     pub async fn is_silent_for(&mut self, span: Duration) -> bool {
         assert!(span < LIMIT);
-        tokio::time::timeout(span, self.reader.next()).await.is_err()
+        kit::rt::timeout(span, self.reader.next()).await.is_err()
     }
 }

@@ -170,6 +170,7 @@ impl World {
             moderation_secret: self.secret(ServiceName::Moderation),
             query_secret: self.secret(ServiceName::Query),
             subscribe: Vec::new(),
+            subscriber_urls: Vec::new(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The comments service through its real router, with a real store and, where it matters, a real bus.
 
+#![allow(clippy::disallowed_methods, reason = "tests use the runtime, its clock and threads directly")]
+
 mod bad_input;
 mod bus;
 mod create;

@@ -2,13 +2,14 @@
 
 use crate::subscriber::Subscriber;
 use crate::{acknowledges, insecure, publish_posts, row, seq, subscribe};
-use event_bus::log::{EventLog, LogError, Logged};
-use event_bus::store::SqliteLog;
+use event_bus::log::{EventLog, LogError, Logged, SqliteLog};
+use kit::runtime::lifecycle::Lifecycle;
 use kit::store::OpenError;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::Value;
 use shared::{Envelope, ProblemKind, Sequence, ServiceName, Timestamp};
+use std::path::Path;
 use testkit::{World, eventually, get};
 
 /// Changes the file behind the back of the bus.
@@ -65,6 +66,10 @@ async fn a_missing_event_is_no_gap_to_step_over() {
     ends_there("DELETE FROM events WHERE seq = 3", "the event 00000000000000000003 is missing").await;
 }
 
+async fn open(dir: &Path) -> Result<SqliteLog, OpenError> {
+    SqliteLog::open(event_bus::store::open(dir)?, Lifecycle::new()).await
+}
+
 async fn all(log: &SqliteLog) -> Result<Vec<Logged>, LogError> {
     log.read(Sequence::START, 1_000, usize::MAX).await
 }
@@ -74,7 +79,7 @@ fn whatever_byte_of_the_file_changes_the_log_is_refused_or_reads_the_same() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (whole, events) = runtime.block_on(async {
         let dir = tempfile::tempdir().unwrap();
-        let log = SqliteLog::open(dir.path()).await.unwrap();
+        let log = open(dir.path()).await.unwrap();
         let event = |n: i64| -> Envelope {
             serde_json::from_value(serde_json::json!({
                 "specversion": "1.0", "id": n.to_string(), "source": "/posts", "type": "PostCreated",
@@ -96,7 +101,7 @@ fn whatever_byte_of_the_file_changes_the_log_is_refused_or_reads_the_same() {
         let mut damaged = whole.clone();
         damaged[at.index(whole.len())] ^= flip;
         std::fs::write(&path, &damaged).unwrap();
-        match runtime.block_on(SqliteLog::open(dir.path())) {
+        match runtime.block_on(open(dir.path())) {
             Ok(log) => prop_assert_eq!(&runtime.block_on(all(&log)).unwrap(), &events),
             Err(error) => {
                 refused.set(refused.get() + 1);

@@ -7,6 +7,7 @@ use crate::{
 use kit::messaging::signature::{Direction, SigningKey};
 use kit::runtime::deps::Clock;
 use kit::runtime::secret::Secret;
+use kit::runtime::trace::TraceContext;
 use serde_json::json;
 use shared::{ServiceName, Timestamp};
 use std::time::{Duration, Instant};
@@ -31,6 +32,26 @@ async fn a_delivery_is_a_signed_batch_of_the_log() {
     assert!(!verify(key(ServiceName::Query, Direction::Publish)), "it is no use as a publication");
     assert!(!verify(key(ServiceName::Posts, Direction::Deliver)), "nor to anybody else");
     assert!(!verify(SigningKey::derive(&Secret::new("0123456789abcdef").unwrap(), Direction::Deliver)));
+}
+
+#[tokio::test]
+async fn a_delivery_continues_the_trace_of_its_first_event() {
+    let (world, bus) = insecure().await;
+    let one = Subscriber::at(&world, "one");
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let mut first = bare(1);
+    first["traceparent"] = json!(format!("00-{trace}-00f067aa0ba902b7-01"));
+    publish(&bus, &json!([first, bare(2)])).await;
+    subscribe(&bus, "one", 0, true).await.ok(200);
+    publish(&bus, &bare(3)).await;
+    acknowledges(&world, &bus, "one", 3).await;
+    let contexts =
+        one.deliveries().iter().map(|d| d.header("traceparent").parse().unwrap()).collect::<Vec<_>>();
+    let contexts: &[TraceContext] = &contexts;
+    let [continued, .., fresh] = contexts else { panic!("two deliveries") };
+    assert_eq!(format!("{:032x}", continued.trace_id), trace);
+    assert_ne!(continued.parent_id, 0x00f0_67aa_0ba9_02b7, "a step of its own");
+    assert_ne!(continued.trace_id, fresh.trace_id);
 }
 
 #[tokio::test]
@@ -154,8 +175,12 @@ async fn who_asks_for_time_gets_it() {
         let next: Timestamp = serde_json::from_value(waits["nextRetry"].clone()).unwrap();
         assert_eq!(next.ms_since(world.clock.now()), 7_000);
         assert!(waits["lastError"].as_str().unwrap().contains(status), "{waits}");
-        // Registering again says that it is there: no need to wait any longer.
+        // A heartbeat changes nothing; a start says that there is no need to wait any longer.
         subscribe(&bus, name, 0, true).await.ok(200);
+        assert_eq!(row(&world, &bus, name).await.unwrap(), waits);
+        let url = format!("http://{name}/events");
+        let start = json!({"name": name, "url": url, "cursor": seq(0), "batch": true, "started": true});
+        bus.post("/subscriptions", &start).await.ok(200);
         acknowledges(&world, &bus, name, 1).await;
     }
     assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());

@@ -1,5 +1,7 @@
 //! The event bus through its real router, with a real log, and subscribers that do as the test says.
 
+#![allow(clippy::disallowed_methods, reason = "tests use the runtime, its clock and threads directly")]
+
 mod course;
 mod damage;
 mod delivery;

@@ -76,9 +76,9 @@ async fn the_same_event_again_keeps_the_place_it_has() {
     publish_posts(&bus, 1, 3).await;
     assert_eq!(publish(&bus, &full("e1", 1)).await.ok(200)["sequence"], seq(4));
     let before = stored(&world);
-    let mut changed = full("e1", 2);
-    changed["data"]["title"] = json!("another title under the same name");
-    for again in [full("e1", 1), changed] {
+    let mut later = full("e1", 1);
+    later["time"] = json!("2027-01-01T00:00:00Z");
+    for again in [full("e1", 1), later] {
         assert_eq!(publish(&bus, &again).await.ok(200), json!({"status": "OK", "sequence": seq(4)}));
     }
     // The source belongs to the name.
@@ -89,6 +89,44 @@ async fn the_same_event_again_keeps_the_place_it_has() {
     assert_eq!(publish(&bus, &full("e1", 1)).await.ok(200)["sequence"], seq(4));
     assert_eq!(stored(&world)[..4], before);
     assert_eq!(publish(&bus, &bare(9)).await.ok(200)["sequence"], seq(6), "and no place is left out");
+}
+
+#[tokio::test]
+async fn another_event_under_a_known_id_is_refused_by_name() {
+    let (world, bus) = insecure().await;
+    publish(&bus, &json!([bare(1), full("e1", 1)])).await;
+    let before = stored(&world);
+    let mut titled = full("e1", 1);
+    titled["data"]["title"] = json!("another title under the same id");
+    for other in [titled, full("e1", 2)] {
+        for body in [other.clone(), json!([bare(3), other])] {
+            let reply = bus.post("/events", &body).await;
+            let detail = reply.problem(ProblemKind::Conflict).detail.unwrap();
+            assert!(detail.contains("another event of /posts with the id e1"), "{detail}");
+            let problem: Value = reply.json();
+            let named = (&problem["source"], &problem["id"], &problem["sequence"]);
+            assert_eq!(named, (&json!("/posts"), &json!("e1"), &json!(seq(2))));
+        }
+    }
+    assert_eq!(stored(&world), before, "nothing of a batch either");
+}
+
+#[tokio::test]
+async fn a_post_is_named_by_the_data_alone() {
+    let (world, bus) = insecure().await;
+    for attribute in ["partitionkey", "subject"] {
+        let mut forged = full("e1", 1);
+        forged[attribute] = json!("p2");
+        let pointer = format!("/{attribute}");
+        assert_eq!(bus.post("/events", &forged).await.invalid_fields(), [pointer.as_str()]);
+        let batch = json!([bare(3), forged]);
+        assert_eq!(bus.post("/events", &batch).await.invalid_fields(), [pointer.as_str()]);
+    }
+    assert!(stored(&world).is_empty());
+    // A member of the data that only looks like the key.
+    let post = json!({"type": "PostCreated", "data": {"id": "p1", "title": "T", "postId": "p2"}});
+    publish(&bus, &post).await;
+    assert_eq!(log(&world, &bus, "").await[0]["partitionkey"], "p1");
 }
 
 #[tokio::test]

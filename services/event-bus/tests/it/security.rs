@@ -1,12 +1,15 @@
 //! Who may publish what, and who may look.
 
-use crate::{bare, log, seq, signed, stored};
+use crate::{bare, log, row, seq, signed, stored};
+use event_bus::Config;
 use http::Method;
+use kit::app::config::parse;
 use kit::messaging::signature::{Direction, SigningKey};
 use kit::runtime::deps::Clock;
 use kit::runtime::secret::Secret;
 use serde_json::{Value, json};
 use shared::{EventType, ProblemKind, ServiceName};
+use std::sync::{Arc, Mutex};
 use testkit::{Ask, World, checks, post};
 
 fn event_of(event_type: EventType) -> Value {
@@ -139,6 +142,101 @@ async fn each_service_subscribes_itself_alone() {
     bus.send(delivery).await.problem(ProblemKind::Unauthorized);
     assert_eq!(world.dump(ServiceName::EventBus), before);
     bus.send(signed(&world, ServiceName::Posts, &request("posts")).at("/subscriptions")).await.ok(200);
+}
+
+#[tokio::test]
+async fn each_service_registers_only_the_addresses_that_are_configured_for_it() {
+    let world = World::secure();
+    let config = |urls: &[&str]| {
+        let args = ["event-bus"].into_iter().chain(urls.iter().flat_map(|url| ["--subscriber-url", url]));
+        let parsed: Config = parse(ServiceName::EventBus, args.map(Into::into)).unwrap();
+        Config { subscriber_urls: parsed.subscriber_urls, ..world.bus_config() }
+    };
+    let register = |service: ServiceName, url: &str| {
+        let request = json!({"name": service.as_str(), "url": url, "cursor": seq(0)});
+        signed(&world, service, &request).at("/subscriptions")
+    };
+    let bus = world.start(config(&["posts=http://posts:4000", "query=http://query"]), event_bus::build).await;
+    bus.send(register(ServiceName::Posts, "http://posts:4000/events")).await.ok(200);
+    bus.send(register(ServiceName::Query, "http://query/events")).await.ok(200);
+    let before = world.dump(ServiceName::EventBus);
+    for (service, url) in [
+        (ServiceName::Posts, "http://elsewhere:4000/events"),
+        (ServiceName::Posts, "http://posts:4001/events"),
+        (ServiceName::Posts, "http://query/events"),
+        (ServiceName::Comments, "http://posts:4000/events"),
+    ] {
+        let detail = bus.send(register(service, url)).await.problem(ProblemKind::Forbidden).detail.unwrap();
+        assert_eq!(detail, format!("{service} may not receive events at {url}"));
+    }
+    assert_eq!(world.dump(ServiceName::EventBus), before);
+    world.stop(bus).await;
+
+    // What was registered under other settings counts no more than a new registration.
+    let bus = world.start(config(&["posts=http://elsewhere", "query=http://query"]), event_bus::build).await;
+    assert!(row(&world, &bus, "query").await.is_some());
+    assert_eq!(row(&world, &bus, "posts").await, None);
+}
+
+/// What is logged while this lives, one JSON object per line.
+#[derive(Clone, Default)]
+struct LogLines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl LogLines {
+    /// The security events since the last call.
+    fn events(&self) -> Vec<Value> {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        let lines = String::from_utf8(bytes).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["target"] == "security").map(|mut line| line["fields"].take()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_security_event_that_names_who_and_what() {
+    let lines = LogLines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let world = World::secure();
+    let bus = world.start_bus().await;
+    let publication = |body: &Value| signed(&world, ServiceName::Posts, body);
+    let registration = json!({"name": "query", "url": "http://query/events", "cursor": seq(0)});
+    let mut first = bare(1);
+    first["id"] = json!("e1");
+    let mut second = bare(2);
+    second["id"] = json!("e1");
+    let mut forged = bare(3);
+    forged["subject"] = json!("p4");
+    bus.send(publication(&first)).await.ok(200);
+    assert_eq!(lines.events(), Vec::<Value>::new());
+
+    let (events, subscriptions) = ("/events", "/subscriptions");
+    let expected = [
+        (post(events).json(&first), "signature_refused", events, 401),
+        (post(subscriptions).json(&registration), "signature_refused", subscriptions, 401),
+        (publication(&event_of(EventType::CommentCreated)), "publication_refused", events, 403),
+        (publication(&forged), "publication_refused", events, 422),
+        (publication(&second), "publication_refused", events, 409),
+        (publication(&registration).at(subscriptions), "subscription_refused", subscriptions, 403),
+    ];
+    for (ask, event, path, status) in expected {
+        assert_eq!(bus.send(ask).await.status, status);
+        let [line] = &lines.events()[..] else { panic!("one event: {event} {status}") };
+        let named = (&line["event"], &line["path"], &line["status"]);
+        assert_eq!(named, (&json!(event), &json!(path), &json!(status)));
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,10 @@ pub const TARGET: &str = "security";
 pub enum SecurityEvent {
     /// The signature of a publication or a delivery is missing, wrong or too old.
     SignatureRefused,
+    /// A service published an event that it may not publish, or another event under a known id.
+    PublicationRefused,
+    /// A service registered in another service's name, or at an address that is not its own.
+    SubscriptionRefused,
     /// The operator's token is missing or wrong.
     OperatorTokenRefused,
     /// The request is for a host that is not ours.
@@ -33,6 +37,8 @@ impl SecurityEvent {
     pub const fn name(self) -> &'static str {
         match self {
             Self::SignatureRefused => "signature_refused",
+            Self::PublicationRefused => "publication_refused",
+            Self::SubscriptionRefused => "subscription_refused",
             Self::OperatorTokenRefused => "operator_token_refused",
             Self::HostRefused => "host_refused",
             Self::CrossSiteRequest => "cross_site_request",

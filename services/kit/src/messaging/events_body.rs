@@ -6,14 +6,14 @@ use serde_json::error::Category;
 use shared::envelope::parse_events;
 use shared::{Envelope, ProblemKind};
 
-/// Reads one event or a batch, and checks every envelope; also says whether it was a batch.
+/// Reads one event or a batch, and checks every envelope; also returns whether it was a batch.
 ///
-/// 415 for another media type, 400 for what is not JSON, 422 for what is no event.
+/// The error is 415 for another media type, 400 for invalid JSON, 422 for JSON that is not an event.
 pub fn read_events(body: &RawBody) -> ApiResult<(Vec<Envelope>, bool)> {
     let media = body.event_media()?;
     let invalid = |detail: String| ApiError::new(ProblemKind::Invalid).detail(detail);
     let (events, is_batch) = parse_events(&body.bytes).map_err(|error| match error.classify() {
-        // The parser stops at the first thing that is no event, which says nothing of what comes after it.
+        // The parser stops at the first value that is not an event: the JSON after it may still be invalid.
         Category::Data if serde_json::from_slice::<Value>(&body.bytes).is_ok() => invalid(error.to_string()),
         _ => ApiError::new(ProblemKind::MalformedJson).detail(error.to_string()),
     })?;

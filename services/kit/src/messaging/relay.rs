@@ -98,6 +98,14 @@ impl Relay {
         }
         body.push(']');
         let answer = self.bus.post("/events", CLOUDEVENTS_BATCH_JSON, body.into(), trace).await?;
+        if answer.status() == http::StatusCode::CONFLICT
+            && let Ok(Conflict { id }) = serde_json::from_slice(answer.body())
+        {
+            let dropped = self.drop_row(id).await?;
+            if dropped > 0 {
+                return Ok(dropped);
+            }
+        }
         let said = || String::from_utf8_lossy(answer.body()).chars().take(300).collect();
         if !answer.status().is_success() {
             return Err(RelayError::Refused {
@@ -119,6 +127,26 @@ impl Relay {
             .map_err(RelayError::Clear)?;
         Ok(count)
     }
+
+    /// Gives up an event that the bus refuses because the log holds another one under its id: a reaction that was redone
+    /// after a lost store and came out differently, since the rules have changed. The log's event stays the true one;
+    /// without this nothing would ever be published again. Returns how many rows there were.
+    async fn drop_row(&self, id: String) -> Result<usize, RelayError> {
+        tracing::error!(
+            id,
+            "the log holds another event under this id: this one is dropped, the log's stays"
+        );
+        self.store
+            .write(move |tx| tx.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id]))
+            .await
+            .map_err(RelayError::Clear)
+    }
+}
+
+/// The bus's answer to an event whose id the log already has for another one.
+#[derive(serde::Deserialize)]
+struct Conflict {
+    id: String,
 }
 
 fn wait_after(error: &RelayError, attempts: u32, random: u128) -> Duration {

@@ -1,8 +1,8 @@
-//! Who sent this? Signatures after the Standard Webhooks scheme.
+//! Signatures after the Standard Webhooks scheme: they prove who sent a message.
 //!
 //! The message id, a timestamp and the raw body are signed with HMAC-SHA256. Each service shares one secret with
-//! the bus, and the key that signs is derived from it per direction: what was captured as a delivery cannot be
-//! played back as a publication, nor the other way round.
+//! the bus, and the signing key is derived from it per direction: a captured delivery cannot be replayed as a
+//! publication, nor a publication as a delivery.
 
 use crate::http::{ApiError, SecurityEvent};
 use crate::runtime::secret::Secret;
@@ -14,13 +14,13 @@ use http::header::HeaderValue;
 use sha2::{Digest, Sha256};
 use shared::{ProblemKind, Timestamp};
 
-/// How far a signature's timestamp may lie from the present, in seconds.
+/// The largest difference between a signature's timestamp and the current time, in seconds.
 pub const TOLERANCE_SECONDS: i64 = 300;
-/// The header that names the message.
+/// The header with the id of the message.
 pub const ID_HEADER: &str = "webhook-id";
-/// The header that says when it was signed, in seconds since 1970.
+/// The header with the time of signing, in seconds since 1970.
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
-/// The header that holds one signature or several, separated by spaces.
+/// The header with one or more signatures, separated by spaces.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
 /// Which way a message goes.
@@ -32,13 +32,13 @@ pub enum Direction {
     Deliver,
 }
 
-/// Why a signature is not accepted. Says nothing that would help to forge one.
+/// Why a signature is refused. Says nothing that would help to forge one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSignature {
-    /// A header is missing or not readable.
+    /// A header is missing or invalid.
     #[error("webhook-id, webhook-timestamp and webhook-signature are needed")]
     Missing,
-    /// The timestamp is too far from the present.
+    /// The timestamp is too old or too far in the future.
     #[error("the signature is too old or from the future")]
     Stale,
     /// No signature matches.

@@ -85,7 +85,7 @@ impl Subscriber {
         // A bus that is away now does not mean that its log has the lost events again.
         let mut lost_tail = false;
         loop {
-            let wait = match self.subscribe().await {
+            let wait = match self.subscribe(first).await {
                 Ok((cursor, head)) => {
                     (attempts, lost_tail) = (0, false);
                     if std::mem::take(&mut first) && cursor == Sequence::START && head > Sequence::START {
@@ -142,10 +142,10 @@ impl Subscriber {
     }
 
     /// Registers with the consumer's cursor; returns that cursor and the end of the log.
-    async fn subscribe(&self) -> Result<(Sequence, Sequence), SubscribeError> {
+    async fn subscribe(&self, started: bool) -> Result<(Sequence, Sequence), SubscribeError> {
         let (cursor, last_id) = self.store.read(|c| Ok((inbox::cursor(c)?, inbox::last_id(c)?))).await?;
         let (name, url) = (self.name.to_string(), self.url.clone());
-        let request = Subscribe { name, url, cursor, last_id, batch: true };
+        let request = Subscribe { name, url, cursor, last_id, batch: true, started };
         let body = serde_json::to_vec(&request)?;
         let answer = self.bus.post("/subscriptions", "application/json", body.into(), None).await?;
         match answer.status() {

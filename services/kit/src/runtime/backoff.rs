@@ -1,6 +1,6 @@
 //! When to try again: exponential backoff with full jitter and a cap.
 //!
-//! Pure: the attempt and the randomness go in, the wait comes out.
+//! Pure: it takes the attempt and the randomness, and returns the wait.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ impl Backoff {
     /// Between services: from 50 ms up to 10 s.
     pub const SERVICES: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(10) };
 
-    /// The longest wait after `attempts` failures in a row: doubles each time, up to the cap.
+    /// The longest possible wait after `attempts` failures in a row: doubles each time, up to the cap.
     pub fn ceiling(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(31);
         self.base.checked_mul(1 << doublings).map_or(self.cap, |d| d.min(self.cap))
     }
 
-    /// The wait after `attempts` failures in a row: anywhere between 1 ms and the ceiling, so that many who
-    /// failed together do not come back together.
+    /// The wait after `attempts` failures in a row: between 1 ms and the ceiling, at random, so that callers that failed
+    /// together do not try again together.
     pub fn delay(&self, attempts: u32, random: u128) -> Duration {
         let ceiling = self.ceiling(attempts).as_millis().max(1);
         Duration::from_millis((1 + random % ceiling) as u64)
@@ -59,7 +59,7 @@ mod tests {
         #[test]
         fn waits_spread_over_the_whole_range(seed: u64) {
             let backoff = Backoff::SERVICES;
-            // A small generator is enough to see that the jitter uses what it is given.
+            // A small generator is enough to show that the jitter uses its randomness.
             let mut state = u128::from(seed) | 1;
             let mut waits: Vec<u128> = (0..100)
                 .map(|_| {

@@ -1,9 +1,9 @@
-//! Places between two steps at which a test can let the process die.
+//! Places between two steps at which a test can end the process.
 //!
-//! With the feature `crash-points`, which only tests turn on, `CRASH_AT=after-commit:2` ends the process, as a kill
-//! would, the second time that it comes to the place of this name. Without the feature there is nothing here.
+//! With the feature `crash-points`, which only tests turn on, `CRASH_AT=after-commit:2` aborts the process, as a kill
+//! would, the second time that it reaches the place of this name. Without the feature, a place does nothing.
 
-/// Dies here, where a test has asked for it.
+/// Aborts here, if `CRASH_AT` says so.
 #[cfg(feature = "crash-points")]
 pub fn reach(name: &str) {
     use std::sync::OnceLock;
@@ -23,7 +23,7 @@ pub fn reach(name: &str) {
     }
 }
 
-/// Nothing.
+/// Does nothing.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
 pub fn reach(_name: &str) {}

@@ -1,19 +1,19 @@
-//! What a service takes from the world: the time, new ids and a way to send requests.
+//! What a service needs from outside: the time, new ids and a way to send requests.
 //!
-//! They are passed in, so that tests own them; `clippy.toml` forbids taking them elsewhere.
+//! They are passed in, so that a test can replace them; `clippy.toml` forbids other sources.
 
 use crate::runtime::transport::{HttpTransport, Transport, TransportError};
 use shared::Timestamp;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The time.
+/// The time of day.
 pub trait Clock: Send + Sync + 'static {
-    /// The present.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// New ids, and randomness for jitter and secrets.
+/// A source of new ids, and of randomness for jitter and secrets.
 pub trait Ids: Send + Sync + 'static {
     /// A new UUID of version 7.
     fn uuid(&self) -> Uuid;
@@ -21,10 +21,10 @@ pub trait Ids: Send + Sync + 'static {
     fn random(&self) -> u128;
 }
 
-/// Everything that a service takes from the world.
+/// Everything that a service needs from outside.
 #[derive(Clone)]
 pub struct Deps {
-    /// The time.
+    /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// New ids and randomness.
     pub ids: Arc<dyn Ids>,
@@ -33,7 +33,7 @@ pub struct Deps {
 }
 
 impl Deps {
-    /// The real world: the system's clock, its randomness, and HTTP.
+    /// The system's clock and randomness, and HTTP over TCP.
     pub fn system() -> Result<Self, TransportError> {
         Ok(Self {
             clock: Arc::new(SystemClock),

@@ -77,6 +77,20 @@ impl Lifecycle {
         drop(rt::spawn(self.inner.tasks.track_future(watched)));
     }
 
+    /// Runs a background task that may end before the stop. A panic in it is a crash all the same; whoever awaits the
+    /// task then gets `None`.
+    pub fn spawn_finite<F>(&self, name: &'static str, task: F) -> rt::Task<Option<F::Output>>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let this = self.clone();
+        let watched = async move {
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            ended.map_err(|panic| this.crash(name, panic_text(&*panic))).ok()
+        };
+        rt::spawn(self.inner.tasks.track_future(watched))
+    }
+
     /// The first background task that crashed, if one did.
     pub fn crashed(&self) -> Option<&'static str> {
         self.inner.crash.get().copied()
@@ -162,5 +176,14 @@ mod tests {
         lifecycle.spawn("late", async { panic!("on purpose") });
         assert!(lifecycle.wait(Duration::from_secs(5)).await);
         assert_eq!(lifecycle.crashed(), Some("late"));
+    }
+
+    #[tokio::test]
+    async fn a_finite_task_may_end_early_and_its_panic_is_a_crash() {
+        let lifecycle = Lifecycle::new();
+        assert_eq!(lifecycle.spawn_finite("one", async { 7 }).await.unwrap(), Some(7));
+        assert_eq!(lifecycle.crashed(), None);
+        assert_eq!(lifecycle.spawn_finite("two", async { panic!("on purpose") }).await.unwrap(), None::<()>);
+        assert_eq!(lifecycle.crashed(), Some("two"));
     }
 }

@@ -1,5 +1,7 @@
 //! The HTTP layer over real TCP, with well-behaved and hostile clients.
 
+#![allow(clippy::disallowed_methods, reason = "tests use the runtime, its clock and threads directly")]
+
 mod answers;
 mod connections;
 mod operations;

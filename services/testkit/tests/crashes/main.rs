@@ -6,6 +6,8 @@
 //!
 //! Each test starts this binary again as the services, with real sockets and files.
 
+#![allow(clippy::disallowed_methods, reason = "tests use the runtime, its clock and threads directly")]
+
 mod damaged;
 mod end_to_end;
 mod migrations;

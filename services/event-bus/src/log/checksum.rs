@@ -1,21 +1,21 @@
-//! A checksum of each event as it is stored. SQLite has none: it would read a changed letter as if it had always been
-//! there.
+//! A checksum of each event as it is stored. SQLite has none for its pages: it would return a changed byte without an
+//! error.
 
 use sha2::{Digest, Sha256};
 use shared::{Sequence, Timestamp};
 
-/// Of what the publisher sent, and when: made before the event has its place.
+/// A digest of what the publisher sent, and of when it was stored. Computed before the event has its sequence, so that
+/// the writer's thread need not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checksum(i64);
 
 impl Checksum {
-    /// Of these columns.
     pub fn of(source: &str, id: &str, recorded_at: Timestamp, envelope: &str) -> Self {
         let mut digest = Sha256::new();
         for part in
             [source.as_bytes(), id.as_bytes(), &recorded_at.unix_ms().to_be_bytes(), envelope.as_bytes()]
         {
-            digest.update(part.len().to_be_bytes());
+            digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
         }
         let digest: [u8; 32] = digest.finalize().into();
@@ -24,7 +24,8 @@ impl Checksum {
         Self(i64::from_be_bytes(first))
     }
 
-    /// As it is stored with the event at this place: one that has moved to another place is noticed, too.
+    /// The value that is stored with the event at this sequence: an event that moved to another sequence is detected,
+    /// too.
     pub fn at(self, sequence: Sequence) -> i64 {
         self.0 ^ sequence.get()
     }

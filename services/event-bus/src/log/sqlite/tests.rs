@@ -8,6 +8,10 @@ fn event(id: &str) -> Envelope {
     .unwrap()
 }
 
+async fn open(dir: &std::path::Path) -> SqliteLog {
+    SqliteLog::open(crate::store::open(dir).unwrap(), Lifecycle::new()).await.unwrap()
+}
+
 async fn append_ids(log: &SqliteLog, ids: &[&str]) -> Vec<i64> {
     let events = ids.iter().map(|id| event(id)).collect();
     let sequences = log.append(events, Timestamp::from_unix_ms(1)).await.unwrap();
@@ -17,40 +21,65 @@ async fn append_ids(log: &SqliteLog, ids: &[&str]) -> Vec<i64> {
 #[tokio::test]
 async fn the_same_event_again_keeps_its_place_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let log = SqliteLog::open(dir.path()).await.unwrap();
+    let log = open(dir.path()).await;
     assert_eq!(append_ids(&log, &["a", "b"]).await, [1, 2]);
     assert_eq!(append_ids(&log, &["b", "c", "c", "a", "d"]).await, [2, 3, 3, 1, 4]);
     drop(log);
     testkit::store_is_closed(dir.path(), "event-bus").await;
-    let log = SqliteLog::open(dir.path()).await.unwrap();
+    let log = open(dir.path()).await;
     assert_eq!(*log.head().borrow(), Sequence::new(4));
     assert_eq!(append_ids(&log, &["d", "e"]).await, [4, 5]);
 }
 
 #[tokio::test]
+async fn another_event_under_a_known_id_is_a_conflict_and_nothing_of_its_batch_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    append_ids(&log, &["a", "b"]).await;
+    let reaction = |json: &str| -> Envelope { serde_json::from_str(json).unwrap() };
+    // A reaction redone after a lost store: another time and trace, and its data written in another way.
+    let again = reaction(
+        r#"{"specversion":"1.0","id":"b","source":"/posts","type":"PostCreated","time":"2026-11-20T09:38:56Z",
+            "traceparent":"00-1-2-01","data":{"title":"\u00e4\"T","id":"b"}}"#,
+    );
+    let append = async |events| log.append(events, Timestamp::from_unix_ms(9)).await;
+    assert_eq!(append(vec![again.clone()]).await.unwrap(), [Sequence::new(2)]);
+    let other_type = Envelope { kind: "Other".into(), ..event("b") };
+    let other_key = Envelope { subject: Some("c".into()), ..event("b") };
+    let other_data = Envelope { data: event("c").data, partitionkey: Some("b".into()), ..event("b") };
+    for other in [other_type, other_key, other_data] {
+        let conflict = append(vec![event("c"), other]).await.unwrap_err();
+        assert!(matches!(conflict, LogError::Conflict(c) if c.id == "b" && c.sequence == Sequence::new(2)));
+    }
+    let twice = Envelope { kind: "Other".into(), ..event("d") };
+    assert!(
+        matches!(append(vec![event("d"), twice]).await, Err(LogError::Conflict(_))),
+        "within a batch, too"
+    );
+    assert_eq!(append_ids(&log, &["c"]).await, [3], "no sequence is left out");
+}
+
+#[tokio::test]
 async fn what_is_on_disk_is_seen_although_the_publisher_has_left() {
     let dir = tempfile::tempdir().unwrap();
-    let log = SqliteLog::open(dir.path()).await.unwrap();
+    let log = open(dir.path()).await;
     let mut append = log.append(vec![event("a")], Timestamp::default());
     assert!(futures_util::poll!(&mut append).is_pending(), "begun");
     drop(append);
     let mut head = log.head();
     let seen = head.wait_for(|head| *head == Sequence::new(1));
-    tokio::time::timeout(std::time::Duration::from_secs(10), seen)
-        .await
-        .expect("the log ends there")
-        .unwrap();
+    kit::rt::timeout(std::time::Duration::from_secs(10), seen).await.expect("the log ends there").unwrap();
 }
 
 #[tokio::test]
 async fn the_end_of_the_log_moves_only_once_the_events_are_on_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let log = SqliteLog::open(dir.path()).await.unwrap();
+    let log = open(dir.path()).await;
     // Two writes that each wait to be let go: the second shares its transaction with an append.
     let held = || {
         let (begin, begun) = tokio::sync::oneshot::channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let store = log.store().clone();
+        let store = log.store.clone();
         let write = async move {
             let wait = move |tx: &Connection| {
                 let _ = begin.send(last(tx)?);
@@ -61,7 +90,7 @@ async fn the_end_of_the_log_moves_only_once_the_events_are_on_disk() {
         (write, begun, end)
     };
     let (first, begun, release_first) = held();
-    let first = tokio::spawn(first);
+    let first = kit::rt::spawn(first);
     assert_eq!(begun.await.unwrap(), Sequence::START);
     let mut appended = log.append(vec![event("a"), event("b")], Timestamp::default());
     assert!(futures_util::poll!(&mut appended).is_pending());
@@ -86,7 +115,7 @@ async fn the_end_of_the_log_moves_only_once_the_events_are_on_disk() {
 #[tokio::test]
 async fn what_is_read_is_what_was_appended_with_its_sequence() {
     let dir = tempfile::tempdir().unwrap();
-    let log = SqliteLog::open(dir.path()).await.unwrap();
+    let log = open(dir.path()).await;
     append_ids(&log, &["a", "b", "c"]).await;
     let read = log.read(Sequence::new(1), 10, usize::MAX).await.unwrap();
     let envelopes: Vec<Envelope> = read.iter().map(|e| serde_json::from_str(&e.json).unwrap()).collect();
@@ -107,7 +136,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let dir = tempfile::tempdir().unwrap();
-            let log = SqliteLog::open(dir.path()).await.unwrap();
+            let log = open(dir.path()).await;
             let mut first = std::collections::HashMap::new();
             for batch in batches {
                 let events = batch.iter().map(|n| event(&n.to_string())).collect();

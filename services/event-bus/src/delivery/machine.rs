@@ -1,0 +1,286 @@
+//! The delivery to one subscriber as a state machine. Pure: events and answers, the time and the randomness come in as
+//! inputs; reads, requests and waits go out as actions. The shell (`super`) performs them.
+//!
+//! ```text
+//!             AwaitGrowth                 Sleep
+//!  CaughtUp <───────────── Reading ──────────────> BackingOff      a registration: Reading, from any of them
+//!      │    ─────────────>  │   ^  <────────────── (timer)  ^      a lost tail: Held, from any of them
+//!           (log grew)      │   │ settled                   │      410, or the stop: Ended
+//!                      Send v   │                           │
+//!                          Sending ─────────────────────────┘
+//!                                          failed
+//! ```
+//!
+//! One exchange is under way at a time. What arrives during an exchange (a registration, a lost tail) takes effect when
+//! the exchange ends, and its result then no longer counts.
+
+use super::answer::Outcome;
+use kit::runtime::backoff::Backoff;
+use kit::runtime::transport::LONGEST_RETRY_AFTER;
+use shared::{Sequence, Timestamp};
+use std::time::Duration;
+
+/// The most events in one delivery.
+const BATCH_EVENTS: usize = 512;
+
+/// Where the delivery to one subscriber stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    pub url: String,
+    /// The last event that the subscriber has acknowledged.
+    pub cursor: Sequence,
+    /// Whether one request may hold many events.
+    pub batch: bool,
+    /// Failures in a row of the present delivery.
+    pub attempts: u32,
+    pub next_retry: Option<Timestamp>,
+    pub last_error: Option<String>,
+    /// The consumer has applied what the log does not hold: nothing is delivered until it registers with a cursor that
+    /// the log holds.
+    pub lost_tail: bool,
+    phase: Phase,
+    /// The exchange under way began before the last registration or lost tail: its result does not count.
+    superseded: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Reading,
+    /// Events up to `last` are on their way.
+    Sending {
+        last: Sequence,
+    },
+    /// Waits until the log grows.
+    CaughtUp,
+    /// Waits for the timer.
+    BackingOff,
+    /// Waits for a registration.
+    Held,
+    Ended,
+}
+
+/// What a consumer tells of itself when it registers. The log holds the event at `cursor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    pub url: String,
+    pub cursor: Sequence,
+    pub batch: bool,
+    /// Whether the consumer has just started, as opposed to a heartbeat.
+    pub started: bool,
+}
+
+/// When an exchange ended, and the randomness for the jitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    pub now: Timestamp,
+    pub random: u128,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    Registered(Registration),
+    /// The consumer has registered with a cursor that the log does not hold; the text says so.
+    LostTail(String),
+    /// The log was read: the sequence of the last event found, `None` at its end, or why it cannot be read.
+    Read(Result<Option<Sequence>, String>, Moment),
+    /// The delivery ended; `head` is the end of the log.
+    Answered {
+        outcome: Outcome,
+        head: Sequence,
+        at: Moment,
+    },
+    LogGrew,
+    TimerFired,
+    Stop,
+}
+
+/// What the shell has to do. Each action but [`Action::Note`] replaces the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Read {
+        after: Sequence,
+        limit: usize,
+    },
+    /// Send the events that were just read.
+    Send {
+        url: String,
+        batch: bool,
+    },
+    /// Report [`Input::LogGrew`] once the log holds an event beyond this one.
+    AwaitGrowth {
+        beyond: Sequence,
+    },
+    /// Report [`Input::TimerFired`] after this long.
+    Sleep(Duration),
+    /// Do nothing until the next registration.
+    Hold,
+    /// The subscriber wants no more events.
+    Unsubscribe,
+    End,
+    Note(Note),
+}
+
+/// What the operator's log should say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    Failed { error: String, attempts: u32, wait: Duration },
+    Recovered { attempts: u32 },
+    Rewound { from: Sequence, to: Sequence },
+    LostTail(String),
+}
+
+/// The state after an input, and what to do now.
+pub fn step(mut state: State, input: Input) -> (State, Vec<Action>) {
+    let actions = state.accept(input);
+    (state, actions)
+}
+
+impl State {
+    /// The beginning: a subscriber that continues after `cursor` in a log that ends at `head`.
+    pub fn begin(url: String, cursor: Sequence, batch: bool, head: Sequence) -> (Self, Vec<Action>) {
+        let mut state = Self {
+            url,
+            cursor,
+            batch,
+            attempts: 0,
+            next_retry: None,
+            last_error: None,
+            lost_tail: false,
+            phase: Phase::Held,
+            superseded: false,
+        };
+        let actions = if cursor > head { state.loses_tail(cursor, head) } else { state.resume() };
+        (state, actions)
+    }
+
+    fn accept(&mut self, input: Input) -> Vec<Action> {
+        match (self.phase, input) {
+            (Phase::Ended, _) => vec![],
+            (_, Input::Stop) => {
+                self.phase = Phase::Ended;
+                vec![Action::End]
+            }
+            (_, Input::Registered(registration)) => self.register(registration),
+            (_, Input::LostTail(why)) => self.hold(why),
+            (Phase::Reading, Input::Read(..)) | (Phase::Sending { .. }, Input::Answered { .. })
+                if self.superseded =>
+            {
+                self.resume()
+            }
+            (Phase::Reading, Input::Read(Ok(Some(last)), _)) => {
+                self.phase = Phase::Sending { last };
+                vec![Action::Send { url: self.url.clone(), batch: self.batch }]
+            }
+            (Phase::Reading, Input::Read(Ok(None), _)) => {
+                self.phase = Phase::CaughtUp;
+                vec![Action::AwaitGrowth { beyond: self.cursor }]
+            }
+            (Phase::Reading, Input::Read(Err(error), at)) => self.fail(error, Duration::ZERO, at),
+            (Phase::Sending { last }, Input::Answered { outcome, head, at }) => {
+                self.answered(outcome, last, head, at)
+            }
+            (Phase::CaughtUp, Input::LogGrew) | (Phase::BackingOff, Input::TimerFired) => self.resume(),
+            // The end of a wait that a registration has already ended.
+            _ => vec![],
+        }
+    }
+
+    fn register(&mut self, new: Registration) -> Vec<Action> {
+        let Registration { url, cursor, batch, started } = new;
+        let is_known = self.url == url && self.cursor == cursor && self.batch == batch && !self.lost_tail;
+        // A heartbeat must not end the backoff: the consumer may be alive and still refuse every delivery.
+        if is_known && !(started && self.attempts > 0) {
+            return vec![];
+        }
+        (self.url, self.cursor, self.batch) = (url, cursor, batch);
+        self.succeeded();
+        self.lost_tail = false;
+        self.interrupt()
+    }
+
+    fn hold(&mut self, why: String) -> Vec<Action> {
+        self.lost_tail = true;
+        self.last_error = Some(why);
+        self.next_retry = None;
+        self.interrupt()
+    }
+
+    fn loses_tail(&mut self, cursor: Sequence, head: Sequence) -> Vec<Action> {
+        let why = format!("has applied {cursor}, and the log ends at {head}: the log has lost its tail");
+        let note = Action::Note(Note::LostTail(why.clone()));
+        let mut actions = vec![note];
+        self.phase = Phase::Held;
+        actions.extend(self.hold(why));
+        actions
+    }
+
+    /// Starts anew from what the state now says: at once, or when the exchange under way has ended.
+    fn interrupt(&mut self) -> Vec<Action> {
+        if matches!(self.phase, Phase::Reading | Phase::Sending { .. }) {
+            self.superseded = true;
+            return vec![];
+        }
+        self.resume()
+    }
+
+    fn resume(&mut self) -> Vec<Action> {
+        self.superseded = false;
+        if self.lost_tail {
+            self.phase = Phase::Held;
+            return vec![Action::Hold];
+        }
+        self.phase = Phase::Reading;
+        vec![Action::Read { after: self.cursor, limit: if self.batch { BATCH_EVENTS } else { 1 } }]
+    }
+
+    fn answered(&mut self, outcome: Outcome, last: Sequence, head: Sequence, at: Moment) -> Vec<Action> {
+        match outcome {
+            Outcome::Done => self.settle(last),
+            Outcome::Rewind(cursor) if cursor > head => self.loses_tail(cursor, head),
+            // A consumer that names the cursor it was just served from would be served it for ever, without a pause.
+            Outcome::Rewind(cursor) if cursor == self.cursor => {
+                self.fail("asks again for what it was sent".to_owned(), Duration::ZERO, at)
+            }
+            Outcome::Rewind(cursor) => {
+                let mut actions = vec![Action::Note(Note::Rewound { from: last, to: cursor })];
+                actions.extend(self.settle(cursor));
+                actions
+            }
+            Outcome::Gone => {
+                self.phase = Phase::Ended;
+                vec![Action::Unsubscribe]
+            }
+            Outcome::Wait(wait, error) => self.fail(error, wait.min(LONGEST_RETRY_AFTER), at),
+            Outcome::Retry(error) => self.fail(error, Duration::ZERO, at),
+        }
+    }
+
+    fn settle(&mut self, cursor: Sequence) -> Vec<Action> {
+        let mut actions = vec![];
+        if self.attempts > 0 {
+            actions.push(Action::Note(Note::Recovered { attempts: self.attempts }));
+        }
+        self.cursor = cursor;
+        self.succeeded();
+        actions.extend(self.resume());
+        actions
+    }
+
+    fn succeeded(&mut self) {
+        self.attempts = 0;
+        self.next_retry = None;
+        self.last_error = None;
+    }
+
+    fn fail(&mut self, error: String, at_least: Duration, at: Moment) -> Vec<Action> {
+        self.attempts = self.attempts.saturating_add(1);
+        let wait = Backoff::SERVICES.delay(self.attempts, at.random).max(at_least);
+        self.next_retry = Some(at.now.plus_ms(wait.as_millis() as i64));
+        self.last_error = Some(error.clone());
+        self.phase = Phase::BackingOff;
+        vec![Action::Note(Note::Failed { error, attempts: self.attempts, wait }), Action::Sleep(wait)]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! The log in SQLite.
+
+use super::checksum::Checksum;
+use super::{EventLog, IdConflict, LogError, Logged};
+use futures_util::future::BoxFuture;
+use kit::runtime::lifecycle::Lifecycle;
+use kit::store::{OpenError, ReadError, Store, WriteError};
+use rusqlite::{Connection, Row};
+use shared::{Envelope, Sequence, Timestamp};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The log's table, for the first migration of the bus's store.
+pub const SCHEMA: &str = "
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY,
+        source TEXT NOT NULL,
+        id TEXT NOT NULL,
+        recorded_at INTEGER NOT NULL,
+        envelope TEXT NOT NULL,
+        checksum INTEGER NOT NULL,
+        UNIQUE (source, id)
+    ) STRICT;
+";
+
+/// The log of events in a table of the bus's store. Clones share it.
+#[derive(Debug, Clone)]
+pub struct SqliteLog {
+    store: Store,
+    head: Arc<watch::Sender<Sequence>>,
+    lifecycle: Lifecycle,
+}
+
+impl SqliteLog {
+    /// Reads the whole log once, and refuses one that is damaged.
+    pub async fn open(store: Store, lifecycle: Lifecycle) -> Result<Self, OpenError> {
+        let path = || store.path().to_owned();
+        let verified = store.read(verify).await.map_err(|e| match e {
+            ReadError::Sqlite(source) => OpenError::Sqlite { path: path(), source },
+            error => OpenError::Io { path: path(), source: std::io::Error::other(error.to_string()) },
+        })?;
+        let head =
+            verified.map_err(|damage| OpenError::Corrupt { path: path(), what: damage.to_string() })?;
+        Ok(Self { store, head: Arc::new(watch::Sender::new(head)), lifecycle })
+    }
+}
+
+fn last(c: &Connection) -> rusqlite::Result<Sequence> {
+    c.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
+        .query_row([], |row| row.get(0))
+        .map(Sequence::new)
+}
+
+/// An event as a row. Serialised before it reaches the writer's thread, which all writes share.
+struct NewEvent {
+    source: String,
+    id: String,
+    json: String,
+    checksum: Checksum,
+}
+
+impl NewEvent {
+    fn new(mut envelope: Envelope, now: Timestamp) -> Result<Self, serde_json::Error> {
+        envelope.sequence = None;
+        let json = serde_json::to_string(&envelope)?;
+        let (source, id) = (envelope.source.unwrap_or_default(), envelope.id.unwrap_or_default());
+        let checksum = Checksum::of(&source, &id, now, &json);
+        Ok(Self { source, id, json, checksum })
+    }
+
+    /// Whether a stored envelope of the same `source` and `id` is the same event. A reaction that is published again
+    /// after its publisher lost its store may have another `time` and `traceparent`.
+    fn is_same_event(&self, stored: &str) -> bool {
+        if stored == self.json {
+            return true;
+        }
+        let read = |json| serde_json::from_str::<Envelope>(json);
+        let (Ok(stored), Ok(new)) = (read(stored), read(&self.json)) else { return false };
+        let data = |e: &Envelope| serde_json::from_str::<serde_json::Value>(e.data.get()).ok();
+        let same_data = || stored.data.get() == new.data.get() || data(&stored) == data(&new);
+        stored.kind == new.kind && stored.key() == new.key() && same_data()
+    }
+}
+
+/// Why nothing was appended.
+#[derive(Debug, thiserror::Error)]
+enum AppendError {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Conflict(IdConflict),
+}
+
+impl From<WriteError<AppendError>> for LogError {
+    fn from(error: WriteError<AppendError>) -> Self {
+        match error {
+            WriteError::Rejected(AppendError::Conflict(conflict)) => Self::Conflict(conflict),
+            WriteError::Panicked => Self::Panicked,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+/// An event that differs from what was appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Damage {
+    #[error("the event {0} is not as it was appended: its checksum is wrong")]
+    Changed(Sequence),
+    #[error("the event {0} is missing")]
+    Missing(Sequence),
+}
+
+fn append(tx: &Connection, rows: &[NewEvent], now: Timestamp) -> Result<Vec<Sequence>, AppendError> {
+    let mut known = tx.prepare_cached("SELECT seq, envelope FROM events WHERE source = ?1 AND id = ?2")?;
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO events (seq, source, id, recorded_at, envelope, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO NOTHING",
+    )?;
+    let mut next = last(tx)?.next();
+    let mut sequences = Vec::with_capacity(rows.len());
+    for row in rows {
+        let checksum = row.checksum.at(next);
+        let added = insert.execute((next.get(), &row.source, &row.id, now.unix_ms(), &row.json, checksum))?;
+        if added == 1 {
+            sequences.push(next);
+            next = next.next();
+            continue;
+        }
+        let (sequence, is_same) = known.query_row((&row.source, &row.id), |stored| {
+            let envelope = stored.get_ref(1)?.as_str()?;
+            Ok((Sequence::new(stored.get(0)?), row.is_same_event(envelope)))
+        })?;
+        if !is_same {
+            let (source_name, id) = (row.source.clone(), row.id.clone());
+            return Err(AppendError::Conflict(IdConflict { source_name, id, sequence }));
+        }
+        sequences.push(sequence);
+    }
+    Ok(sequences)
+}
+
+/// The rows after a sequence, in the columns that [`checked`] reads.
+const AFTER: &str =
+    "SELECT seq, source, id, recorded_at, envelope, checksum FROM events WHERE seq > ?1 ORDER BY seq";
+
+/// Checks that a row is the event of this sequence, as it was appended; returns when that was, and the envelope.
+fn checked<'r>(
+    row: &'r Row<'_>,
+    expected: Sequence,
+) -> rusqlite::Result<Result<(Timestamp, &'r str), Damage>> {
+    if row.get::<_, i64>(0)? != expected.get() {
+        return Ok(Err(Damage::Missing(expected)));
+    }
+    // Text that is not UTF-8 is damage of the row: it reads as empty, and the checksum differs.
+    let text = |column| row.get_ref(column).map(|value| value.as_str().unwrap_or_default());
+    let (source, id, envelope) = (text(1)?, text(2)?, text(4)?);
+    let recorded_at = Timestamp::from_unix_ms(row.get(3)?);
+    let whole = Checksum::of(source, id, recorded_at, envelope).at(expected) == row.get::<_, i64>(5)?;
+    Ok(if whole { Ok((recorded_at, envelope)) } else { Err(Damage::Changed(expected)) })
+}
+
+/// Reads the whole log; returns its head.
+fn verify(c: &Connection) -> rusqlite::Result<Result<Sequence, Damage>> {
+    let mut statement = c.prepare(AFTER)?;
+    let mut rows = statement.query([0])?;
+    let mut head = Sequence::START;
+    while let Some(row) = rows.next()? {
+        if let Err(damage) = checked(row, head.next())? {
+            return Ok(Err(damage));
+        }
+        head = head.next();
+    }
+    Ok(Ok(head))
+}
+
+/// Reads up to the first damaged event, and fails where that is the first of all.
+fn read(
+    c: &Connection,
+    after: Sequence,
+    limit: usize,
+    max_bytes: usize,
+) -> rusqlite::Result<Result<Vec<Logged>, Damage>> {
+    let mut statement = c.prepare_cached(AFTER)?;
+    let mut rows = statement.query([after.get()])?;
+    let (mut events, mut bytes, mut sequence) = (Vec::new(), 0, after);
+    while events.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        sequence = sequence.next();
+        let (recorded_at, envelope) = match checked(row, sequence)? {
+            Ok(whole) => whole,
+            Err(damage) if events.is_empty() => return Ok(Err(damage)),
+            Err(_) => break,
+        };
+        bytes += envelope.len();
+        if bytes > max_bytes && !events.is_empty() {
+            break;
+        }
+        // The bus sets the sequence, not the publisher: it is stored apart and inserted here.
+        let json = format!("{{\"sequence\":\"{sequence}\",{}", envelope.get(1..).unwrap_or_default());
+        events.push(Logged { sequence, recorded_at, json });
+    }
+    Ok(Ok(events))
+}
+
+impl EventLog for SqliteLog {
+    fn append(
+        &self,
+        events: Vec<Envelope>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Sequence>, LogError>> {
+        Box::pin(async move {
+            let rows: Result<Vec<_>, _> = events.into_iter().map(|e| NewEvent::new(e, now)).collect();
+            let rows = rows.map_err(|e| LogError::Unavailable(e.to_string()))?;
+            let (store, head) = (self.store.clone(), Arc::clone(&self.head));
+            // A task of its own: the publisher may disconnect before the answer, and the head must move all the same.
+            let appended = self.lifecycle.spawn_finite("append", async move {
+                let sequences = store.write(move |tx| append(tx, &rows, now)).await?;
+                // On disk now, and not before: readers and deliveries see the log only up to here.
+                if let Some(last) = sequences.iter().max() {
+                    head.send_if_modified(|head| {
+                        let grows = last > head;
+                        *head = (*head).max(*last);
+                        grows
+                    });
+                }
+                Ok::<_, LogError>(sequences)
+            });
+            appended.await.ok().flatten().ok_or(LogError::Panicked)?
+        })
+    }
+
+    fn read(
+        &self,
+        after: Sequence,
+        limit: usize,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Vec<Logged>, LogError>> {
+        Box::pin(async move {
+            let head = *self.head.borrow();
+            let limit = limit.min(usize::try_from(head.get() - after.get()).unwrap_or(0));
+            if limit == 0 {
+                return Ok(Vec::new());
+            }
+            let events = self.store.read(move |c| read(c, after, limit, max_bytes)).await;
+            let events = events.map_err(|e| match e {
+                ReadError::Panicked => LogError::Panicked,
+                error => LogError::Unavailable(error.to_string()),
+            })?;
+            events.map_err(|damage| LogError::Damaged {
+                place: self.store.path().display().to_string(),
+                what: damage.to_string(),
+            })
+        })
+    }
+
+    fn head(&self) -> watch::Receiver<Sequence> {
+        self.head.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests;
