@@ -121,7 +121,7 @@ async fn the_gauge_of_failed_attempts_says_how_it_is_now() {
 #[tokio::test(start_paused = true)]
 async fn only_the_first_registration_says_that_the_consumer_has_started() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
-    let service = peer(dir.path(), &bus).service(Router::new(), Nothing, false);
+    let service = peer(dir.path(), &bus).service(Router::new(), Nothing, Readiness::AtOnce);
     service.lifecycle.set_listening();
     rt::sleep(A_WHILE).await;
     let started: Vec<_> = bus.requests("/subscriptions").iter().map(|r| r["started"].clone()).collect();
@@ -137,7 +137,7 @@ async fn an_event_whose_id_the_log_has_for_another_does_not_stop_the_others() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
     let peer = peer(dir.path(), &bus);
     let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
-    let _service = peer.service(Router::new(), Nothing, false);
+    let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
     let queue = |c: &Connection| {
         for id in ["a", CONFLICTING, "b"] {
             let envelope = json!({"id": id, "type": "A", "data": {}}).to_string();

@@ -150,7 +150,6 @@ impl World {
             event_bus_url: format!("http://{}", ServiceName::EventBus),
             advertise_url: Some(format!("http://{name}")),
             secret: self.secret(name),
-            ..PeerConfig::insecure(name, self.data_dir(name))
         }
     }
 
