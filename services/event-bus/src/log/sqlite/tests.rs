@@ -68,10 +68,7 @@ async fn what_is_on_disk_is_seen_although_the_publisher_has_left() {
     drop(append);
     let mut head = log.head();
     let seen = head.wait_for(|head| *head == Sequence::new(1));
-    tokio::time::timeout(std::time::Duration::from_secs(10), seen)
-        .await
-        .expect("the log ends there")
-        .unwrap();
+    kit::rt::timeout(std::time::Duration::from_secs(10), seen).await.expect("the log ends there").unwrap();
 }
 
 #[tokio::test]
@@ -93,7 +90,7 @@ async fn the_end_of_the_log_moves_only_once_the_events_are_on_disk() {
         (write, begun, end)
     };
     let (first, begun, release_first) = held();
-    let first = tokio::spawn(first);
+    let first = kit::rt::spawn(first);
     assert_eq!(begun.await.unwrap(), Sequence::START);
     let mut appended = log.append(vec![event("a"), event("b")], Timestamp::default());
     assert!(futures_util::poll!(&mut appended).is_pending());
