@@ -1,29 +1,26 @@
 //! The website: pages, islands, form handlers and the front door.
 //!
-//! The crate is compiled twice. With the feature `ssr` it is the server, in which everything is: it renders the
-//! pages, takes plain forms and forwards the public routes to the services. With the feature `hydrate` it is the
-//! browser's WebAssembly, which holds the islands alone.
+//! The crate is compiled twice. With the feature `ssr` it is the server: it renders the pages, accepts plain forms and
+//! forwards the public routes to the services. With the feature `hydrate` it is the browser's WebAssembly, which
+//! contains the islands only.
 //!
-//! Where to look:
-//! - `pages`: what a reader is sent; `islands`: the parts of it that wake up in the browser; `thread` and
-//!   `notice`: what islands decide, as plain functions; `browser`: how they send and listen.
-//! - `server`: the front door, the form handlers, the files, the headers.
+//! - `pages`: the pages, rendered on the server
+//! - `islands`: the parts of them that run in the browser
+//! - `server`: handlers of pages and forms, the front door, files, headers, settings
+//!
+//! `server` uses `pages`, and `pages` use `islands`; never the other way round.
 
-// The type of a page spells out all of its elements.
+// The type of a page contains the types of all its elements.
 #![recursion_limit = "256"]
 
-mod browser;
 mod islands;
-mod notice;
-mod thread;
-mod when;
 
 #[cfg(feature = "ssr")]
 mod pages;
 #[cfg(feature = "ssr")]
 pub mod server;
 
-/// Wakes the runtime of the islands; the page's script then wakes each island by its name.
+/// Starts the runtime of the islands. The page's script then starts each island by its name.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {

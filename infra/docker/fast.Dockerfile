@@ -1,4 +1,4 @@
-# One service, built on this machine: `cargo xtask image posts` makes the folder that this packs.
+# Packs one service that this machine has built: `cargo xtask image posts` prepares the folder.
 FROM scratch
 COPY root/ /
 COPY --chown=65532:65532 data/ /data/

@@ -1,7 +1,7 @@
-//! What clients may ask for.
+//! The requests that create or decide something, and their validation.
 //!
-//! Commands are read from JSON by hand, so that every wrong field is named at once, with the reader's own words
-//! instead of a parser's.
+//! The JSON is read field by field instead of by serde, so that one answer names every invalid field, in sentences for
+//! people.
 
 use crate::events::Status;
 use crate::problem::FieldError;
@@ -9,52 +9,52 @@ use crate::text::{self, Limits};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Asks for a new post: `POST /posts/create`.
+/// The body of `POST /posts/create`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatePost {
-    /// 1 to 200 characters.
+    /// See [`text::TITLE`].
     pub title: String,
-    /// Markdown, 0 to 50,000 characters.
+    /// Markdown; see [`text::BODY`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub body: String,
-    /// The writer's name, 0 to 80 characters.
+    /// See [`text::AUTHOR`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
 }
 
-/// Asks for a new comment: `POST /posts/{id}/comments`.
+/// The body of `POST /posts/{id}/comments`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateComment {
-    /// 1 to 4,000 characters.
+    /// See [`text::CONTENT`].
     pub content: String,
-    /// The writer's name, 0 to 80 characters.
+    /// See [`text::AUTHOR`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
 }
 
-/// A person's verdict on a comment that waits for one: `POST /moderation/comments/{id}`.
+/// A moderator's verdict on a held comment, the body of `POST /moderation/comments/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecideComment {
-    /// Approved or rejected.
+    /// Approved or rejected, never pending.
     pub status: Status,
-    /// What the writer is told, 0 to 200 characters.
+    /// See [`text::REASON`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
 impl CreatePost {
-    /// Checks what a form or a client sent.
+    /// From the fields of a form. Returns every invalid field.
     pub fn new(title: &str, body: &str, author: &str) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::default();
         let command = Self {
-            title: fields.take(text::TITLE, title),
-            body: fields.take(text::BODY, body),
-            author: fields.take(text::AUTHOR, author),
+            title: fields.check(text::TITLE, title),
+            body: fields.check(text::BODY, body),
+            author: fields.check(text::AUTHOR, author),
         };
         fields.finish(command)
     }
 
-    /// Reads the JSON body of a request.
+    /// From the JSON body of a request. Returns every invalid field, also those that are unknown.
     pub fn from_json(value: &Value) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::default();
         let object = fields.object(value, &["title", "body", "author"]);
@@ -68,15 +68,17 @@ impl CreatePost {
 }
 
 impl CreateComment {
-    /// Checks what a form or a client sent.
+    /// From the fields of a form. Returns every invalid field.
     pub fn new(content: &str, author: &str) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::default();
-        let command =
-            Self { content: fields.take(text::CONTENT, content), author: fields.take(text::AUTHOR, author) };
+        let command = Self {
+            content: fields.check(text::CONTENT, content),
+            author: fields.check(text::AUTHOR, author),
+        };
         fields.finish(command)
     }
 
-    /// Reads the JSON body of a request.
+    /// From the JSON body of a request. Returns every invalid field, also those that are unknown.
     pub fn from_json(value: &Value) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::default();
         let object = fields.object(value, &["content", "author"]);
@@ -87,7 +89,7 @@ impl CreateComment {
 }
 
 impl DecideComment {
-    /// Reads the JSON body of a request.
+    /// From the JSON body of a request. Returns every invalid field, also those that are unknown.
     pub fn from_json(value: &Value) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::default();
         let object = fields.object(value, &["status", text::REASON.field]);
@@ -96,7 +98,7 @@ impl DecideComment {
     }
 }
 
-/// Collects every error instead of stopping at the first.
+/// Collects all errors instead of stopping at the first.
 #[derive(Default)]
 struct Fields {
     errors: Vec<FieldError>,
@@ -119,7 +121,7 @@ impl Fields {
     fn text(&mut self, limits: Limits, object: Option<&Map<String, Value>>) -> String {
         let Some(object) = object else { return String::new() };
         match object.get(limits.field) {
-            Some(Value::String(text)) => self.take(limits, text),
+            Some(Value::String(text)) => self.check(limits, text),
             None | Some(Value::Null) if limits.min == 0 => String::new(),
             None => {
                 self.errors.push(FieldError::new(limits.field, "is missing"));
@@ -134,15 +136,15 @@ impl Fields {
 
     fn verdict(&mut self, object: Option<&Map<String, Value>>) -> Status {
         let Some(object) = object else { return Status::Pending };
-        let said = object.get("status").and_then(Value::as_str).map(str::parse);
-        if let Some(Ok(status @ (Status::Approved | Status::Rejected))) = said {
+        let status = object.get("status").and_then(Value::as_str).map(str::parse);
+        if let Some(Ok(status @ (Status::Approved | Status::Rejected))) = status {
             return status;
         }
         self.errors.push(FieldError::new("status", "must be approved or rejected"));
         Status::Pending
     }
 
-    fn take(&mut self, limits: Limits, text: &str) -> String {
+    fn check(&mut self, limits: Limits, text: &str) -> String {
         limits.check(text).unwrap_or_else(|error| {
             self.errors.push(error);
             String::new()

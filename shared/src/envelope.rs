@@ -1,7 +1,7 @@
-//! What an event travels in: CloudEvents 1.0, structured JSON.
+//! The envelope of an event: CloudEvents 1.0 in structured JSON.
 //!
-//! The course's `{"type", "data"}` is a subset of it. Such a bare event is accepted everywhere; the bus fills in
-//! the rest.
+//! The course's `{"type", "data"}` is a subset of it. Every service accepts such a bare event; the bus fills in the
+//! rest.
 
 use crate::events::{Event, EventDiscarded, EventType};
 use crate::sequence::Sequence;
@@ -14,39 +14,39 @@ use serde_json::value::RawValue;
 pub const CLOUDEVENTS_JSON: &str = "application/cloudevents+json";
 /// The media type of an array of events.
 pub const CLOUDEVENTS_BATCH_JSON: &str = "application/cloudevents-batch+json";
-/// The version of CloudEvents that is spoken.
+/// The supported version of CloudEvents.
 pub const SPEC_VERSION: &str = "1.0";
-/// The deepest nesting of an event's data: readers of JSON have limits, and the log must stay readable by all.
+/// The deepest nesting of an event's data. JSON parsers have limits, and every consumer must be able to read the log.
 pub const MAX_DATA_DEPTH: usize = 32;
 /// The longest text attribute (`id`, `source`, `type`, …), in bytes.
 pub const MAX_ATTRIBUTE_LEN: usize = 256;
 
-/// An event in its envelope. The data stays as the text it came in, so that whoever passes an event on passes on
-/// exactly what was published.
+/// An event in its envelope. The data stays the text that was published, so that forwarding an event does not change
+/// it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Envelope {
     /// Always `1.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub specversion: Option<String>,
-    /// Unique together with `source`; the same pair again is the same event again.
+    /// Unique together with `source`: the same pair is the same event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Who published it: `/posts`.
+    /// The publisher, as in `/posts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The event's name.
+    /// The name of an [`EventType`], or of an event of somebody else.
     #[serde(rename = "type")]
     pub kind: String,
     /// The post's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// When it happened; informative, never used for ordering events.
+    /// When it was published, by the publisher's clock; not the order of the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Timestamp>,
     /// Always `application/json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datacontenttype: Option<String>,
-    /// Names the version of the data's shape: `/schemas/PostCreated/1`.
+    /// The version of the data's fields, as in `/schemas/PostCreated/1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataschema: Option<String>,
     /// The place in the log; set by the bus.
@@ -55,23 +55,23 @@ pub struct Envelope {
     /// The post's id: events with the same key keep their order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitionkey: Option<String>,
-    /// The command that began it all.
+    /// The id of the first event of the chain that this one belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlationid: Option<String>,
     /// The id of the event that caused this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causationid: Option<String>,
-    /// W3C trace context of the request that began it all.
+    /// The W3C trace context of the request at the beginning of the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
-    /// The event's data, as published.
+    /// As published.
     pub data: Box<RawValue>,
 }
 
-/// Why an envelope is not acceptable.
+/// Why [`Envelope::check`] refuses an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadEnvelope {
-    /// A version of CloudEvents that is not spoken here.
+    /// A version of CloudEvents that is not supported.
     #[error("specversion must be \"1.0\"")]
     SpecVersion,
     /// An attribute is empty, too long, or has control characters.
@@ -80,23 +80,23 @@ pub enum BadEnvelope {
     /// The data is not declared as JSON.
     #[error("datacontenttype must be application/json")]
     ContentType,
-    /// The data has objects in objects beyond what every reader can follow.
+    /// Deeper than [`MAX_DATA_DEPTH`].
     #[error("the data must not be nested deeper than {MAX_DATA_DEPTH} levels")]
     TooDeep,
 }
 
-/// Why the data of an event cannot be read.
+/// The data of an event does not have the fields of its type.
 #[derive(Debug, thiserror::Error)]
 #[error("the data of this {event_type} cannot be read: {source}")]
 pub struct BadData {
-    /// The event's name.
+    /// The type whose fields were expected.
     pub event_type: EventType,
-    /// What the parser says.
+    /// The parser's error.
     pub source: serde_json::Error,
 }
 
 impl Envelope {
-    /// An envelope that says only what the event is, as the course's services write it.
+    /// An envelope with type and data alone, as the course's services send it.
     pub fn bare(event: &Event) -> Result<Self, serde_json::Error> {
         Ok(Self::of(event.event_type().to_string(), RawValue::from_string(event.data_json()?)?))
     }
@@ -139,7 +139,7 @@ impl Envelope {
         })
     }
 
-    /// A complete envelope of an event that `id` names and its publisher made at `time`.
+    /// A complete envelope of an event that its publisher creates at `time`.
     pub fn new(event: &Event, id: String, time: Timestamp) -> Result<Self, serde_json::Error> {
         let event_type = event.event_type();
         let key = event.key().to_string();
@@ -156,7 +156,7 @@ impl Envelope {
         })
     }
 
-    /// Checks the attributes; the data is the consumers' to judge.
+    /// Checks the attributes and the nesting of the data. Its fields are for the consumers to check.
     pub fn check(&self) -> Result<(), BadEnvelope> {
         if self.specversion.as_deref().is_some_and(|v| v != SPEC_VERSION) {
             return Err(BadEnvelope::SpecVersion);
@@ -189,7 +189,7 @@ impl Envelope {
         Ok(())
     }
 
-    /// The event, if it is one of ours: `Ok(None)` for a name that is not.
+    /// The event; `Ok(None)` if its type is none of [`EventType`].
     pub fn event(&self) -> Result<Option<Event>, BadData> {
         let Ok(event_type) = self.kind.parse::<EventType>() else { return Ok(None) };
         Event::from_data(event_type, self.data.get())
@@ -197,8 +197,8 @@ impl Envelope {
             .map_err(|source| BadData { event_type, source })
     }
 
-    /// What the order of events is kept by: the partition key, else the subject, else the post that the data
-    /// names, else nothing (an empty text).
+    /// Events with the same key keep their order: the partition key, else the subject, else the post that the data
+    /// names, else an empty text.
     pub fn key(&self) -> String {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -217,7 +217,7 @@ impl Envelope {
     }
 }
 
-/// How deep a well-formed JSON text is nested.
+/// The nesting of a well-formed JSON text.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -257,7 +257,7 @@ impl PartialEq for Envelope {
     }
 }
 
-/// A batch or a single event, as a request's body may hold either.
+/// One event or an array of events; also returns whether it was an array.
 pub fn parse_events(body: &[u8]) -> Result<(Vec<Envelope>, bool), serde_json::Error> {
     let is_array = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
     if is_array {

@@ -1,11 +1,11 @@
 //! Every event of the system. **This is the one place where an event is defined.**
 //!
-//! To add one: write its data as a struct below, add a line to the [`events!`](self) table, and follow the
-//! compiler. The bus takes from the table who may publish what, consumers match on [`Event`] without a wildcard,
-//! and the generated catalogue (`docs/EVENTS.md`) is written from it.
+//! To add an event: write its data as a struct below, add a line to the [`events!`](self) table, and follow the
+//! compiler's errors. The bus checks by this table who may publish what, consumers match on [`Event`] without a
+//! wildcard, and the catalogue (`docs/EVENTS.md`) is generated from it.
 //!
-//! An event may gain optional fields. Anything else is a new event with a new name: logs are kept for ever, and
-//! old ones must stay readable.
+//! An event may gain optional fields. Any other change is a new event with a new name: logs are kept forever, and old
+//! ones must stay readable.
 
 use crate::ids::{CommentId, PostId};
 use crate::service::ServiceName;
@@ -13,11 +13,11 @@ use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Where a comment stands.
+/// The state of a comment in moderation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Waits for a verdict.
+    /// Moderation has not decided yet.
     Pending,
     /// Everybody may read it.
     Approved,
@@ -26,7 +26,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The word on the wire.
+    /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -50,86 +50,86 @@ impl std::str::FromStr for Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PostCreated {
-    /// The post.
+    /// Given by posts; the key of every event about this post.
     pub id: PostId,
-    /// Its title.
+    /// Plain text.
     pub title: String,
-    /// Its body, in Markdown.
+    /// Markdown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub body: String,
-    /// The name that the writer gave.
+    /// The name that the author entered; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
-    /// When it was written.
+    /// By the clock of the service that created it. The course's services send none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
-    /// Counts the changes of the post, from 1.
+    /// The number of changes, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
 }
 
-/// A comment was written; it waits for its verdict.
+/// A comment was written and waits for moderation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentCreated {
-    /// The comment.
+    /// Given by comments.
     pub id: CommentId,
-    /// What it says.
+    /// Plain text.
     pub content: String,
-    /// The post it belongs to.
+    /// The post that the comment belongs to.
     pub post_id: PostId,
     /// Always `pending`.
     pub status: Status,
-    /// The name that the writer gave.
+    /// The name that the author entered; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
-    /// A fingerprint of the writer's cookie: whoever shows the cookie may read the comment while it is pending.
+    /// The fingerprint of the author's cookie: a reader with this cookie may read the comment while it is pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author_key: Option<String>,
-    /// When it was written.
+    /// By the clock of the service that created it. The course's services send none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
-    /// Counts the changes of the comment, from 1.
+    /// The number of changes, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
 }
 
-/// A verdict was given on a comment.
+/// Moderation decided about a comment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentModerated {
-    /// The comment.
+    /// Given by comments.
     pub id: CommentId,
-    /// What it says.
+    /// Plain text.
     pub content: String,
-    /// The post it belongs to.
+    /// The post that the comment belongs to.
     pub post_id: PostId,
-    /// The verdict: `approved` or `rejected`.
+    /// `approved` or `rejected`.
     pub status: Status,
-    /// Why, in a sentence that its writer may read.
+    /// Why it was rejected, in a sentence for its author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Which rule decided, or `person`.
+    /// The id of the rule that decided, or `person`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
 }
 
-/// A comment changed: it now has its verdict.
+/// A comment changed: moderation's decision was applied to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentUpdated {
-    /// The comment.
+    /// Given by comments.
     pub id: CommentId,
-    /// What it says.
+    /// Plain text.
     pub content: String,
-    /// The post it belongs to.
+    /// The post that the comment belongs to.
     pub post_id: PostId,
-    /// Where it stands now.
+    /// The new state.
     pub status: Status,
-    /// Why, in a sentence that its writer may read.
+    /// Why it was rejected, in a sentence for its author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Counts the changes of the comment, from 1.
+    /// The number of changes, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
 }
@@ -143,25 +143,25 @@ macro_rules! events {
         }
 
         impl EventType {
-            /// Every event there is.
+            /// In the order of the table.
             pub const ALL: &[EventType] = &[$(Self::$name,)*];
 
-            /// The name on the wire.
+            /// The name in JSON.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
-            /// What it says, in a sentence.
+            /// Its meaning, in one sentence.
             pub const fn about(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
-            /// The one service that may publish it.
+            /// The only service that may publish it.
             pub const fn publisher(self) -> ServiceName {
                 match self { $(Self::$name => ServiceName::$publisher,)* }
             }
 
-            /// The services that act on it. (Its publisher also reads it, to refill a lost store.)
+            /// The services that act on it. Its publisher reads it as well, to refill a lost store.
             pub const fn consumers(self) -> &'static [ServiceName] {
                 match self { $(Self::$name => &[$(ServiceName::$consumer),*],)* }
             }
@@ -175,22 +175,22 @@ macro_rules! events {
         }
 
         impl Event {
-            /// Its name.
+            /// The event without its data.
             pub const fn event_type(&self) -> EventType {
                 match self { $(Self::$name(_) => EventType::$name,)* }
             }
 
-            /// The post it belongs to: events of one post keep their order, also among dead letters.
+            /// The post that it belongs to. Events of one post keep their order, also among dead letters.
             pub fn key(&self) -> &PostId {
                 match self { $(Self::$name(data) => &data.$key,)* }
             }
 
-            /// Reads the data of an event of this name.
+            /// Parses the data of an event of this type.
             pub fn from_data(event_type: EventType, data: &str) -> Result<Self, serde_json::Error> {
                 match event_type { $(EventType::$name => serde_json::from_str(data).map(Self::$name),)* }
             }
 
-            /// Writes the data alone.
+            /// The data alone, as JSON.
             pub fn data_json(&self) -> Result<String, serde_json::Error> {
                 match self { $(Self::$name(data) => serde_json::to_string(data),)* }
             }
@@ -208,11 +208,11 @@ macro_rules! events {
 events! {
     /// A post was written.
     PostCreated: Posts => [Query, Comments], key id;
-    /// A comment was written; it waits for its verdict.
+    /// A comment was written and waits for moderation.
     CommentCreated: Comments => [Query, Moderation], key post_id;
-    /// A verdict was given on a comment.
+    /// Moderation decided about a comment.
     CommentModerated: Moderation => [Comments], key post_id;
-    /// A comment changed: it now has its verdict.
+    /// A comment changed: moderation's decision was applied to it.
     CommentUpdated: Comments => [Query], key post_id;
 }
 
@@ -246,12 +246,12 @@ pub fn may_publish(service: ServiceName, kind: &str) -> bool {
 }
 
 impl EventType {
-    /// The `dataschema` of the version that is written today.
+    /// The `dataschema` of the current version.
     pub fn schema(self) -> String {
         format!("/schemas/{self}/1")
     }
 
-    /// Whether a service reads it: to act on it, or, as its publisher, to refill a lost store.
+    /// Whether a service reads it: to act on it or, as its publisher, to refill a lost store.
     pub fn concerns(self, service: ServiceName) -> bool {
         self.publisher() == service || self.consumers().contains(&service)
     }
@@ -263,7 +263,7 @@ impl fmt::Display for EventType {
     }
 }
 
-/// A name that is no event of ours. Consumers pass over such events: somebody else's, or tomorrow's.
+/// The name is none of ours. Consumers skip such events: they belong to another system or to a later version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an event of this system")]
 pub struct UnknownEvent(pub String);

@@ -1,7 +1,7 @@
 //! Ids of posts and comments.
 //!
-//! Ours are UUIDs of version 7, but nobody may rely on it: the course's services use eight hex digits, and a
-//! log written by them must stay readable. An id is an opaque word that is safe in a URL and as a JSON key.
+//! Ours are UUIDs of version 7, but no code may rely on that: the course's services use eight hex digits, and a log
+//! written by them must stay readable. An id is opaque text that is safe in a URL and as a JSON key.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -9,7 +9,7 @@ use std::fmt;
 /// The longest id accepted, in bytes.
 pub const MAX_ID_LEN: usize = 64;
 
-/// Why a text is not an id.
+/// The text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 1 to {MAX_ID_LEN} characters out of A-Z, a-z, 0-9, '-' and '_'")]
 pub struct BadId;
@@ -62,11 +62,11 @@ macro_rules! id {
 }
 
 id! {
-    /// Names one post.
+    /// The id of a post.
     PostId
 }
 id! {
-    /// Names one comment.
+    /// The id of a comment.
     CommentId
 }
 

@@ -1,29 +1,30 @@
-//! Which public path belongs to which service.
+//! Which service serves which public path.
 //!
-//! The front door routes by this table, and the ingress manifests are tested against it. Exact and prefix matches
-//! only, which every ingress controller knows: the longest path wins, and of two equally long ones the exact one.
+//! The front door routes by this table, and a test compares the ingress manifests with it. It has only exact and prefix
+//! matches, which every ingress controller supports: the longest path wins; of two paths of the same length the exact
+//! one.
 
 use crate::service::ServiceName;
 
-/// How a path is compared.
+/// How the path of a request is compared with the path of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathMatch {
-    /// This path alone.
+    /// Equal.
     Exact,
-    /// This path and everything below it, whole segments only.
+    /// Equal or below, by whole segments.
     Prefix,
 }
 
-/// One line of the table.
+/// One row of [`PUBLIC_ROUTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublicRoute {
-    /// The path, without a slash at its end unless it is the root.
+    /// Without a trailing slash, except for the root.
     pub path: &'static str,
-    /// How it is compared.
+    /// Exact or prefix.
     pub path_match: PathMatch,
-    /// Who serves it.
+    /// Where matching requests are forwarded to.
     pub service: ServiceName,
-    /// Whether an answer may go on for as long as the reader stays (no total timeout, no buffering).
+    /// Whether an answer may last as long as the client stays: no total timeout, no buffering.
     pub stream: bool,
 }
 
@@ -31,10 +32,10 @@ const fn route(path: &'static str, path_match: PathMatch, service: ServiceName) 
     PublicRoute { path, path_match, service, stream: false }
 }
 
-/// The host that the site is served at.
+/// The course's host name of the site.
 pub const HOST: &str = "posts.com";
 
-/// The table.
+/// In no particular order.
 pub const PUBLIC_ROUTES: &[PublicRoute] = &[
     route("/posts/create", PathMatch::Exact, ServiceName::Posts),
     route("/posts", PathMatch::Exact, ServiceName::Query),
@@ -45,12 +46,12 @@ pub const PUBLIC_ROUTES: &[PublicRoute] = &[
     route("/", PathMatch::Prefix, ServiceName::Frontend),
 ];
 
-/// First segments of paths that no public route may reach, whatever serves it.
+/// The first segments of paths that are never public, whichever service has them.
 pub const NEVER_PUBLIC: &[&str] = &["events", "metrics", "livez", "readyz", "subscriptions", "dead-letters"];
 
-/// Why a path is not routed at all.
+/// The path could be read in two ways, so it is not routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the path is not in its plain form")]
+#[error("the path is not in normal form")]
 pub struct NotPlain;
 
 impl PublicRoute {
@@ -65,10 +66,10 @@ impl PublicRoute {
     }
 }
 
-/// The route that serves this path (as it stands in the request line, without the query).
+/// The route for this path, which is the one of the request line without the query.
 ///
-/// A path with dot segments, empty segments, backslashes or an encoded slash, dot, backslash, percent or control
-/// character is refused: two programs may read it differently, and what is not public lies between the readings.
+/// Refuses dot segments, empty segments, semicolons, backslashes, and an encoded slash, dot, backslash, percent sign,
+/// semicolon or control character: two programs may read such a path differently, and so reach what is not public.
 pub fn find(path: &str) -> Result<&'static PublicRoute, NotPlain> {
     if !is_plain(path) {
         return Err(NotPlain);
@@ -102,24 +103,24 @@ fn is_plain(path: &str) -> bool {
     true
 }
 
-/// The page of a post, on the website.
+/// The path of a post's page on the website.
 pub fn post_page(id: &crate::PostId) -> String {
     format!("/p/{id}")
 }
 
-/// Where the comments of a post are read and written.
+/// The path of a post's comments, for reading and writing.
 pub fn post_comments(id: &crate::PostId) -> String {
     format!("/posts/{id}/comments")
 }
 
-/// Where a post is read with its comments.
+/// The path of a post with its comments.
 pub fn query_post(id: &crate::PostId) -> String {
     format!("/query/posts/{id}")
 }
 
-/// Where posts are created.
+/// The path that creates posts.
 pub const CREATE_POST: &str = "/posts/create";
-/// Where changes are told, as they happen.
+/// The path of the stream of changes.
 pub const LIVE: &str = "/live";
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
-//! The place of an event in the log.
+//! Where an event stands in the log.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// The place of an event in the log: the first event has 1, and 0 stands before all.
+/// The place of an event in the log: 1 for the first event, 0 for the place before it.
 ///
-/// On the wire it is a decimal string of 20 digits, zero-padded, so that the order of the texts is the order of
-/// the events (the CloudEvents sequence extension compares strings).
+/// In JSON a decimal string of 20 digits with leading zeros, so that the order of the strings is the order of the
+/// events (the CloudEvents sequence extension compares strings).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sequence(i64);
 
-/// Why a text is not a sequence.
+/// The text is not a sequence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a sequence is a decimal number of at most 20 digits, not negative")]
 pub struct BadSequence;
@@ -19,22 +19,22 @@ impl Sequence {
     /// Before the first event.
     pub const START: Sequence = Sequence(0);
 
-    /// Makes a sequence; negative numbers become [`Sequence::START`].
+    /// Negative numbers become [`Sequence::START`].
     pub fn new(n: i64) -> Self {
         Self(n.max(0))
     }
 
-    /// The number.
+    /// From 0.
     pub fn get(self) -> i64 {
         self.0
     }
 
-    /// The place right before this one; nothing before the start.
+    /// Nothing before the start.
     pub fn previous(self) -> Option<Self> {
         (self > Self::START).then(|| Self(self.0 - 1))
     }
 
-    /// The place right after this one.
+    /// The last place stays the last.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }

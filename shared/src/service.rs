@@ -1,32 +1,32 @@
-//! The names of the parts, and where they listen.
+//! The services: names, ports and event sources.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A part of the system that runs as a process of its own.
+/// A service of the system; each runs as its own process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServiceName {
-    /// Keeps the log and delivers it.
+    /// Stores all events and delivers them.
     EventBus,
-    /// Takes new posts.
+    /// Accepts new posts.
     Posts,
-    /// Takes comments and follows their fate.
+    /// Accepts comments and tracks their moderation.
     Comments,
-    /// Judges comments.
+    /// Approves or rejects comments.
     Moderation,
-    /// The reading side: posts with their comments.
+    /// Serves posts with their comments to readers.
     Query,
-    /// The website and the front door.
+    /// Serves the website and forwards public requests.
     Frontend,
 }
 
 impl ServiceName {
-    /// All of them, in the order in which they are best started.
+    /// In the order in which they are started.
     pub const ALL: [ServiceName; 6] =
         [Self::EventBus, Self::Posts, Self::Comments, Self::Moderation, Self::Query, Self::Frontend];
 
-    /// Those that publish or consume events, and so share a secret with the bus.
+    /// The services that publish or consume events; each shares a secret with the bus.
     pub const PEERS: [ServiceName; 4] = [Self::Posts, Self::Comments, Self::Moderation, Self::Query];
 
     /// The name on the command line, in URLs and as a subscriber.
@@ -41,19 +41,19 @@ impl ServiceName {
         }
     }
 
-    /// What it is for, in a few words.
+    /// For the command line's help.
     pub const fn purpose(self) -> &'static str {
         match self {
-            Self::EventBus => "Keeps the log of events and delivers it to every subscriber",
-            Self::Posts => "Takes new posts",
-            Self::Comments => "Takes comments and follows their fate",
-            Self::Moderation => "Judges comments",
-            Self::Query => "The reading side: posts with their comments",
-            Self::Frontend => "The website and the front door",
+            Self::EventBus => "Stores all events and delivers them to every subscriber",
+            Self::Posts => "Accepts new posts",
+            Self::Comments => "Accepts comments and tracks their moderation",
+            Self::Moderation => "Approves or rejects comments",
+            Self::Query => "Serves posts with their comments to readers",
+            Self::Frontend => "Serves the website and forwards public requests",
         }
     }
 
-    /// The port of the course, on which the service listens by default.
+    /// The course's port.
     pub const fn default_port(self) -> u16 {
         match self {
             Self::Frontend => 3000,
@@ -62,18 +62,6 @@ impl ServiceName {
             Self::Query => 4002,
             Self::Moderation => 4003,
             Self::EventBus => 4005,
-        }
-    }
-
-    /// The name of the Kubernetes Service (the course's names).
-    pub const fn cluster_service(self) -> &'static str {
-        match self {
-            Self::Frontend => "client-srv",
-            Self::Posts => "posts-clusterip-srv",
-            Self::Comments => "comments-srv",
-            Self::Query => "query-srv",
-            Self::Moderation => "moderation-srv",
-            Self::EventBus => "event-bus-srv",
         }
     }
 
@@ -96,7 +84,7 @@ impl fmt::Display for ServiceName {
     }
 }
 
-/// Why a text names no service.
+/// No service has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no service {0:?}; there are event-bus, posts, comments, moderation, query and frontend")]
 pub struct UnknownService(pub String);

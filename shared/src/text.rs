@@ -2,7 +2,8 @@
 
 mod invisible;
 
-pub use invisible::{is_blank, is_default_ignorable};
+use invisible::is_blank;
+pub use invisible::is_default_ignorable;
 
 use crate::problem::FieldError;
 

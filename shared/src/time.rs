@@ -1,7 +1,7 @@
-//! Points in time, as events and answers carry them.
+//! Points in time in events and answers.
 //!
-//! Written by hand because it is compiled into the browser's WebAssembly, where a calendar library would weigh
-//! more than the page. The tests hold it against `jiff`.
+//! Written by hand because it is part of the browser's WebAssembly, whose size is limited. Tests compare it with the
+//! calendar library `jiff`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -10,11 +10,12 @@ const MS_PER_DAY: i64 = 86_400_000;
 
 /// A point in time in UTC, in milliseconds since 1970, between the years 0 and 9999.
 ///
-/// On the wire: RFC 3339 with exactly three decimals and `Z`, so that the order of the texts is the order in time.
+/// In JSON an RFC 3339 string with exactly three decimals and `Z`, so that the order of the strings is the order in
+/// time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
-/// Why a text is not a point in time.
+/// The text is not an RFC 3339 time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a time is written as in 2026-11-20T09:38:56.123Z (RFC 3339)")]
 pub struct BadTimestamp;
@@ -25,7 +26,7 @@ impl Timestamp {
     /// The latest point: the last millisecond of the year 9999.
     pub const MAX: Timestamp = Timestamp(253_402_300_799_999);
 
-    /// From milliseconds since 1970; what lies outside the range becomes the nearest end of it.
+    /// From milliseconds since 1970, clamped to the range.
     pub fn from_unix_ms(ms: i64) -> Self {
         Self(ms.clamp(Self::MIN.0, Self::MAX.0))
     }
@@ -35,17 +36,17 @@ impl Timestamp {
         self.0
     }
 
-    /// Seconds since 1970, rounded down.
+    /// Rounded down.
     pub fn unix_seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// This point moved by some milliseconds.
+    /// Clamped to the range.
     pub fn plus_ms(self, ms: i64) -> Self {
         Self::from_unix_ms(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds from `earlier` to this point; negative if it is later.
+    /// Negative if `earlier` is later.
     pub fn ms_since(self, earlier: Timestamp) -> i64 {
         self.0 - earlier.0
     }
@@ -159,7 +160,7 @@ fn parse(mut text: &[u8]) -> Option<Timestamp> {
 
 impl std::str::FromStr for Timestamp {
     type Err = BadTimestamp;
-    /// Reads any RFC 3339 time; what is finer than a millisecond is cut off.
+    /// Reads any RFC 3339 time and drops what is finer than a millisecond.
     fn from_str(text: &str) -> Result<Self, BadTimestamp> {
         parse(text.as_bytes()).ok_or(BadTimestamp)
     }

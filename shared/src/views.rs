@@ -1,129 +1,124 @@
-//! What clients are answered.
+//! The answers to clients.
 //!
-//! Members that the course's client does not know are only ever added. Text that nobody may read is blanked where
-//! a view is made, never by who shows it.
+//! They contain everything that the course's client expects; other members may be added, never removed. A
+//! [`CommentView`] comes from [`crate::visibility`] and holds nothing that its reader may not see.
 
 use crate::events::Status;
 use crate::ids::{CommentId, PostId};
 use crate::sequence::Sequence;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
-/// The course's notice beside a comment that waits for its verdict.
+/// The course's notice next to a pending comment.
 pub const NOTICE_PENDING: &str = "This comment is awaiting moderation";
-/// The course's notice in place of a comment that was rejected.
+/// The course's notice in place of a rejected comment.
 pub const NOTICE_REJECTED: &str = "This comment has been rejected";
 
-/// The most posts on one page of [`PostPage`].
+/// The greatest `limit` of a [`PostPage`].
 pub const MAX_PAGE: usize = 100;
-/// The posts on one page where nothing is asked for.
+/// The `limit` of a [`PostPage`] where the request names none.
 pub const DEFAULT_PAGE: usize = 20;
-/// The longest `wait`, in milliseconds.
+/// The longest `wait` of `GET /query/posts/{id}`, in milliseconds.
 pub const MAX_WAIT_MS: u64 = 5_000;
-/// The cookie by which a writer is known again.
+/// The name of the cookie that identifies an author.
 pub const AUTHOR_COOKIE: &str = "author";
 
-/// A post, as the posts service answers it.
+/// A post.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PostView {
-    /// The post.
+    /// Given by the service that created it.
     pub id: PostId,
-    /// Its title.
+    /// Plain text.
     pub title: String,
-    /// Its body, in Markdown; left out of lists.
+    /// Markdown; empty in lists.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub body: String,
-    /// The name that the writer gave.
+    /// The name that the author entered; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
-    /// When it was written.
+    /// From the event that created it, else from that event's envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
-    /// Counts the changes of the post, from 1.
+    /// The number of changes, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
 }
 
-/// A comment, as everybody may see it: without text unless it is approved, or the reader's own and pending.
+/// A comment as one reader may see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentView {
-    /// The comment.
+    /// Given by the service that created it.
     pub id: CommentId,
-    /// What it says; empty where this reader may not read it.
+    /// Plain text; empty where this reader may not read it.
     pub content: String,
-    /// Where it stands.
+    /// Pending until moderation has decided.
     pub status: Status,
-    /// The name that the writer gave.
+    /// The name that the author entered; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
-    /// Why it was rejected.
+    /// Why it was rejected, in a sentence for its author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When it was written.
+    /// From the event that created it, else from that event's envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
-    /// Counts the changes of the comment, from 1.
+    /// The number of changes, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
-    /// Whether the reader wrote it; left out where nobody asked.
+    /// Whether this reader wrote it; left out where not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mine: bool,
 }
 
-/// A post with its comments: an entry of the course's `GET /posts` of the query service, and the answer of
-/// `GET /query/posts/{id}`, which adds the body.
+/// A post with its comments: the answer of `GET /query/posts/{id}`, with the body, and an entry of the course's
+/// `GET /posts` of query, without the body. That is an object keyed by id, with the oldest post first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PostWithComments {
-    /// The post.
+    /// Its members stand beside `comments`.
     #[serde(flatten)]
     pub post: PostView,
-    /// Its comments, oldest first.
+    /// Oldest first.
     pub comments: Vec<CommentView>,
 }
 
-/// The course's `GET /posts` of the query service: an object keyed by id, oldest post first. (The map is for
-/// reading; the service writes the entries in the order of time.)
-pub type PostsById = BTreeMap<PostId, PostWithComments>;
-
-/// A post in a list: its number of comments instead of the comments.
+/// A post in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PostSummary {
-    /// The post, without its body.
+    /// Without its body. Its members stand beside the others.
     #[serde(flatten)]
     pub post: PostView,
-    /// The beginning of the body, as plain text; empty where there is none.
+    /// The beginning of the body as plain text; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub excerpt: String,
-    /// How many comments everybody can read.
+    /// The number of approved comments.
     pub comment_count: u64,
 }
 
-/// One page of posts, newest first: `GET /posts?limit=&cursor=`.
+/// The answer of query's `GET /posts?limit=&cursor=`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostPage {
-    /// The posts.
+    /// Newest first.
     pub items: Vec<PostSummary>,
-    /// The `cursor` of the next page; nothing where this is the last.
+    /// The `cursor` of the next page; nothing on the last page.
     pub next: Option<String>,
 }
 
-/// One change, as `GET /live` tells it. The SSE event's `id` is `sequence`.
+/// One event of the stream `GET /live`. The SSE `id` is `sequence`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveChange {
-    /// The place in the log of the event that made the change.
+    /// The place in the log of the event that caused the change.
     pub sequence: Sequence,
-    /// The post that changed, or whose comment did.
+    /// The post that changed, or the post of the comment that changed.
     pub post_id: PostId,
-    /// The post as it is now, where the post itself changed.
+    /// The current state without the body, if the post itself changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post: Option<PostView>,
-    /// The comment as it is now, as everybody may see it, where a comment changed.
+    /// The current state as everybody may see it, if a comment changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<CommentView>,
 }

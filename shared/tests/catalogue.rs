@@ -1,5 +1,5 @@
-//! `docs/EVENTS.md` is written from the table of events, and this test fails when the two have drifted apart.
-//! `UPDATE_DOCS=1 cargo test -p shared --test catalogue` writes it anew.
+//! `docs/EVENTS.md` is generated from the table of events; this test fails when the file is out of date.
+//! `UPDATE_DOCS=1 cargo test -p shared --test catalogue` generates it.
 
 use shared::events::{CommentCreated, CommentModerated, CommentUpdated, PostCreated, Status};
 use shared::{Envelope, Event, EventType, Timestamp};
@@ -8,14 +8,14 @@ use std::path::Path;
 
 const INTRODUCTION: &str = "# Events
 
-Every event of the system: who publishes it, who acts on it, and how it looks. Written from the table in
+Every event of the system: its publisher, the services that act on it, and an example. Generated from the table in
 `shared/src/events.rs` by `shared/tests/catalogue.rs`; do not edit by hand.
 
-An event travels in a CloudEvents 1.0 envelope. `{\"type\", \"data\"}` alone is accepted as well: the bus fills in the
-rest. `sequence` is the bus's own word, the place in the log. `correlationid` names the command that began it all,
-`causationid` the event that caused this one, `traceparent` the trace of the request.
+Each event has a CloudEvents 1.0 envelope. `{\"type\", \"data\"}` alone is accepted as well: the bus fills in the rest.
+The bus sets `sequence`, the place in the log. `correlationid` is the id of the first event of the chain, `causationid`
+the id of the event that caused this one, `traceparent` the trace of the request at the beginning.
 
-An event may gain optional fields; anything else is a new event with a new name, since logs are kept for ever.
+An event may gain optional fields; any other change is a new event with a new name, because logs are kept forever.
 
 Beside the events of the table, the log holds `EventDiscarded`. A service publishes it when an operator discards one of
 its dead letters, and only that service reads it: a lost store that refills discards the event again. Its data names the
@@ -71,7 +71,7 @@ fn example(event_type: EventType) -> Event {
 
 fn catalogue() -> String {
     let mut text = String::from(INTRODUCTION);
-    text.push_str("\n| event | published by | acted on by | says |\n|---|---|---|---|\n");
+    text.push_str("\n| event | publisher | acted on by | meaning |\n|---|---|---|---|\n");
     for event_type in EventType::ALL {
         let consumers: Vec<_> = event_type.consumers().iter().map(|s| s.as_str()).collect();
         let (publisher, consumers) = (event_type.publisher(), consumers.join(", "));

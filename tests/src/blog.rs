@@ -1,18 +1,18 @@
 //! The blog as its readers and writers use it.
 
-use crate::eventually::{LIMIT, eventually, holds};
-use crate::http::{Answer, Place};
+use crate::http::{Answer, Server};
 use serde_json::{Value, json};
+use test_support::{LIMIT, eventually, holds};
 
-/// Where posts are written, comments are written, and both are read: three services, or one front door.
+/// The addresses of three services, or three times that of the front door.
 #[derive(Debug, Clone)]
 pub struct Blog {
-    /// Takes `POST /posts/create`.
-    pub posts: Place,
-    /// Takes `POST /posts/{id}/comments`.
-    pub comments: Place,
+    /// Accepts `POST /posts/create`.
+    pub posts: Server,
+    /// Accepts `POST /posts/{id}/comments`.
+    pub comments: Server,
     /// Answers `GET /posts`.
-    pub query: Place,
+    pub query: Server,
 }
 
 /// The id in an object.
@@ -32,49 +32,49 @@ pub fn contents(comments: &Value) -> Vec<&str> {
 }
 
 impl Blog {
-    /// Writes a post, as the course's client does; gives back its id.
+    /// Writes a post, as the course's client does; returns its id.
     pub async fn post(&self, title: &str) -> String {
         let answer = self.posts.post("/posts/create").json(&json!({ "title": title })).send().await;
         id_of(&answer.expect(201).json())
     }
 
-    /// Asks for a comment, as the course's client does.
+    /// Tries to write a comment, as the course's client does.
     pub async fn try_comment(&self, post: &str, content: &str) -> Answer {
         let path = format!("/posts/{post}/comments");
         self.comments.post(&path).json(&json!({ "content": content })).send().await
     }
 
-    /// Writes a comment; gives back its id.
+    /// Writes a comment; returns its id.
     pub async fn comment(&self, post: &str, content: &str) -> String {
         let all = self.try_comment(post, content).await.expect(201).json();
         id_of(all.as_array().and_then(|all| all.last()).unwrap_or(&Value::Null))
     }
 
-    /// The comments of a post as the comments service knows them.
+    /// The comments of a post in the comments service.
     pub async fn comments(&self, post: &str) -> Value {
         self.comments.get(&format!("/posts/{post}/comments")).send().await.expect(200).json()
     }
 
-    /// The course's object of all posts.
+    /// All posts, in the course's form.
     pub async fn read(&self) -> Value {
         self.query.get("/posts").send().await.expect(200).json()
     }
 
-    /// A post with its comments on the reading side; null where it is not known.
+    /// A post with its comments in the read model; null if it is unknown.
     pub async fn read_post(&self, post: &str) -> Value {
         let answer = self.query.get(&format!("/query/posts/{post}")).send().await;
         if answer.status == 404 { Value::Null } else { answer.expect(200).json() }
     }
 
-    /// Waits until the reading side knows a post.
+    /// Waits until the read model has a post.
     pub async fn until_known(&self, post: &str) -> Value {
-        let what = format!("the reading side knows post {post}");
+        let what = format!("the read model has post {post}");
         eventually(LIMIT, &what, async || holds(self.read_post(post).await, |p| !p.is_null())).await
     }
 
-    /// Waits until the reading side has so many comments of a post, none of them pending.
+    /// Waits until the read model has this many comments of a post, none of them pending.
     pub async fn until_settled(&self, post: &str, count: usize) -> Value {
-        let what = format!("{count} comments of post {post} have their verdict on the reading side");
+        let what = format!("{count} comments of post {post} have their verdict in the read model");
         let settled = |p: &Value| {
             let statuses = statuses(&p["comments"]);
             statuses.len() >= count && !statuses.contains(&"pending")

@@ -1,11 +1,11 @@
-//! The event bus as an operator sees it, and as a service with its secret does.
+//! The event bus, for an operator and for a service with its secret.
 
-use crate::eventually::{LIMIT, eventually, holds};
-use crate::http::{Answer, Place, Request};
+use crate::http::{Answer, Request, Server};
 use crate::signature::{self, Direction};
 use crate::stack::Stack;
 use serde_json::{Value, json};
 use shared::ServiceName;
+use test_support::{LIMIT, eventually, holds};
 
 impl Stack {
     /// `GET` with the operator's token.
@@ -28,12 +28,12 @@ impl Stack {
         let Value::Array(events) =
             self.operator_get(ServiceName::EventBus, "/events").await.expect(200).json()
         else {
-            panic!("the log is no array")
+            panic!("the log is not an array")
         };
         events
     }
 
-    /// The row of a subscriber in `GET /subscriptions`; null where there is none.
+    /// The row of a subscriber in `GET /subscriptions`; null if there is none.
     pub async fn subscription(&self, name: &str) -> Value {
         let rows = self.operator_get(ServiceName::EventBus, "/subscriptions").await.expect(200).json();
         let row = rows.as_array().and_then(|rows| rows.iter().find(|row| row["name"] == name));
@@ -54,13 +54,13 @@ impl Stack {
         letters.as_array().cloned().unwrap_or_default()
     }
 
-    /// A request to publish an event, signed with a service's own secret.
+    /// A request that publishes an event, signed with the secret of a service.
     pub fn publication(&self, publisher: ServiceName, event: &Value) -> Request {
         let secret = self.secret(&format!("{}_SECRET", publisher.as_str().to_uppercase()));
         signed(self.at(ServiceName::EventBus), &secret, Direction::Publish, 0, event)
     }
 
-    /// Publishes an event as a service; gives back its place in the log.
+    /// Publishes an event as a service; returns its sequence.
     pub async fn publish(&self, publisher: ServiceName, event: &Value) -> String {
         let answer = self.publication(publisher, event).send().await.expect(200);
         let json = answer.json();
@@ -70,19 +70,19 @@ impl Stack {
 }
 
 /// `POST /events` with a signature.
-pub fn signed(to: &Place, secret: &str, direction: Direction, seconds_ago: i64, event: &Value) -> Request {
+pub fn signed(to: &Server, secret: &str, direction: Direction, seconds_ago: i64, event: &Value) -> Request {
     let body = event.to_string();
     let request = to.post("/events").body("application/json", body.clone());
     let headers = signature::headers(secret, direction, seconds_ago, body.as_bytes());
     headers.iter().fold(request, |request, (name, value)| request.header(name, value))
 }
 
-/// A `PostCreated` as the course writes it.
+/// A `PostCreated` in the course's form.
 pub fn post_created(id: &str, title: &str) -> Value {
     json!({ "type": "PostCreated", "data": { "id": id, "title": title } })
 }
 
-/// A `CommentCreated` as the course writes it.
+/// A `CommentCreated` in the course's form.
 pub fn comment_created(id: &str, post: &str, content: &str) -> Value {
     let data = json!({ "id": id, "content": content, "postId": post, "status": "pending" });
     json!({ "type": "CommentCreated", "data": data })

@@ -1,10 +1,10 @@
 //! The services as containers, as their manifests describe them.
 //!
-//! The tests of the system try the program `mini-blog`, unless [`VARIABLE`] names a file with [`Images`]: then they try
-//! these. `cargo xtask test-images` builds images and says so.
+//! The system tests run the program `mini-blog`, unless [`VARIABLE`] names a file with [`Images`]: then they run these.
+//! `cargo xtask test-images` builds images and sets it.
 //!
-//! - [`engine`]: how the container engine is spoken to; [`network`]: a network of its own for each deployment.
-//! - [`deployment`]: the containers on it, broken and made whole again.
+//! - [`engine`]: the container engine; [`network`]: a separate network for each deployment.
+//! - [`deployment`]: the containers on it, which tests break and start again.
 
 pub mod deployment;
 pub mod engine;
@@ -16,48 +16,48 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Names the file that says which images are tried.
+/// The environment variable with the path of a file with [`Images`].
 pub const VARIABLE: &str = "MINI_BLOG_IMAGES";
 
 /// The containers by their service.
 pub type Containers = BTreeMap<ServiceName, Container>;
 
-/// What is tried.
+/// The images under test.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Images {
-    /// Begins the name of everything that is made, and labels it.
+    /// The prefix and label of everything that the tests create.
     pub run: String,
-    /// What the manifests say.
+    /// The containers in the manifests.
     pub containers: Containers,
 }
 
-/// What a pod of one container is.
+/// A pod of one container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Container {
-    /// Which service it is.
+    /// The service.
     pub service: ServiceName,
-    /// Its image, with the tag.
+    /// The image, with its tag.
     pub image: String,
-    /// Its environment, secrets included.
+    /// The environment, with secrets.
     pub environment: BTreeMap<String, String>,
-    /// Its ports by name.
+    /// The ports by name.
     pub ports: BTreeMap<String, u16>,
-    /// The names by which the others reach it.
+    /// The host names of the service.
     pub aliases: Vec<String>,
-    /// Its volumes: the claim, and where it stands.
+    /// The volumes: each claim with its mount path.
     pub volumes: Vec<(String, String)>,
-    /// The port where its probes are.
+    /// The port of the probes.
     pub probes: u16,
-    /// How long it has from SIGTERM to its end, in seconds: what the pause before leaves of the grace period.
+    /// How many seconds it has from SIGTERM to its end: the grace period without the pause before SIGTERM.
     pub grace: u64,
-    /// The user and the group that it runs as.
+    /// The user and the group of its process.
     pub user: (u32, u32),
-    /// What of its security context and its limits `docker run` can be told.
+    /// Its security context and limits, as flags of `docker run`.
     pub walls: Vec<String>,
 }
 
 impl Images {
-    /// The images that are to be tried instead of the program; nothing where none are named.
+    /// The images to test instead of the program; nothing if [`VARIABLE`] is not set.
     pub fn chosen() -> Option<&'static Self> {
         static CHOSEN: OnceLock<Option<Images>> = OnceLock::new();
         let read = || {
@@ -69,7 +69,7 @@ impl Images {
         CHOSEN.get_or_init(read).as_ref()
     }
 
-    /// Writes the file that [`VARIABLE`] is to name. Secrets are in it.
+    /// Writes the file for [`VARIABLE`]. It contains secrets.
     pub fn write(&self, file: &Path) {
         let text = serde_json::to_vec(self).expect("JSON");
         std::fs::write(file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));

@@ -1,18 +1,18 @@
-//! A plain HTTP client that shows what it got.
+//! An HTTP client whose failures show the whole answer.
 
-use crate::eventually::beginning;
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use serde_json::Value;
 use std::time::Duration;
+use test_support::beginning;
 
-/// How long an exchange may take; longer than anything the services wait for themselves.
+/// How long an exchange may take: longer than any timeout of the services.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// How many characters of a body are printed.
 const SHOWN: usize = 2_000;
 
-/// An answer, whole.
+/// A whole answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
@@ -34,7 +34,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {self}"))
     }
 
-    /// A header; empty where there is none.
+    /// A header; empty if there is none.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -45,15 +45,14 @@ impl Answer {
         set.filter_map(|cookie| cookie.split(';').next()).collect::<Vec<_>>().join("; ")
     }
 
-    /// Fails unless it has this status.
+    /// Fails the test unless it has this status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self}");
         self
     }
 
-    /// Fails unless it is a problem of this status as the contract writes it: complete, and without anything that
-    /// is nobody's business.
+    /// Fails the test unless it is a complete problem of this status that reveals nothing internal.
     #[track_caller]
     pub fn expect_problem(self, status: u16) -> Value {
         let answer = self.expect(status);
@@ -66,13 +65,10 @@ impl Answer {
         for private in
             [".rs:", "panicked", "/root", "/home", "/tmp", ".db", "SELECT ", "INSERT ", "sqlite", "    at "]
         {
-            assert!(!text.contains(private), "{private:?} is nobody's business: {answer}");
+            assert!(!text.contains(private), "it reveals {private:?}: {answer}");
         }
         if matches!(status, 429 | 503) {
-            assert!(
-                answer.header("retry-after").parse::<u64>().is_ok(),
-                "when to come back is not said: {answer}"
-            );
+            assert!(answer.header("retry-after").parse::<u64>().is_ok(), "Retry-After is missing: {answer}");
         }
         problem
     }
@@ -84,29 +80,29 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// One server, by its base address.
+/// A server, by its base address.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct Server {
     client: reqwest::Client,
     /// `http://127.0.0.1:4000`
     pub url: String,
 }
 
-/// How long a client keeps a connection that it does not use, unless told otherwise.
+/// How long a client keeps an unused connection by default.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// A client for one test: its connections belong to the test's own runtime.
+/// A client for one test: its connections belong to the runtime of that test.
 pub fn client() -> reqwest::Client {
     client_with_idle(IDLE)
 }
 
-/// A client that closes a connection that it has not used for so long.
+/// A client that closes a connection after this long without use.
 pub fn client_with_idle(idle: Duration) -> reqwest::Client {
     let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
     builder.pool_idle_timeout(idle).build().expect("an HTTP client")
 }
 
-impl Place {
+impl Server {
     /// The server at this address.
     pub fn new(client: &reqwest::Client, url: &str) -> Self {
         Self { client: client.clone(), url: url.to_owned() }
@@ -133,7 +129,7 @@ impl Place {
     }
 }
 
-/// A request that is being put together.
+/// A request, until it is sent.
 #[derive(Debug)]
 pub struct Request(reqwest::RequestBuilder);
 
@@ -143,33 +139,33 @@ impl Request {
         Self(self.0.header(name, value))
     }
 
-    /// Shows a token.
+    /// Adds a token.
     pub fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
-    /// A body as it is.
+    /// Sets the body and its media type.
     pub fn body(self, content_type: &str, body: impl Into<Bytes>) -> Self {
         Self(self.0.header(header::CONTENT_TYPE, content_type).body(body.into()))
     }
 
-    /// A JSON body.
+    /// Sets a JSON body.
     pub fn json(self, body: &Value) -> Self {
         self.body("application/json", body.to_string())
     }
 
-    /// The fields of a plain form, as a browser sends them.
+    /// Sets the fields of a form, as a browser sends them.
     pub fn form(self, fields: &[(&str, &str)]) -> Self {
         let pairs: Vec<_> = fields.iter().map(|(name, text)| format!("{name}={}", encode(text))).collect();
         self.body("application/x-www-form-urlencoded", pairs.join("&"))
     }
 
-    /// Sends it; an error is that there was no answer.
+    /// Sends it; an error says that there was no answer.
     pub async fn try_send(self) -> Result<Answer, String> {
         self.try_send_within(TIMEOUT).await
     }
 
-    /// Sends it; an error is that there was no answer in this time.
+    /// Sends it; an error says that there was no answer within this time.
     pub async fn try_send_within(self, limit: Duration) -> Result<Answer, String> {
         let failed = |e: reqwest::Error| format!("no answer: {e:?}");
         let response = self.0.timeout(limit).send().await.map_err(failed)?;
@@ -178,19 +174,19 @@ impl Request {
         Ok(Answer { status, headers, body })
     }
 
-    /// Sends it; there has to be an answer.
+    /// Sends it; the test fails if there is no answer.
     pub async fn send(self) -> Answer {
         let request = format!("{:?}", self.0);
         self.try_send().await.unwrap_or_else(|e| panic!("{request}: {e}"))
     }
 
-    /// Sends it and gives back the head of the answer, with the body still to come and no end to the waiting.
+    /// Sends it without a timeout; returns the head of the answer, with the body still to come.
     pub(crate) async fn try_open(self) -> Result<reqwest::Response, String> {
         self.0.send().await.map_err(|e| format!("no answer: {e:?}"))
     }
 }
 
-/// A text as it stands in a form's body or a query.
+/// A text, encoded for a form or a query.
 pub fn encode(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'*');
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()

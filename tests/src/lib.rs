@@ -1,35 +1,30 @@
-//! Black-box tests of the running system: the real program, real processes, real files, real sockets.
+//! Black-box tests of the running system: the real program, real processes, files and sockets.
 //!
-//! The tests are in `tests/`; here is what they stand on. Each test runs a stack of its own on free ports and a
-//! fresh data folder, does to it what a person could do, and watches from outside. The same tests try the images:
-//! then the stack is containers.
+//! The tests are in `tests/`, which stand on this library. Each test runs its own stack on free ports with an empty
+//! data folder, does what a person could do, and observes it from outside. The same tests run against the images, in
+//! containers.
 //!
-//! Where to look:
-//! - [`stack`]: starts `mini-blog up` or containers, breaks them, and leaves nothing behind ([`processes`] sends the
-//!   signals; [`containers`] knows the container engine).
-//! - [`http`], [`sse`], [`raw`]: how the tests speak to it; [`blog`]: as a reader and a writer; [`bus`]: as an
-//!   operator, and as a service with its secret ([`signature`]); [`load`]: as many at once.
-//! - [`browser`]: a real browser.
-//! - [`lone`]: one service alone; [`neighbour`]: a subscriber beside others, good or hostile.
+//! - [`stack`]: starts `mini-blog up` or containers, breaks them, and cleans up; [`containers`]: the container engine.
+//! - [`http`], [`sse`], [`raw`]: clients. [`blog`]: readers and writers; [`bus`]: an operator, and a service with its
+//!   secret ([`signature`]); [`load`]: many writers at once, [`latency`]: how long it took. [`browser`]: a real browser.
+//! - [`single_service`]: one service alone; [`fake_subscriber`]: a subscriber made by a test, good or hostile.
 //! - [`faults`]: the campaign of faults.
-//! - [`eventually`]: how the tests wait: for a condition, never for a time.
+//! - [`eventually`]: tests wait for a condition, never for a time.
 
 pub mod blog;
 pub mod browser;
 pub mod bus;
 pub mod containers;
-pub mod eventually;
+pub mod fake_subscriber;
 pub mod faults;
 pub mod http;
+pub mod latency;
 pub mod load;
-pub mod lone;
-pub mod neighbour;
-pub mod processes;
 pub mod program;
-pub mod raw;
 pub mod signature;
+pub mod single_service;
 pub mod sse;
 pub mod stack;
 
-pub use eventually::{LIMIT, eventually, holds};
 pub use stack::{Setup, Stack};
+pub use test_support::{LIMIT, eventually, holds, processes, raw};

@@ -1,15 +1,15 @@
-//! Writers that write all the time, while a test breaks things.
+//! Writers that never stop writing while a test breaks things.
 
 use crate::blog::{Blog, contents, statuses};
-use crate::eventually::{LIMIT, eventually};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use test_support::{LIMIT, eventually};
 use tokio::task::JoinSet;
 
-/// How many write at the same time.
+/// How many writers there are.
 const WRITERS: usize = 4;
 /// The pause of a writer between two comments.
 const PAUSE: Duration = Duration::from_millis(15);
@@ -19,11 +19,11 @@ const PAUSE: Duration = Duration::from_millis(15);
 pub struct Written {
     /// The post.
     pub post: String,
-    /// What it says; no two say the same.
+    /// The content, which is unique.
     pub content: String,
 }
 
-/// Writers at work.
+/// The running writers.
 #[derive(Debug)]
 pub struct Load {
     over: Arc<AtomicBool>,
@@ -31,8 +31,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Writes comments on these posts from now on. What is not acknowledged is not written again: it is not
-    /// promised to anybody.
+    /// Starts writing comments on these posts. A comment that is not acknowledged is not repeated.
     pub fn start(blog: &Blog, posts: &[String]) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let mut writers = JoinSet::new();
@@ -58,19 +57,19 @@ impl Load {
         Self { over, writers }
     }
 
-    /// Ends the writing; gives back everything that was acknowledged.
+    /// Ends the writing; returns every acknowledged comment.
     pub async fn end(self) -> BTreeSet<Written> {
         self.over.store(true, Ordering::Relaxed);
         self.writers.join_all().await.into_iter().flatten().collect()
     }
 }
 
-/// Waits until everything written has its verdict, exactly once, for readers and in the comments service.
+/// Waits until every comment is approved exactly once, in the read model and in the comments service.
 pub async fn until_all_approved(blog: &Blog, written: &BTreeSet<Written>) {
-    eventually(LIMIT, "every comment is approved on the reading side", async || {
+    eventually(LIMIT, "every comment is approved in the read model", async || {
         let posts = blog.read().await;
         let posts = posts.as_object().into_iter().flatten();
-        complain(posts.map(|(post, entry)| (post.clone(), entry["comments"].clone())).collect(), written)
+        compare(posts.map(|(post, entry)| (post.clone(), entry["comments"].clone())).collect(), written)
     })
     .await;
     let posts: BTreeSet<_> = written.iter().map(|w| &w.post).collect();
@@ -79,13 +78,13 @@ pub async fn until_all_approved(blog: &Blog, written: &BTreeSet<Written>) {
         for post in &posts {
             all.push(((*post).clone(), blog.comments(post).await));
         }
-        complain(all, written)
+        compare(all, written)
     })
     .await;
 }
 
-/// What is wrong with these comments, if anything.
-fn complain(posts: Vec<(String, Value)>, written: &BTreeSet<Written>) -> Result<(), String> {
+/// The first fault of these comments, if any.
+fn compare(posts: Vec<(String, Value)>, written: &BTreeSet<Written>) -> Result<(), String> {
     let mut found = BTreeSet::new();
     for (post, comments) in &posts {
         let count = |status| statuses(comments).into_iter().filter(|s| *s == status).count();

@@ -1,5 +1,4 @@
-//! The signature of publications and deliveries, written from the contract and not from the services' code: what
-//! both agree on is what others can build on.
+//! The signature of publications and deliveries, written from the contract and independently of the services' code.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +23,7 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// The three headers that go with a body, signed `seconds_ago`.
+/// The three headers for a body that was signed this many seconds ago.
 pub fn headers(
     secret: &str,
     direction: Direction,

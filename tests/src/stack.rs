@@ -1,5 +1,5 @@
-//! A stack of its own for one test, from its start to its end: `mini-blog up`, or containers of the images that are to
-//! be tried. What a test does to it meanwhile is in `breaking`.
+//! A stack for one test, from its start to its end: `mini-blog up`, or containers of the images under test. How a test
+//! breaks it is in `breaking`.
 
 mod breaking;
 mod contained;
@@ -9,7 +9,7 @@ pub use breaking::Backup;
 
 use crate::blog::Blog;
 use crate::containers::Images;
-use crate::http::{Place, client};
+use crate::http::{Server, client};
 use contained::Contained;
 use shared::ServiceName;
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// How many stacks run at the same time: each is six processes or more.
-static PLACES: Semaphore = Semaphore::const_new(2);
+/// How many stacks run at the same time: each has six processes or more.
+static PERMITS: Semaphore = Semaphore::const_new(2);
 
 /// How a stack is started.
 #[derive(Debug, Clone, Default)]
@@ -33,59 +33,59 @@ pub struct Setup {
     files: Vec<(String, String)>,
 }
 
-/// A running stack. Dropping it ends all its processes, and fails the test if one of them has panicked, or,
-/// in a container, died by itself.
+/// A running stack. Dropping it ends all its processes, and fails the test if one of them has panicked or, in a
+/// container, died by itself.
 #[derive(Debug)]
 pub struct Stack {
-    keeper: Keeper,
-    /// Nothing once it has been decided that it stays.
+    runner: Runner,
+    /// Nothing once the folder is to be kept.
     folder: Option<TempDir>,
     client: reqwest::Client,
-    places: BTreeMap<ServiceName, Place>,
-    admin: BTreeMap<ServiceName, Place>,
-    front_door: Place,
-    _place: SemaphorePermit<'static>,
+    servers: BTreeMap<ServiceName, Server>,
+    admin: BTreeMap<ServiceName, Server>,
+    front_door: Server,
+    _permit: SemaphorePermit<'static>,
 }
 
-/// What starts the services, and starts them again when they die.
+/// The program or the engine, which starts the services again when they die.
 #[derive(Debug)]
-enum Keeper {
+enum Runner {
     Program(Supervised),
     Engine(Contained),
 }
 
-/// Where everything is.
+/// The addresses of a stack.
 #[derive(Debug)]
 struct Addresses {
     front_door: String,
-    /// Where each service is spoken to, and where its probes and metrics are.
+    /// The address of each service, and of its probes and metrics.
     services: BTreeMap<ServiceName, [String; 2]>,
 }
 
-/// What is left of a stack when it has been ended.
+/// What a stack reports at its end.
 #[derive(Debug)]
-struct Remains {
-    /// What was tested.
+struct Outcome {
+    /// The program or the images.
     what: String,
-    /// Everything that was written.
+    /// All output.
     output: String,
-    /// The end of it.
+    /// The last lines of the output.
     last: String,
-    /// Which services have died without the test's doing.
+    /// The services that died by themselves.
     died: Vec<ServiceName>,
 }
 
-/// How everything ended.
+/// How a stack ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// The exit code: the first that is not 0, where there are several; nothing where a signal ended it.
+    /// The exit code: the first that is not 0 of several; nothing after a signal.
     pub code: Option<i32>,
     /// How long it took.
     pub took: Duration,
 }
 
 impl Setup {
-    /// Everything, as it is by default.
+    /// All services, with default settings.
     pub fn new() -> Self {
         Self::default()
     }
@@ -110,28 +110,28 @@ impl Setup {
 
     /// Starts it and waits until all is ready.
     pub async fn start(self) -> Stack {
-        let place = PLACES.acquire().await.expect("never closed");
-        self.start_beside(place).await
+        let permit = PERMITS.acquire().await.expect("never closed");
+        self.start_with(permit).await
     }
 
-    async fn start_beside(self, place: SemaphorePermit<'static>) -> Stack {
+    async fn start_with(self, permit: SemaphorePermit<'static>) -> Stack {
         let folder = tempfile::Builder::new().prefix("mini-blog-test-").tempdir().expect("a folder");
         for (name, text) in &self.files {
             fs::write(folder.path().join(name), text).expect("a file");
         }
-        let keeper = match Images::chosen() {
-            None => Keeper::Program(Supervised::new(self, folder.path())),
-            Some(images) => Keeper::Engine(Contained::new(images, self, folder.path()).await),
+        let runner = match Images::chosen() {
+            None => Runner::Program(Supervised::new(self, folder.path())),
+            Some(images) => Runner::Engine(Contained::new(images, self, folder.path()).await),
         };
         let client = client();
         let mut stack = Stack {
-            keeper,
+            runner,
             folder: Some(folder),
-            places: BTreeMap::new(),
+            servers: BTreeMap::new(),
             admin: BTreeMap::new(),
-            front_door: Place::new(&client, ""),
+            front_door: Server::new(&client, ""),
             client,
-            _place: place,
+            _permit: permit,
         };
         stack.up().await;
         stack
@@ -149,110 +149,110 @@ impl Stack {
         Setup::new().without(ServiceName::Frontend).start().await
     }
 
-    /// Two that run at the same time.
+    /// Two stacks at the same time.
     pub async fn two() -> (Self, Self) {
-        // Both places at once: two tests that hold one each would wait for each other for ever.
-        let mut places = PLACES.acquire_many(2).await.expect("never closed");
-        let place = places.split(1).expect("there are two");
+        // Both permits at once: two tests with one each would wait for each other for ever.
+        let mut permits = PERMITS.acquire_many(2).await.expect("never closed");
+        let permit = permits.split(1).expect("there are two");
         let setup = Setup::new().without(ServiceName::Frontend);
-        tokio::join!(setup.clone().start_beside(places), setup.start_beside(place))
+        tokio::join!(setup.clone().start_with(permits), setup.start_with(permit))
     }
 
     /// Starts everything (again) and waits until all is ready. The public address stays the same.
     pub async fn up(&mut self) {
-        let addresses = match &mut self.keeper {
-            Keeper::Program(program) => program.up().await,
-            Keeper::Engine(containers) => containers.up().await,
+        let addresses = match &mut self.runner {
+            Runner::Program(program) => program.up().await,
+            Runner::Engine(containers) => containers.up().await,
         };
-        let place = |url: &str| Place::new(&self.client, url);
+        let server = |url: &str| Server::new(&self.client, url);
         let all = addresses.services.iter();
-        (self.places, self.admin) =
-            all.map(|(name, [url, admin])| ((*name, place(url)), (*name, place(admin)))).unzip();
-        self.front_door = place(&addresses.front_door);
+        (self.servers, self.admin) =
+            all.map(|(name, [url, admin])| ((*name, server(url)), (*name, server(admin)))).unzip();
+        self.front_door = server(&addresses.front_door);
     }
 
-    /// The service's own address.
-    pub fn at(&self, service: ServiceName) -> &Place {
-        self.places.get(&service).unwrap_or_else(|| panic!("there is no {service}"))
+    /// The address of a service.
+    pub fn at(&self, service: ServiceName) -> &Server {
+        self.servers.get(&service).unwrap_or_else(|| panic!("no {service} in this stack"))
     }
 
-    /// Where the service's probes and metrics are.
-    pub fn admin(&self, service: ServiceName) -> &Place {
-        self.admin.get(&service).unwrap_or_else(|| panic!("there is no {service}"))
+    /// The address of a service's probes and metrics.
+    pub fn admin(&self, service: ServiceName) -> &Server {
+        self.admin.get(&service).unwrap_or_else(|| panic!("no {service} in this stack"))
     }
 
     /// The public address.
-    pub fn front_door(&self) -> &Place {
+    pub fn front_door(&self) -> &Server {
         &self.front_door
     }
 
     /// The blog, service by service.
     pub fn blog(&self) -> Blog {
-        let place = |service| self.at(service).clone();
+        let server = |service| self.at(service).clone();
         Blog {
-            posts: place(ServiceName::Posts),
-            comments: place(ServiceName::Comments),
-            query: place(ServiceName::Query),
+            posts: server(ServiceName::Posts),
+            comments: server(ServiceName::Comments),
+            query: server(ServiceName::Query),
         }
     }
 
-    /// The blog as the world sees it.
+    /// The blog through the front door.
     pub fn public_blog(&self) -> Blog {
-        let place = || self.front_door.clone();
-        Blog { posts: place(), comments: place(), query: place() }
+        let server = || self.front_door.clone();
+        Blog { posts: server(), comments: server(), query: server() }
     }
 
     /// The operator's token, or the secret of a service.
     pub fn secret(&self, name: &str) -> String {
-        let secret = match &self.keeper {
-            Keeper::Program(program) => program.secret(name),
-            Keeper::Engine(containers) => containers.secret(name),
+        let secret = match &self.runner {
+            Runner::Program(program) => program.secret(name),
+            Runner::Engine(containers) => containers.secret(name),
         };
         secret.unwrap_or_else(|| panic!("there is no {name}"))
     }
 
-    /// Why a service is not ready, as an operator is told; nothing where it is ready.
+    /// Why a service is not ready, as an operator sees it; nothing if it is ready.
     pub async fn not_ready(&self, service: ServiceName) -> Option<String> {
-        match &self.keeper {
-            Keeper::Program(program) => program.not_ready(service).await,
-            Keeper::Engine(containers) => containers.not_ready(service).await,
+        match &self.runner {
+            Runner::Program(program) => program.not_ready(service).await,
+            Runner::Engine(containers) => containers.not_ready(service).await,
         }
     }
 
-    /// The service's process; nothing while it does not run.
+    /// The process id of a service; nothing while it is down.
     pub fn pid(&self, service: ServiceName) -> Option<u32> {
         self.pids().get(&service).copied()
     }
 
-    /// The processes of all services that run.
+    /// The process ids of all running services.
     pub fn pids(&self) -> BTreeMap<ServiceName, u32> {
-        match &self.keeper {
-            Keeper::Program(program) => program.pids(),
-            Keeper::Engine(containers) => containers.pids(),
+        match &self.runner {
+            Runner::Program(program) => program.pids(),
+            Runner::Engine(containers) => containers.pids(),
         }
     }
 
-    /// Everything that the services have written so far.
+    /// The output of all services so far.
     pub fn output(&self) -> String {
-        match &self.keeper {
-            Keeper::Program(program) => program.output(),
-            Keeper::Engine(containers) => containers.output(),
+        match &self.runner {
+            Runner::Program(program) => program.output(),
+            Runner::Engine(containers) => containers.output(),
         }
     }
 
-    /// The folder that the store of a service is in.
+    /// The folder with the store of a service.
     fn data(&self, service: ServiceName) -> PathBuf {
-        match &self.keeper {
-            Keeper::Program(program) => program.data().to_owned(),
-            Keeper::Engine(containers) => containers.data(service),
+        match &self.runner {
+            Runner::Program(program) => program.data().to_owned(),
+            Runner::Engine(containers) => containers.data(service),
         }
     }
 
     /// The program `mini-blog` that runs this stack, for tests of the program itself.
     fn program(&self) -> &Supervised {
-        match &self.keeper {
-            Keeper::Program(program) => program,
-            Keeper::Engine(_) => panic!("the program `mini-blog` has no part in containers"),
+        match &self.runner {
+            Runner::Program(program) => program,
+            Runner::Engine(_) => panic!("containers do not use the program `mini-blog`"),
         }
     }
 
@@ -274,22 +274,22 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let Remains { what, output, last, died } = match &mut self.keeper {
-            Keeper::Program(program) => program.end(),
-            Keeper::Engine(containers) => containers.end(),
+        let Outcome { what, output, last, died } = match &mut self.runner {
+            Runner::Program(program) => program.end(),
+            Runner::Engine(containers) => containers.end(),
         };
         let sound = !output.contains("panicked at") && died.is_empty();
         if sound && !std::thread::panicking() {
             return;
         }
         let kept = self.folder.take().map(TempDir::keep).unwrap_or_default();
-        eprintln!("tested: {what}; the data is kept in {}; the last lines:", kept.display());
+        eprintln!("tested: {what}; its data is in {}; the last lines:", kept.display());
         eprintln!("{last}");
         assert!(sound || std::thread::panicking(), "a process has panicked, or died by itself: {died:?}");
     }
 }
 
-/// A port of this machine, and the `HOST:PORT` by which the services of every stack reach it.
+/// A listening port of this machine, and the `HOST:PORT` by which services reach it.
 pub async fn listen() -> (TcpListener, String) {
     let (address, host) = match Images::chosen() {
         None => ("127.0.0.1:0", "127.0.0.1"),
@@ -300,7 +300,7 @@ pub async fn listen() -> (TcpListener, String) {
     (listener, format!("{host}:{port}"))
 }
 
-/// What a command has printed.
+/// Everything that a command has printed.
 pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }

@@ -1,4 +1,4 @@
-//! The pages as they are sent, before any browser makes something of them.
+//! The pages as they are sent, without a browser.
 
 use std::collections::BTreeSet;
 use system_tests::blog::{contents, id_of};
@@ -12,14 +12,14 @@ async fn submit(stack: &Stack, path: &str, fields: &[(&str, &str)]) -> Answer {
     request.form(fields).send().await
 }
 
-/// The page where a redirect leads.
+/// Opens the target of a redirect.
 async fn follow(stack: &Stack, answer: &Answer) -> Answer {
     assert_eq!(answer.status, 303, "{answer}");
     let path = answer.header("location").split('#').next().unwrap_or_default();
     stack.front_door().get(path).header("cookie", &answer.cookies()).send().await.expect(200)
 }
 
-/// Every path below `/pkg/` that a page names.
+/// Every path under `/pkg/` that a page names.
 fn named_files(page: &str) -> BTreeSet<String> {
     let ends = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
     page.match_indices("/pkg/")
@@ -180,7 +180,7 @@ async fn a_form_that_was_refused_comes_back_with_its_text_and_what_is_wrong() {
     let fields = [("content", long.as_str()), ("author", "Bob")];
     refused(&comments, &fields, &["must have at most 4000 characters", &long, "Bob"]).await;
 
-    // A form that was sent twice is one post.
+    // A form that is sent twice creates one post.
     let fields = [("key", "one-key"), ("title", "Once"), ("body", ""), ("author", "")];
     let (first, second) = (submit(&stack, "/p/new", &fields).await, submit(&stack, "/p/new", &fields).await);
     assert_eq!(first.header("location"), second.header("location"));

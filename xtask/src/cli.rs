@@ -1,16 +1,16 @@
 //! The command line, and what each command does in which order.
 
-use crate::shell::{Shell, run, say};
-use crate::{checks, images, mutants, packages, site, tools};
+use crate::shell::{Shell, Steps, exec};
+use crate::stages::Stages;
+use crate::testing::{self, PROGRAM_VARIABLE, SYSTEM_TESTS};
+use crate::{checks, images, packages, planted_bugs, site, tools, validators};
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use std::env;
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-/// Builds, runs and tests mini-blog. Everything that is missing is installed first, and what is there is skipped.
+/// Builds, runs and tests mini-blog. What is missing is installed first.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
 struct Cli {
@@ -28,23 +28,31 @@ enum Task {
     },
     /// Build everything in release: the site into target/release/site, the program target/release/mini-blog
     Build,
-    /// Run every test: unit, property, service, whole-system, browser and, where containers can run, that of the images
+    /// Format, lints, units and service tests of what has changed since the main branch, committed or not
+    Check {
+        /// Of everything
+        #[arg(long)]
+        all: bool,
+    },
+    /// Run every test that needs no root: units, services, manifests, the whole system, a real browser
     Test {
-        /// Only the tests whose name contains this
+        /// Also two minutes of random faults, the container images, and whether cargo-leptos makes the same site
+        #[arg(long, conflicts_with_all = ["filter", "package", "flags"])]
+        all: bool,
+        /// Only the tests whose name contains this; nothing but what they need is built
         #[arg(long, value_name = "TEXT")]
         filter: Option<String>,
-        /// Only the tests of this package (may be given several times); `system-tests` are those that
-        /// need the site
+        /// Only the tests of this package (may be given several times); `system-tests` are those that need the site
         #[arg(long, short, value_name = "NAME")]
         package: Vec<String>,
-        /// Flags of the test programs, for example `-- --nocapture`
+        /// Flags of the test programs, for example `-- --nocapture`; only with --filter or --package
         #[arg(last = true, value_name = "FLAGS")]
         flags: Vec<OsString>,
     },
-    /// Run the services and let faults befall them (kill -9, cut connections, a full disk, …): prints what held
+    /// Run the services under random faults (kill -9, cut connections, a full disk, …), and print what held
     Faults(Campaign),
-    /// Plant each known bug in a copy of the sources, and see whether the test named for it fails
-    Mutants {
+    /// Plant each known bug in a copy of the sources, and check that the test named for it fails
+    PlantedBugs {
         /// Only this one (may be given several times)
         #[arg(long, value_name = "NAME")]
         only: Vec<String>,
@@ -59,31 +67,35 @@ enum Task {
         /// Which one: event-bus, posts, comments, moderation, query or frontend
         service: String,
     },
-    /// Build the images, run all six as the manifests say, and try what holds: the images themselves, then the tests
-    /// of the system. Skipped, with a word, where no container engine can be used
+    /// Build the images, run all six as the manifests say, and test them: the images themselves, then the whole system.
+    /// Skipped, with the reason, where no container engine can be used
     TestImages {
         /// Only the tests of the system whose name contains this, and nothing else
         #[arg(long, value_name = "TEXT")]
         filter: Option<String>,
     },
-    /// Check format and lints, for this machine and for the browser, then run every test: what CI runs
+    /// Everything that must hold before a change is merged: what CI runs
     Ci,
     /// Install what building and testing need, and do nothing else
-    Setup,
-    /// Say what building and testing need, and what of it is missing; installs nothing
+    Setup {
+        /// Install `cargo leptos` and wasm-bindgen instead, which work on the frontend needs
+        #[arg(long)]
+        leptos: bool,
+    },
+    /// Print what building and testing need, and what of it is missing; installs nothing
     CheckTools,
 }
 
-/// What the campaign of faults is told; it knows the same flags.
+/// The flags of the campaign of faults; its own program has the same.
 #[derive(Debug, Args)]
 struct Campaign {
-    /// Where all randomness comes from: the same seed is the same plan [default: a random one, which is printed]
+    /// The seed of all randomness: the same seed is the same plan [default: a random one, which is printed]
     #[arg(long, value_name = "NUMBER", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
-    /// For how many minutes faults befall the system
+    /// How many minutes of faults
     #[arg(long, value_name = "MINUTES", default_value = "3", value_parser = minutes, allow_negative_numbers = true)]
     minutes: f64,
-    /// Try every planted bug as well, as `cargo xtask mutants` does: a quarter of an hour or more
+    /// Try every planted bug as well, as `cargo xtask planted-bugs` does: a quarter of an hour or more
     #[arg(long)]
     full: bool,
 }
@@ -96,21 +108,12 @@ fn seed(text: &str) -> Result<u64, String> {
 }
 
 fn minutes(text: &str) -> Result<f64, String> {
-    let minutes: f64 = text.parse().map_err(|_| "this is no number".to_owned())?;
+    let minutes: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     let fits = minutes > 0.0 && minutes <= MOST_MINUTES;
     fits.then_some(minutes).ok_or_else(|| format!("must be more than 0 and at most {MOST_MINUTES}"))
 }
 
-/// The package of the tests that run the built program and a browser.
-const SYSTEM_TESTS: &str = "system-tests";
-/// The package of the tests of manifests and Dockerfiles.
-const MANIFEST_TESTS: &str = "manifest-tests";
-/// The package of the program that tries the images.
-const IMAGE_TESTS: &str = "image-tests";
-/// Names the built program for those tests.
-const PROGRAM_VARIABLE: &str = "MINI_BLOG_BIN";
-
-/// Runs the task. The exit code is that of what it ran last.
+/// Runs the task. Where another program does the work, the exit code is that program's.
 pub fn main() -> ExitCode {
     let task = Cli::parse().task;
     match Shell::new().and_then(|shell| perform(task, &shell)) {
@@ -125,16 +128,27 @@ pub fn main() -> ExitCode {
 fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
     match task {
         Task::Up { flags } => {
-            build(shell)?;
+            site::build_all(shell, None)?;
             let mut up = Command::new(site::program(shell));
             up.current_dir(shell.root()).arg("up").args(flags);
-            become_it(&mut up)
+            exec(&mut up)
         }
         Task::Build => {
-            build(shell)?;
+            site::build_all(shell, None)?;
             Ok(ExitCode::SUCCESS)
         }
-        Task::Test { filter, package, flags } => test(shell, filter.as_deref(), &package, &flags),
+        Task::Check { all } => checks::check(shell, all),
+        Task::Test { filter: None, package, flags, all } if package.is_empty() => {
+            if !flags.is_empty() {
+                return Ok(wrong_usage("flags of the test programs go with --filter or --package"));
+            }
+            let mut stages = Stages::new(testing::planned(all));
+            testing::run_all(shell, &mut stages, all)?;
+            Ok(stages.finish())
+        }
+        Task::Test { filter, package, flags, .. } => {
+            testing::run_some(shell, filter.as_deref(), &package, &flags)
+        }
         Task::Faults(campaign) => {
             site::build_program(shell)?;
             let mut faults = shell.cargo();
@@ -143,23 +157,26 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             faults.arg(format!("--minutes={}", campaign.minutes));
             faults.env(PROGRAM_VARIABLE, site::program(shell));
             if !campaign.full {
-                return become_it(&mut faults);
+                return exec(&mut faults);
             }
             let held = faults.status().context("the campaign does not start")?.success();
-            let caught = mutants::run_all(shell)?;
+            let caught = planted_bugs::run_all(shell)?;
             Ok(if held && caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Task::Mutants { only, list } => {
-            let chosen = match mutants::choose(mutants::catalogue(shell)?, &only) {
+        Task::PlantedBugs { only, list } => {
+            let chosen = match planted_bugs::choose(planted_bugs::catalogue(shell)?, &only) {
                 Ok(chosen) => chosen,
                 Err(unknown) => return Ok(wrong_usage(&unknown)),
             };
             if list {
-                mutants::list(&chosen);
+                planted_bugs::list(&chosen);
                 return Ok(ExitCode::SUCCESS);
             }
-            let caught =
-                if only.is_empty() { mutants::run_all(shell)? } else { mutants::run(shell, &chosen)? };
+            let caught = if only.is_empty() {
+                planted_bugs::run_all(shell)?
+            } else {
+                planted_bugs::run(shell, &chosen)?
+            };
             Ok(if caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Task::ImageFiles => {
@@ -170,13 +187,18 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             images::build(shell, &service)?;
             Ok(ExitCode::SUCCESS)
         }
-        Task::TestImages { filter } => test_images(shell, true, filter.as_deref()),
-        // One list of checks for people and machines.
-        Task::Ci => become_it(shell.command("bash").arg(".ci/run")),
-        Task::Setup => {
-            tools::install(shell)?;
+        Task::TestImages { filter } => testing::run_images(shell, filter.as_deref()),
+        Task::Ci => checks::ci(shell),
+        Task::Setup { leptos: true } => {
+            tools::install_leptos(shell)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Setup { leptos: false } => {
+            tools::install(shell, &mut Steps::new(tools::missing(shell)))?;
             packages::install_browser(shell)?;
-            checks::install(shell);
+            for what in validators::install(shell) {
+                eprintln!("cannot be tested: {what}");
+            }
             Ok(ExitCode::SUCCESS)
         }
         Task::CheckTools => {
@@ -186,74 +208,12 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
     }
 }
 
-fn build(shell: &Shell) -> Result<()> {
-    let wasm_opt = tools::install(shell)?;
-    site::build(shell, wasm_opt)?;
-    site::build_program(shell)
-}
-
-fn test(shell: &Shell, filter: Option<&str>, packages: &[String], flags: &[OsString]) -> Result<ExitCode> {
-    let mut tests = shell.cargo();
-    // All failures of a run, not the first program's alone.
-    tests.args(["test", "--no-fail-fast"]);
-    if packages.is_empty() {
-        tests.arg("--workspace");
-    }
-    tests.args(packages.iter().flat_map(|p| ["--package", p.as_str()]));
-    let runs = |name| packages.is_empty() || packages.iter().any(|p| p == name);
-    if runs(MANIFEST_TESTS) {
-        checks::install(shell);
-    }
-    if runs(SYSTEM_TESTS) {
-        // First of all, so that a machine without a browser hears of it before it has built for minutes.
-        packages::install_browser(shell)?;
-        build(shell)?;
-        tests.env(PROGRAM_VARIABLE, site::program(shell));
-    }
-    tests.args(filter);
-    if !flags.is_empty() {
-        tests.arg("--").args(flags);
-    }
-    run("run the tests", &mut tests)?;
-    if filter.is_some() || !packages.is_empty() || !flags.is_empty() {
-        // Somebody looks for something in particular.
-        return Ok(ExitCode::SUCCESS);
-    }
-    test_images(shell, env::var_os("CI").is_some_and(|ci| !ci.is_empty()), None)
-}
-
-/// Tries the images where containers can run; where they cannot, that is said and nothing fails. What only compiling
-/// them takes may be missing where nobody has asked for this in particular.
-fn test_images(shell: &Shell, asked_for: bool, filter: Option<&str>) -> Result<ExitCode> {
-    let skip = |why: &str, e: &anyhow::Error| {
-        say(&format!("skipped: the images are not tried, since {why}: {e:#}"));
-        Ok(ExitCode::SUCCESS)
-    };
-    if let Err(e) = packages::install_engine(shell) {
-        return skip("no container engine can be used", &e);
-    }
-    match images::prepare(shell) {
-        Err(e) if !asked_for => return skip("they cannot be built here", &e),
-        prepared => prepared?,
-    };
-    packages::install_browser(shell)?;
-    let mut tests = shell.cargo();
-    tests.args(["run", "--quiet", "--package", IMAGE_TESTS, "--"]);
-    become_it(tests.args(filter.map(|text| format!("--filter={text}"))))
-}
-
-/// Says what is wrong with the flags as clap says it.
+/// Prints what is wrong with the flags as clap prints it.
 fn wrong_usage(what: &str) -> ExitCode {
     let error = Cli::command().error(ErrorKind::ValueValidation, what);
-    // Nothing is left to tell where even this cannot be printed.
+    // Where even this cannot be printed, the exit code is all there is.
     let _ = error.print();
     ExitCode::from(error.exit_code() as u8)
-}
-
-/// Ends this process in favour of another: signals and the exit code are that one's.
-fn become_it(command: &mut Command) -> Result<ExitCode> {
-    let error = command.exec();
-    Err(error).with_context(|| format!("cannot run {}", command.get_program().display()))
 }
 
 #[cfg(test)]
@@ -282,7 +242,8 @@ mod tests {
             "faults --seed -1",
             "faults --what",
             "faults 3",
-            "mutants --only",
+            "planted-bugs --only",
+            "test --all --filter x",
         ] {
             let args = ["cargo xtask"].into_iter().chain(args.split_whitespace());
             assert_eq!(Cli::try_parse_from(args.clone()).unwrap_err().exit_code(), 2, "{args:?}");

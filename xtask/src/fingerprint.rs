@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-/// The number of these files and folders, by their names and content. What is not there counts as empty.
+/// The number of these files and folders, by their names and content. A missing one counts as empty.
 pub fn of(root: &Path, parts: &[&str]) -> Result<u64> {
     let mut files = Vec::new();
     for part in parts {

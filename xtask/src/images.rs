@@ -14,7 +14,7 @@ const IMAGES: &str = "target/images";
 /// Packs such a folder.
 const PACK: &str = "infra/docker/fast.Dockerfile";
 
-/// Installs what building the images' files needs beyond what the site needs. Gives back what they are compiled for.
+/// Installs what building the images' files needs beyond what the site needs. Returns the target they are compiled for.
 pub fn prepare(shell: &Shell) -> Result<String> {
     let target = target(env::consts::OS, env::consts::ARCH, None)?;
     tools::install_for_images(shell, &target)?;
@@ -24,8 +24,7 @@ pub fn prepare(shell: &Shell) -> Result<String> {
 /// Builds all programs and the site, and lays them out as the images have them.
 pub fn files(shell: &Shell) -> Result<()> {
     let target = prepare(shell)?;
-    let wasm_opt = tools::install(shell)?;
-    site::build(shell, wasm_opt)?;
+    site::build(shell)?;
     let mut build = shell.cargo();
     build.args(["auditable", "build", "--release", "--locked", "--target", &target]);
     build.args(SERVICES.iter().flat_map(|service| ["--package", service]));
@@ -37,11 +36,11 @@ pub fn files(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// Builds the image of one service from what this machine compiles. What Skaffold says of a custom build is heard:
-/// the name (`IMAGE`), whether to push it (`PUSH_IMAGE`), for what machine (`PLATFORMS`).
+/// Builds the image of one service from what this machine compiles. Skaffold sets the name (`IMAGE`), whether to push it
+/// (`PUSH_IMAGE`), and the platform (`PLATFORMS`) in the environment.
 pub fn build(shell: &Shell, service: &str) -> Result<()> {
     if !SERVICES.contains(&service) {
-        bail!("there is no image of {service:?}; there are {}", SERVICES.join(", "));
+        bail!("there is no image of {service:?}: it must be one of {}", SERVICES.join(", "));
     }
     target(env::consts::OS, env::consts::ARCH, env::var("PLATFORMS").ok().as_deref())?;
     files(shell)?;
@@ -56,7 +55,7 @@ pub fn build(shell: &Shell, service: &str) -> Result<()> {
     Ok(())
 }
 
-/// What whoever finds the image can read from it, as far as it is known here.
+/// The labels of an image, as far as they are known here.
 fn labels(shell: &Shell, service: &str) -> Vec<String> {
     let revision = read(shell.command("git").args(["rev-parse", "HEAD"]));
     let labels = [
@@ -70,7 +69,8 @@ fn labels(shell: &Shell, service: &str) -> Vec<String> {
     known.map(|(name, value)| format!("--label=org.opencontainers.image.{name}={value}")).collect()
 }
 
-/// What is compiled for: this machine's own kind, without a C library. Another kind needs the multi-stage Dockerfile.
+/// The target to compile for: this machine's own architecture, with a static C library. Another one needs the multi-stage
+/// Dockerfile.
 fn target(os: &str, arch: &str, platforms: Option<&str>) -> Result<String> {
     let docker = match arch {
         "x86_64" => "linux/amd64",
@@ -80,7 +80,7 @@ fn target(os: &str, arch: &str, platforms: Option<&str>) -> Result<String> {
     let wanted = platforms.filter(|p| !p.is_empty()).unwrap_or(docker);
     if os != "linux" || wanted != docker {
         bail!(
-            "a {os} machine of kind {arch} does not build for {wanted}: use infra/docker/Dockerfile, which needs only \
+            "a {os} machine with {arch} cannot build for {wanted}: use infra/docker/Dockerfile, which needs only \
              Docker"
         );
     }

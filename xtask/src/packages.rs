@@ -1,5 +1,5 @@
-//! What comes from the system's package manager: the browser of the tests, the engine of the
-//! containers, and what compiles OpenSSL and SQLite.
+//! What comes from the system's package manager: the browser of the tests, the container engine, and what compiles
+//! OpenSSL and SQLite.
 
 use crate::shell::{Shell, read, run, say};
 use anyhow::{Result, bail};
@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 pub struct Wanted {
     program: &'static str,
     package: &'static str,
-    /// Arguments with which it runs well only where it is there as a whole.
+    /// Arguments with which it succeeds only where it is installed completely.
     proof: Option<&'static [&'static str]>,
 }
 
@@ -28,12 +28,12 @@ const OPENSSL_BUILD: [Wanted; 2] = [
 /// What compiles SQLite for images.
 const MUSL: [Wanted; 1] = [Wanted { program: "musl-gcc", package: "musl-tools", proof: None }];
 
-/// What runs containers. Its client alone is often there without it; with some systems it is a package of its own.
+/// What runs containers. Its client alone is often installed without it; with some systems it is a package of its own.
 const ENGINE: [Wanted; 1] = [Wanted { program: "dockerd", package: "docker.io", proof: None }];
 const ENGINES_CLIENT: [Wanted; 1] = [Wanted { program: "docker", package: "docker-cli", proof: None }];
 
 impl Wanted {
-    fn is_there(&self, shell: &Shell) -> bool {
+    fn is_installed(&self, shell: &Shell) -> bool {
         shell.find(self.program).is_some()
             && self.proof.is_none_or(|args| read(shell.command(self.program).args(args)).is_some())
     }
@@ -54,11 +54,10 @@ pub fn install_musl(shell: &Shell) -> Result<()> {
     install(shell, &MUSL)
 }
 
-/// Sees to it that a container engine runs, or that there is one to be started, which is installed where that can be
-/// done. The error says why there is none.
+/// Installs a container engine where none runs and that can be done. The error says why there is none.
 pub fn install_engine(shell: &Shell) -> Result<()> {
     if !is_root(shell) {
-        bail!("only root can look into the processes of containers, and send them signals");
+        bail!("the tests read the processes of containers and send them signals, which only root can");
     }
     let version = read(shell.command("docker").args(["info", "--format", "{{.ServerVersion}}"]));
     if version.is_some_and(|version| !version.is_empty()) {
@@ -73,33 +72,37 @@ fn is_root(shell: &Shell) -> bool {
     read(shell.command("id").arg("-u")).as_deref() == Some("0")
 }
 
-/// Says whether the browser is there.
+/// Prints whether the browser is installed, and returns it.
 pub fn report_browser(shell: &Shell) -> bool {
     let mut complete = true;
     for wanted in BROWSER {
-        let there = wanted.is_there(shell);
-        complete &= there;
-        say(&format!("{}: {}", wanted.program, if there { "there" } else { "missing" }));
+        let installed = wanted.is_installed(shell);
+        complete &= installed;
+        say(&format!("{}: {}", wanted.program, if installed { "installed" } else { "missing" }));
     }
     complete
 }
 
 /// Installs the packages of those programs that are missing; where that cannot be done, says what is missing.
 fn install(shell: &Shell, wanted: &[Wanted]) -> Result<()> {
-    let missing = || wanted.iter().copied().filter(|w| !w.is_there(shell)).collect::<Vec<_>>();
+    let missing = || wanted.iter().copied().filter(|w| !w.is_installed(shell)).collect::<Vec<_>>();
     let absent = missing();
     if absent.is_empty() {
         let programs: Vec<_> = wanted.iter().map(|w| w.program).collect();
-        say(&format!("{} {} there", programs.join(" and "), if programs.len() == 1 { "is" } else { "are" }));
+        say(&format!(
+            "{} {} installed",
+            programs.join(" and "),
+            if programs.len() == 1 { "is" } else { "are" }
+        ));
         return Ok(());
     }
     if is_root(shell) && shell.find("apt-get").is_some() {
         let apt = |args: &[&str], step: &str| {
             run(step, shell.command("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"))
         };
-        // Lists that cannot be renewed may still be good enough.
-        if let Err(e) = apt(&["update"], "renew the lists of packages") {
-            say(&format!("{e}; going on with those there are"));
+        // Old lists may still be good enough.
+        if let Err(e) = apt(&["update"], "update the lists of packages") {
+            say(&format!("{e}; going on with the old lists"));
         }
         let packages = absent.iter().map(|w| w.package);
         let args: Vec<_> =
@@ -129,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_said_in_one_line() {
+    fn what_is_missing_is_reported_in_one_line() {
         assert_eq!(complaint(&[]), None);
         assert_eq!(
             complaint(&BROWSER).unwrap(),
@@ -140,11 +143,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_not_installed_and_half_of_it_is_not_there() {
+    fn what_is_installed_is_left_alone_and_half_of_it_does_not_count() {
         let shell = Shell::new().unwrap();
         let sh = Wanted { program: "sh", package: "no-such-package", proof: Some(&["-c", "exit 0"]) };
         install(&shell, &[sh]).unwrap();
-        assert!(!Wanted { proof: Some(&["-c", "exit 1"]), ..sh }.is_there(&shell));
-        assert!(!Wanted { program: "no-such-program", proof: None, ..sh }.is_there(&shell));
+        assert!(!Wanted { proof: Some(&["-c", "exit 1"]), ..sh }.is_installed(&shell));
+        assert!(!Wanted { program: "no-such-program", proof: None, ..sh }.is_installed(&shell));
     }
 }

@@ -1,67 +1,89 @@
-//! Running other programs: each step says what it does.
+//! Running other programs.
 
 use anyhow::{Context, Result, bail};
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
+
+/// Names the folder of the tools, where it is not the usual one.
+const TOOLS_VARIABLE: &str = "MINI_BLOG_TOOLS";
 
 /// Where and with what search path programs run.
 #[derive(Debug)]
 pub struct Shell {
     root: PathBuf,
-    cargo_home: Option<PathBuf>,
+    tools: PathBuf,
     path: OsString,
 }
 
-/// Says that a step begins, or that it was done already.
+/// Prints a line about what happens now.
 pub fn say(text: &str) {
     eprintln!("==> {text}");
 }
 
-impl Shell {
-    /// Programs run in the workspace; the tools that were installed for it alone are found first.
-    pub fn new() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask stands in no workspace")?;
-        let cargo_home = env::var_os("CARGO_HOME")
-            .map(PathBuf::from)
-            .or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-        let own = [root.join("target/tools/bin"), root.join("target/tools/node_modules/.bin")];
-        let usual = env::var_os("PATH").unwrap_or_default();
-        let usual: Vec<_> = env::split_paths(&usual).collect();
-        let cargo_bin = cargo_home.as_ref().map(|home| home.join("bin"));
-        let all = own.into_iter().chain(usual).chain(cargo_bin);
-        let path = env::join_paths(all).context("the search path cannot be used")?;
-        Ok(Self { root: root.to_owned(), cargo_home, path })
+/// Steps of something that takes minutes: each is announced with its number and how long it usually takes.
+#[derive(Debug)]
+pub struct Steps {
+    all: usize,
+    begun: usize,
+}
+
+impl Steps {
+    pub fn new(all: usize) -> Self {
+        Self { all, begun: 0 }
     }
 
-    /// The folder of the workspace.
+    pub fn next(&mut self, what: &str, usually: &str) {
+        self.begun += 1;
+        say(&format!("step {} of {}: {what} (usually {usually})", self.begun, self.all));
+    }
+}
+
+impl Shell {
+    /// Programs run in the root of the workspace. The search path begins with the tools of mini-blog and ends with
+    /// cargo's.
+    pub fn new() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is in no workspace")?;
+        let home = env::home_dir();
+        let tools = folder_of(TOOLS_VARIABLE)
+            .or_else(|| {
+                Some(
+                    folder_of("XDG_CACHE_HOME")
+                        .or(Some(home.clone()?.join(".cache")))?
+                        .join("mini-blog/tools"),
+                )
+            })
+            .unwrap_or_else(|| root.join("target/tools"));
+        let cargo_bin =
+            folder_of("CARGO_HOME").or_else(|| Some(home?.join(".cargo"))).map(|home| home.join("bin"));
+        let own = [tools.join("bin"), tools.join("node_modules/.bin")];
+        let usual = env::var_os("PATH").unwrap_or_default();
+        let all = own.into_iter().chain(env::split_paths(&usual)).chain(cargo_bin);
+        let path = env::join_paths(all).context("the search path cannot be used")?;
+        Ok(Self { root: root.to_owned(), tools, path })
+    }
+
+    /// The root of the workspace.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where tools go that serve this workspace alone.
-    pub fn tools_dir(&self) -> PathBuf {
-        self.root.join("target/tools")
+    /// The folder of the tools that are installed for mini-blog alone. It is outside `target`, so that `cargo clean`
+    /// and a second checkout keep them.
+    pub fn tools_dir(&self) -> &Path {
+        &self.tools
     }
 
-    /// Where cargo installs programs.
-    pub fn cargo_home(&self) -> Option<&Path> {
-        self.cargo_home.as_deref()
-    }
-
-    /// A search path with this folder in front of all others.
-    pub fn path_with(&self, first: &Path) -> Result<OsString> {
-        let all = std::iter::once(first.to_owned()).chain(env::split_paths(&self.path));
-        env::join_paths(all).context("the search path cannot be used")
-    }
-
-    /// The program of this name that would be run.
+    /// The program of this name that would run.
     pub fn find(&self, name: &str) -> Option<PathBuf> {
         env::split_paths(&self.path).map(|dir| dir.join(name)).find(|file| is_executable(file))
     }
 
-    /// A program, to be run in the workspace. Whatever is built goes where the rest of xtask looks for it.
+    /// A program, to be run in the root of the workspace. Cargo builds into its `target`, whatever the environment
+    /// says.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let program = program.as_ref();
         let found = program.to_str().and_then(|name| self.find(name));
@@ -71,15 +93,29 @@ impl Shell {
         command
     }
 
-    /// The cargo that runs us.
+    /// The cargo that runs this program.
     pub fn cargo(&self) -> Command {
         self.command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     }
 }
 
-/// Runs a step to its end; fails where the program does.
+/// Whether `CI` is set: then nothing may be missing without a word.
+pub fn is_ci() -> bool {
+    env::var_os("CI").is_some_and(|ci| !ci.is_empty())
+}
+
+fn folder_of(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Runs a program to its end; an error where it fails.
 pub fn run(step: &str, command: &mut Command) -> Result<()> {
     say(&format!("{step}: {}", line(command)));
+    succeed(step, command)
+}
+
+/// The same without a line about it.
+pub fn succeed(step: &str, command: &mut Command) -> Result<()> {
     let status =
         command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     if !status.success() {
@@ -94,8 +130,14 @@ pub fn read(command: &mut Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// Replaces this process by another program: signals and the exit code are that one's. Returns only on failure.
+pub fn exec(command: &mut Command) -> Result<ExitCode> {
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot run {}", command.get_program().display()))
+}
+
 /// The command as one would type it.
-fn line(command: &Command) -> String {
+pub fn line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     std::iter::once(program)
         .chain(command.get_args())
@@ -105,7 +147,6 @@ fn line(command: &Command) -> String {
 }
 
 fn is_executable(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
     file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 

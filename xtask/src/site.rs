@@ -1,22 +1,41 @@
-//! Building the site and the program, in release.
+//! Builds the site and the program, in release.
 
 use crate::fingerprint;
-use crate::shell::{Shell, read, run, say};
-use crate::tools::WasmOpt;
-use anyhow::{Context, Result};
+use crate::shell::{Shell, Steps, read, say, succeed};
+use crate::tools;
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
 use std::fmt::Write as _;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
 
-/// Where the built site stands: beside the program, which looks there first. `cargo leptos watch` has a folder of
-/// its own, which it empties as it likes.
+/// The built site: beside the program, which looks there first. `cargo leptos watch` has a folder of its own, which it
+/// empties as it likes.
 const SITE: &str = "target/release/site";
-/// Where cargo-leptos writes the hashes that stand in the names of the site's files: beside the program.
-const HASHES: &str = "target/release/hash.txt";
-/// Says what the site was built from.
+/// What the site was built from.
 const STAMP: &str = "target/release/site.stamp";
+/// Where the browser half is compiled: where cargo-leptos compiles it, too.
+const FRONT: &str = "target/front";
+/// What building the site prints.
+const LOG: &str = "target/site-build.log";
 /// Everything that the site is built from.
-const SOURCES: [&str; 7] =
-    ["frontend", "shared", "style", "public", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"];
+const SOURCES: [&str; 8] =
+    ["frontend", "shared", "style", "public", "xtask/site", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"];
+
+/// The settings of cargo-leptos, in the root `Cargo.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Settings {
+    output_name: String,
+    lib_package: String,
+    lib_features: Vec<String>,
+    lib_profile_release: String,
+    style_file: PathBuf,
+    assets_dir: PathBuf,
+    wasm_opt_features: Vec<String>,
+}
 
 /// The built program.
 pub fn program(shell: &Shell) -> PathBuf {
@@ -28,73 +47,146 @@ pub fn folder(shell: &Shell) -> PathBuf {
     shell.root().join(SITE)
 }
 
-/// Compiles services and pages.
-pub fn build_program(shell: &Shell) -> Result<()> {
-    let mut build = shell.cargo();
-    run("build the program", build.args(["build", "--release", "--package", "mini-blog"]))
+/// Installs what is missing, and builds the program; the site meanwhile, unless it is up to date. A site builder that was
+/// compiled for something else saves compiling another.
+pub fn build_all(shell: &Shell, builder: Option<&Path>) -> Result<()> {
+    let sources = fingerprint::of(shell.root(), &SOURCES)?;
+    // What is installed now makes the site another one.
+    let installs = tools::missing(shell);
+    let stale = |wasm_opt: Option<&Path>| is_current(shell, sources, wasm_opt).map(|current| !current);
+    let mut steps =
+        Steps::new(installs + 1 + usize::from(installs > 0 || stale(tools::wasm_opt(shell).as_deref())?));
+    let wasm_opt = tools::install(shell, &mut steps)?;
+    let wasm_opt = wasm_opt.as_deref();
+    if wasm_opt.is_none() {
+        say("without wasm-opt, which npm installs, the site is larger than it need be");
+    }
+    if !stale(wasm_opt)? {
+        steps.next("build the program", "5 s; the first time 4 min on two cores");
+        return build_program(shell);
+    }
+    thread::scope(|scope| {
+        steps.next("build the site, in the background", "1 min; the first time 3 min");
+        say(&format!("its output is in {LOG}"));
+        let site = scope.spawn(|| build_stamped(shell, sources, wasm_opt, builder));
+        steps.next("build the program", "1 min; the first time 4 min on two cores");
+        let program = build_program(shell);
+        if !site.is_finished() {
+            say("the program is built; waiting for the site");
+        }
+        let site = site.join().map_err(|_| anyhow!("building the site panicked"))?;
+        program.and(site)
+    })
 }
 
-/// Builds the browser's half, with styles and files, unless it was built from the same sources before.
-pub fn build(shell: &Shell, wasm_opt: WasmOpt) -> Result<()> {
-    let stamp = shell.root().join(STAMP);
+/// Builds the program: services and pages.
+pub fn build_program(shell: &Shell) -> Result<()> {
+    let mut build = shell.cargo();
+    succeed("build the program", build.args(["build", "--release", "--package", "mini-blog"]))
+}
+
+/// Builds the site alone, unless it is up to date.
+pub fn build(shell: &Shell) -> Result<()> {
     // Taken before the build: what is edited while it runs is built the next time.
     let sources = fingerprint::of(shell.root(), &SOURCES)?;
-    let written = std::fs::read_to_string(&stamp).unwrap_or_default();
-    if written == stamp_of(shell, sources, wasm_opt)? {
-        say("the site is built");
+    let mut steps = Steps::new(tools::missing(shell) + 1);
+    let wasm_opt = tools::install(shell, &mut steps)?;
+    if is_current(shell, sources, wasm_opt.as_deref())? {
+        say("the site is up to date");
         return Ok(());
     }
-    match wasm_opt {
-        WasmOpt::Here => leptos(shell, None)?,
-        WasmOpt::TooOld => leptos(shell, Some(&no_wasm_opt(shell)?))?,
-        WasmOpt::Downloaded => {
-            if let Err(e) = leptos(shell, None) {
-                say(&format!("{e}. Where that was for want of wasm-opt, it works without: trying once more"));
-                leptos(shell, Some(&no_wasm_opt(shell)?))?;
-            }
-        }
-    }
-    // The site's folder is then complete in itself, wherever it is copied to.
-    std::fs::copy(shell.root().join(HASHES), folder(shell).join("hash.txt"))
-        .with_context(|| format!("the build left no {HASHES}"))?;
-    std::fs::write(&stamp, stamp_of(shell, sources, wasm_opt)?)
-        .with_context(|| format!("cannot write {STAMP}"))
+    steps.next("build the site", "1 min; the first time 3 min");
+    say(&format!("its output is in {LOG}"));
+    build_stamped(shell, sources, wasm_opt.as_deref(), None)
+}
+
+fn is_current(shell: &Shell, sources: u64, wasm_opt: Option<&Path>) -> Result<bool> {
+    let written = fs::read_to_string(shell.root().join(STAMP)).unwrap_or_default();
+    Ok(written == stamp_of(shell, sources, wasm_opt)?)
 }
 
 /// What the site was built from and with, and what came of it.
-fn stamp_of(shell: &Shell, sources: u64, wasm_opt: WasmOpt) -> Result<String> {
+fn stamp_of(shell: &Shell, sources: u64, wasm_opt: Option<&Path>) -> Result<String> {
     let mut text = String::new();
-    let results = fingerprint::of(shell.root(), &[SITE, HASHES])?;
+    let results = fingerprint::of(shell.root(), &[SITE])?;
     let compiler = read(shell.command("rustc").arg("--version")).unwrap_or_default();
-    writeln!(text, "sources {sources:016x}\nresults {results:016x}\nwith {compiler}, wasm-opt {wasm_opt:?}")?;
+    let smaller = wasm_opt.map_or("no wasm-opt", |_| "wasm-opt");
+    writeln!(text, "sources {sources:016x}\nresults {results:016x}\nwith {compiler}, {smaller}")?;
     Ok(text)
 }
 
-fn leptos(shell: &Shell, first_in_path: Option<&Path>) -> Result<()> {
-    let mut build = shell.command("cargo-leptos");
-    build
-        .args(["leptos", "build", "--release", "--precompress", "--frontend-only"])
-        .env("LEPTOS_SITE_ROOT", SITE);
-    if let Some(folder) = first_in_path {
-        build.env("PATH", shell.path_with(folder)?);
+fn build_stamped(shell: &Shell, sources: u64, wasm_opt: Option<&Path>, builder: Option<&Path>) -> Result<()> {
+    fs::create_dir_all(shell.root().join("target")).context("cannot make the folder target")?;
+    let log = File::create(shell.root().join(LOG)).with_context(|| format!("cannot write {LOG}"))?;
+    if let Err(e) = make(shell, wasm_opt, builder, &log) {
+        let output = fs::read_to_string(shell.root().join(LOG)).unwrap_or_default();
+        bail!("{e:#}\n{output}");
     }
-    run("build the site", &mut build)
+    let stamp = shell.root().join(STAMP);
+    fs::write(&stamp, stamp_of(shell, sources, wasm_opt)?)
+        .with_context(|| format!("cannot write {}", stamp.display()))
 }
 
-/// A folder with a `wasm-opt` that leaves the file as it is: cargo-leptos cannot be told to do without.
-fn no_wasm_opt(shell: &Shell) -> Result<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = shell.tools_dir().join("no-wasm-opt");
-    let program = folder.join("wasm-opt");
-    std::fs::create_dir_all(&folder)
-        .and_then(|()| {
-            std::fs::write(
-                &program,
-                "#!/bin/sh\n# The file is optimised in place: doing nothing keeps it.\nexit 0\n",
-            )
-        })
-        .and_then(|()| std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)))
-        .with_context(|| format!("cannot write {}", program.display()))?;
-    say("building without wasm-opt: the wasm will be larger than it need be");
-    Ok(folder)
+/// Compiles the browser half and what makes a site of it, and makes it.
+fn make(shell: &Shell, wasm_opt: Option<&Path>, builder: Option<&Path>, log: &File) -> Result<()> {
+    let settings = settings(shell.root())?;
+    let logged = |step: &str, command: &mut Command| {
+        let (out, err) = (log.try_clone()?, log.try_clone()?);
+        succeed(step, command.stdout(out).stderr(err))
+    };
+    let Settings { lib_package, lib_profile_release: profile, output_name, .. } = &settings;
+    let mut browser_half = shell.cargo();
+    browser_half
+        .args([
+            "build",
+            "--lib",
+            "--target=wasm32-unknown-unknown",
+            "--no-default-features",
+            "--package",
+            lib_package,
+        ])
+        .args(["--profile", profile, "--features", &settings.lib_features.join(","), "--target-dir", FRONT]);
+    logged("compile the browser half", &mut browser_half)?;
+    if builder.is_none() {
+        logged("compile the site builder", shell.cargo().args(["build", "--package", "site-builder"]))?;
+    }
+    let builder = builder.map_or_else(|| shell.root().join("target/debug/site-builder"), Path::to_owned);
+    let wasm = format!("{FRONT}/wasm32-unknown-unknown/{profile}/{}.wasm", lib_package.replace('-', "_"));
+    let mut builder = shell.command(builder);
+    builder.args(["--wasm", &wasm, "--name", output_name, "--out", SITE]);
+    builder.arg("--style").arg(&settings.style_file).arg("--assets").arg(&settings.assets_dir);
+    if let Some(wasm_opt) = wasm_opt {
+        builder.arg("--wasm-opt").arg(wasm_opt).arg("--").args(&settings.wasm_opt_features);
+    }
+    logged("make the site", &mut builder)
+}
+
+fn settings(root: &Path) -> Result<Settings> {
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).context("cannot read Cargo.toml")?;
+    let mut manifest: toml::Table = manifest.parse().context("cannot read Cargo.toml")?;
+    let mut part = manifest.remove("workspace").context("Cargo.toml has no [workspace]")?;
+    for key in ["metadata", "leptos"] {
+        part = part
+            .get_mut(key)
+            .map(|part| std::mem::replace(part, toml::Value::Boolean(false)))
+            .with_context(|| format!("Cargo.toml has no workspace.{key}"))?;
+    }
+    let projects: Vec<Settings> = part.try_into().context("cannot read workspace.metadata.leptos")?;
+    projects.into_iter().next().context("workspace.metadata.leptos is empty")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_of_cargo_leptos_are_read() {
+        let shell = Shell::new().unwrap();
+        let settings = settings(shell.root()).unwrap();
+        assert_eq!((settings.output_name.as_str(), settings.lib_package.as_str()), ("mini-blog", "frontend"));
+        assert!(
+            shell.root().join(settings.style_file).is_file()
+                && shell.root().join(settings.assets_dir).is_dir()
+        );
+    }
 }

@@ -1,13 +1,16 @@
-//! The tools that building the site needs: looked for, installed where they are missing.
+//! The tools that building takes: looked for, and installed where they are missing.
 
 use crate::packages;
-use crate::shell::{Shell, read, run, say};
+use crate::shell::{Shell, Steps, read, run, say};
 use crate::versions::{locked, printed};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
-/// What the browser's half is compiled for.
+/// What the browser half is compiled for.
 const TARGET: &str = "wasm32-unknown-unknown";
-/// Newer ones need a newer compiler.
+/// Serves a working copy and rebuilds it on every change. Newer ones need a newer compiler.
 const CARGO_LEPTOS: &str = "0.3.9";
 /// Older ones refuse what today's compiler writes.
 const OLDEST_WASM_OPT: u32 = 123;
@@ -17,138 +20,173 @@ const CARGO_AUDITABLE: &str = "0.7.7";
 const BINARYEN: &str = "binaryen@132";
 /// The tools run for seconds and are compiled for minutes: compiling fast matters more than running fast.
 const QUICK_BUILD: [(&str, &str); 4] = [
-    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
     ("CARGO_PROFILE_RELEASE_LTO", "off"),
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
     ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
 ];
 
-/// How the wasm is made smaller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WasmOpt {
-    /// A `wasm-opt` that can do it is there.
-    Here,
-    /// There is none: the build downloads its own, where it can.
-    Downloaded,
-    /// There is one, and it is too old: the build must not find it.
-    TooOld,
-}
-
 /// A program that comes from crates.io.
 struct CargoTool {
-    /// The program.
     program: &'static str,
-    /// The package that holds it.
     package: &'static str,
     /// The one version that fits.
     version: String,
-    /// Whether its own lock file is used. Not for wasm-bindgen-cli: the library it must match is newer than what
-    /// its lock file was tried with.
-    locked: bool,
+    flags: &'static [&'static str],
+    usually: &'static str,
 }
 
-fn cargo_tools(shell: &Shell) -> Result<[CargoTool; 2]> {
-    let leptos = CargoTool {
-        program: "cargo-leptos",
-        package: "cargo-leptos",
-        version: CARGO_LEPTOS.to_owned(),
-        locked: true,
-    };
+/// What `cargo leptos watch` takes.
+fn leptos_tools(shell: &Shell) -> Result<[CargoTool; 2]> {
     let bindgen = CargoTool {
         program: "wasm-bindgen",
         package: "wasm-bindgen-cli",
         version: locked(shell.root(), "wasm-bindgen")?,
-        locked: false,
+        // The library that it must match is newer than what its lock file was tried with.
+        flags: &[],
+        usually: "1 min, once",
+    };
+    let leptos = CargoTool {
+        program: "cargo-leptos",
+        package: "cargo-leptos",
+        version: CARGO_LEPTOS.to_owned(),
+        // It takes the `wasm-opt` and the `wasm-bindgen` that are installed here.
+        flags: &["--locked", "--features", "no_downloads"],
+        usually: "6 min on two cores, once",
     };
     Ok([bindgen, leptos])
 }
 
-/// Installs what images need beyond the site's tools.
+/// How many steps [`install`] will take.
+pub fn missing(shell: &Shell) -> usize {
+    usize::from(!has_target(shell, TARGET)) + usize::from(can_install_wasm_opt(shell))
+}
+
+/// Installs what building the site takes. Returns the `wasm-opt` to use; without one the site only gets larger.
+pub fn install(shell: &Shell, steps: &mut Steps) -> Result<Option<PathBuf>> {
+    if !has_target(shell, TARGET) {
+        steps.next("install the compiler's part for browsers", "10 s, once");
+        install_target(shell, TARGET)?;
+    }
+    if can_install_wasm_opt(shell) {
+        steps.next("install wasm-opt", "10 s, once");
+        if let Err(e) = install_wasm_opt(shell) {
+            say(&format!("{e:#}: the site will be larger than it need be"));
+        }
+    }
+    Ok(wasm_opt(shell))
+}
+
+/// Installs what images need beyond that.
 pub fn install_for_images(shell: &Shell, target: &str) -> Result<()> {
     install_target(shell, target)?;
     packages::install_musl(shell)?;
     install_auditable(shell)
 }
 
-/// Installs cargo-auditable for this workspace alone. It does not say which version it is; cargo knows.
-fn install_auditable(shell: &Shell) -> Result<()> {
-    let root = shell.tools_dir();
-    let list = read(shell.cargo().args(["install", "--list", "--root"]).arg(&root)).unwrap_or_default();
-    let wanted = format!("cargo-auditable v{CARGO_AUDITABLE}:");
-    if list.lines().any(|line| line == wanted) {
-        say(&format!("cargo-auditable {CARGO_AUDITABLE} is there"));
-        return Ok(());
+/// Installs `cargo leptos` and what it needs.
+pub fn install_leptos(shell: &Shell) -> Result<()> {
+    // What both are made of is compiled once.
+    let build = shell.tools_dir().join("build");
+    let tools = leptos_tools(shell)?;
+    let missing: Vec<_> = tools.iter().filter(|tool| !tool.is_installed(shell)).collect();
+    let mut steps = Steps::new(missing.len());
+    for tool in missing {
+        steps.next(&format!("install {} {}", tool.program, tool.version), tool.usually);
+        tool.install(shell, &build)?;
     }
-    let mut install = shell.cargo();
-    install
-        .args(["install", "cargo-auditable", "--version", CARGO_AUDITABLE, "--locked", "--root"])
-        .arg(&root);
-    install.envs(QUICK_BUILD).env_remove("CARGO_TARGET_DIR");
-    run(&format!("install cargo-auditable {CARGO_AUDITABLE} (takes a minute, once)"), &mut install)
+    if build.is_dir() {
+        fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))?;
+    }
+    Ok(())
 }
 
-/// Installs what is missing.
-pub fn install(shell: &Shell) -> Result<WasmOpt> {
-    install_target(shell, TARGET)?;
-    for tool in cargo_tools(shell)? {
-        tool.install(shell)?;
-    }
-    Ok(install_wasm_opt(shell))
+/// What is missing to run `cargo leptos`, in words.
+pub fn missing_for_leptos(shell: &Shell) -> Result<Option<String>> {
+    let missing = leptos_tools(shell)?.into_iter().find(|tool| !tool.is_installed(shell));
+    Ok(missing.map(|tool| {
+        format!("{} {} is not installed (`cargo xtask setup --leptos` does it)", tool.program, tool.version)
+    }))
 }
 
-/// Says what is there and what is not. True where nothing is missing.
+/// Prints what is installed and what is not. Returns whether everything that building takes is.
 pub fn report(shell: &Shell) -> Result<bool> {
-    let mut complete = has_target(shell, TARGET);
-    say(&format!("{TARGET}: {}", if complete { "there" } else { "missing" }));
-    for tool in cargo_tools(shell)? {
-        let found = tool.found(shell);
-        let right = found.as_deref() == Some(&tool.version);
-        complete &= right;
-        let state = match found {
-            Some(_) if right => "there".to_owned(),
-            Some(other) => format!("missing (there is {other}, which does not fit)"),
-            None => "missing".to_owned(),
-        };
-        say(&format!("{} {}: {state}", tool.program, tool.version));
-    }
+    let complete = has_target(shell, TARGET);
+    say(&format!("{TARGET}: {}", if complete { "installed" } else { "missing" }));
     say(match wasm_opt(shell) {
-        WasmOpt::Here => "wasm-opt: there",
-        WasmOpt::Downloaded => "wasm-opt: not there; the build downloads it where it can, or goes without",
-        WasmOpt::TooOld => "wasm-opt: too old; npm brings a newer one, or the build goes without",
+        Some(_) => "wasm-opt: installed",
+        None => "wasm-opt: missing or too old; npm brings it, and without it the site is larger",
+    });
+    say(&match missing_for_leptos(shell)? {
+        None => "cargo leptos: installed".to_owned(),
+        Some(missing) => format!("cargo leptos, for work on the frontend: {missing}"),
     });
     Ok(complete)
 }
 
+/// Makes `target/tools` lead to the tools: tests look for them there.
+pub fn link(shell: &Shell) -> Result<()> {
+    let link = shell.root().join("target/tools");
+    if link == shell.tools_dir() || fs::read_link(&link).is_ok_and(|to| to == shell.tools_dir()) {
+        return Ok(());
+    }
+    if link.is_symlink() {
+        fs::remove_file(&link)
+    } else if link.is_dir() {
+        // From when the tools themselves were there.
+        fs::remove_dir_all(&link)
+    } else {
+        Ok(())
+    }
+    .and_then(|()| fs::create_dir_all(shell.tools_dir()))
+    .and_then(|()| symlink(shell.tools_dir(), &link))
+    .with_context(|| format!("cannot link {} to {}", link.display(), shell.tools_dir().display()))
+}
+
 fn has_target(shell: &Shell, target: &str) -> bool {
     let libraries = read(shell.command("rustc").args(["--print", "target-libdir", "--target", target]));
-    libraries.is_some_and(|dir| std::path::Path::new(&dir).is_dir())
+    libraries.is_some_and(|dir| Path::new(&dir).is_dir())
 }
 
 fn install_target(shell: &Shell, target: &str) -> Result<()> {
     if has_target(shell, target) {
-        say(&format!("{target} is there"));
         return Ok(());
     }
     if shell.find("rustup").is_none() {
         bail!("the target {target} is missing, and there is no rustup to add it: see https://rustup.rs");
     }
-    run("add a target", shell.command("rustup").args(["target", "add", target]))
+    run(&format!("install the target {target}"), shell.command("rustup").args(["target", "add", target]))
+}
+
+/// Installs cargo-auditable. It does not print its version; cargo knows it.
+fn install_auditable(shell: &Shell) -> Result<()> {
+    let root = shell.tools_dir();
+    let list = read(shell.cargo().args(["install", "--list", "--root"]).arg(root)).unwrap_or_default();
+    let wanted = format!("cargo-auditable v{CARGO_AUDITABLE}:");
+    if list.lines().any(|line| line == wanted) {
+        return Ok(());
+    }
+    let mut install = shell.cargo();
+    install
+        .args(["install", "cargo-auditable", "--version", CARGO_AUDITABLE, "--locked", "--root"])
+        .arg(root);
+    install.envs(QUICK_BUILD).env_remove("CARGO_TARGET_DIR");
+    run(&format!("install cargo-auditable {CARGO_AUDITABLE} (usually a minute, once)"), &mut install)
 }
 
 impl CargoTool {
-    /// The version that is there.
+    fn is_installed(&self, shell: &Shell) -> bool {
+        self.found(shell).as_deref() == Some(&self.version)
+    }
+
+    /// The version that would run.
     fn found(&self, shell: &Shell) -> Option<String> {
         let program = shell.find(self.program)?;
         printed(&read(shell.command(program).arg("--version"))?).map(str::to_owned)
     }
 
-    fn install(&self, shell: &Shell) -> Result<()> {
-        let Self { program, package, version, locked } = self;
-        let found = self.found(shell);
-        if found.as_deref() == Some(version) {
-            say(&format!("{program} {version} is there"));
-            return Ok(());
-        }
+    fn install(&self, shell: &Shell, build: &Path) -> Result<()> {
+        let Self { program, package, version, flags, .. } = self;
         if *package == "cargo-leptos" {
             // It compiles OpenSSL from source.
             packages::install_openssl_build(shell)?;
@@ -156,53 +194,43 @@ impl CargoTool {
         let mut install = shell.cargo();
         install
             .args(["install", package, "--version", version])
+            .args(*flags)
             .envs(QUICK_BUILD)
-            .env_remove("CARGO_TARGET_DIR");
-        if *locked {
-            install.arg("--locked");
-        }
-        if let Some(other) = found {
+            .env("CARGO_TARGET_DIR", build);
+        if let Some(other) = self.found(shell) {
             // What somebody else may need is not replaced.
-            say(&format!("there is {program} {other}; {version} is installed beside it, into target/tools"));
-            install.arg("--root").arg(shell.tools_dir());
+            let folder = shell.tools_dir();
+            say(&format!(
+                "{program} {other} is installed; {version} goes beside it, into {}",
+                folder.display()
+            ));
+            install.arg("--root").arg(folder);
         }
-        run(&format!("install {program} {version} (takes minutes, once)"), &mut install)?;
-        if self.found(shell).as_deref() != Some(version) {
-            let home = shell
-                .cargo_home()
-                .map_or_else(String::new, |home| format!(" (installed into {})", home.display()));
-            bail!("{program} {version} was installed and is not found{home}");
+        run(&format!("install {program} {version}"), &mut install)?;
+        if !self.is_installed(shell) {
+            bail!("{program} {version} was installed and is not found: is cargo's `bin` folder in PATH?");
         }
         Ok(())
     }
 }
 
-fn wasm_opt(shell: &Shell) -> WasmOpt {
-    let Some(program) = shell.find("wasm-opt") else { return WasmOpt::Downloaded };
-    let text = read(shell.command(program).arg("--version")).unwrap_or_default();
-    match printed(&text).and_then(|version| version.parse::<u32>().ok()) {
-        Some(version) if version >= OLDEST_WASM_OPT => WasmOpt::Here,
-        _ => WasmOpt::TooOld,
-    }
+/// The `wasm-opt` that would run, if it is new enough.
+pub fn wasm_opt(shell: &Shell) -> Option<PathBuf> {
+    let program = shell.find("wasm-opt")?;
+    let text = read(shell.command(&program).arg("--version"))?;
+    let version = printed(&text)?.parse::<u32>().ok()?;
+    (version >= OLDEST_WASM_OPT).then_some(program)
 }
 
-/// Installs `wasm-opt` where npm can. Nothing fails without it: the wasm is only larger.
-fn install_wasm_opt(shell: &Shell) -> WasmOpt {
-    let found = wasm_opt(shell);
-    if found == WasmOpt::Here {
-        say("wasm-opt is there");
-    } else if shell.find("npm").is_some() {
-        let mut npm = shell.command("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"])
-            .arg(shell.tools_dir())
-            .arg(BINARYEN);
-        if let Err(e) = run("install wasm-opt", &mut npm) {
-            say(&format!("{e}; going on without"));
-        }
-    } else {
-        say(
-            "wasm-opt is not there, and neither is npm to install it: the build downloads it, or goes without",
-        );
-    }
-    wasm_opt(shell)
+/// Whether npm could install a `wasm-opt` where there is none that is new enough.
+fn can_install_wasm_opt(shell: &Shell) -> bool {
+    wasm_opt(shell).is_none() && shell.find("npm").is_some()
+}
+
+fn install_wasm_opt(shell: &Shell) -> Result<()> {
+    let folder = shell.tools_dir();
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut npm = shell.command("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"]).arg(folder).arg(BINARYEN);
+    run("install wasm-opt", &mut npm)
 }

@@ -1,4 +1,4 @@
-//! Which version of a tool is wanted, and which one is there.
+//! Which version of a tool is wanted, and which one is installed.
 
 use anyhow::{Context, Result};
 use std::path::Path;

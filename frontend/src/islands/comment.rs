@@ -1,17 +1,13 @@
 //! One comment, as this reader may see it.
 
-use crate::{thread, when};
+use super::urls::comment_page;
+use super::{dates, thread};
 use leptos::prelude::*;
+use shared::PostId;
 use shared::events::Status;
 use shared::views::{CommentView, NOTICE_PENDING, NOTICE_REJECTED};
-use shared::{CommentId, PostId, routes};
 
-/// The page of a post, at one of its comments.
-pub(crate) fn comment_page(post: &PostId, comment: &CommentId) -> String {
-    format!("{}?comment={comment}#comment-{comment}", routes::post_page(post))
-}
-
-/// What stands beside a comment, or in its place.
+/// Shown above the text of a comment, or in its place.
 fn notice(comment: &CommentView) -> Option<String> {
     match comment.status {
         Status::Approved => None,
@@ -19,11 +15,10 @@ fn notice(comment: &CommentView) -> Option<String> {
             Some(format!("{NOTICE_PENDING}. Until then only you can read it."))
         }
         Status::Pending => Some(format!("{NOTICE_PENDING}.")),
-        Status::Rejected => Some(thread::rejected(NOTICE_REJECTED, comment.reason.as_deref())),
+        Status::Rejected => Some(thread::with_reason(NOTICE_REJECTED, comment.reason.as_deref())),
     }
 }
 
-/// One entry of the thread.
 pub(super) fn comment_view(post: &PostId, comment: CommentView) -> impl IntoView + use<> {
     let anchor = format!("comment-{}", comment.id);
     let check = comment.mine && comment.status == Status::Pending;
@@ -45,7 +40,7 @@ pub(super) fn comment_view(post: &PostId, comment: CommentView) -> impl IntoView
     let written = comment.created_at.map(|at| {
         view! {
             <a class="permalink" href=format!("#{anchor}")>
-                <time datetime=at.to_string()>{when::minute(at)}</time>
+                <time datetime=at.to_string()>{dates::minute(at)}</time>
             </a>
         }
     });

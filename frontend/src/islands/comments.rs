@@ -1,117 +1,88 @@
 //! The comments of a post, and the form for one more.
 
-use super::answers::News;
+use super::browser::form::{self, Form};
+use super::browser::{self, live, request};
 use super::comment::comment_view;
-use super::fields::{Field, Form, Send};
-use super::handed::{Handed, draft};
-use super::new_comment_action;
-use crate::browser::{self, form, live, request};
-use crate::thread;
+use super::fields::{Field, Send};
+use super::props::{IslandProps, draft};
+use super::responses::CommentUpdates;
+use super::thread::{Thread, count_in_words, published};
+use super::urls::new_comment_action;
 use leptos::prelude::*;
 use serde::Deserialize;
 use shared::commands::CreateComment;
-use shared::events::Status;
 use shared::views::CommentView;
 use shared::{PostId, Problem, routes, text};
 use web_sys::SubmitEvent;
 
 const FORM: &str = "comment";
 
-/// What the form holds at first: its text after a refusal.
+/// The fields of the plain form, and what they hold after a refusal.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct CommentDraft {
-    /// Makes sending the same form twice one comment.
+    /// The idempotency key.
     pub key: String,
-    /// The comment.
     pub content: String,
-    /// The writer's name.
     pub author: String,
 }
 
-/// What the page shows, and what it says aloud.
-struct Board {
-    comments: Vec<CommentView>,
-    said: String,
-}
-
-impl Board {
-    fn take_in(&mut self, news: CommentView) {
-        let (status, reason) = (news.status, news.reason.clone());
-        // Only the reader's own comment is worth an interruption.
-        if !thread::take_in(&mut self.comments, news) {
-            return;
-        }
-        self.said = match status {
-            Status::Pending => return,
-            Status::Approved => "Your comment is published.".to_owned(),
-            Status::Rejected => thread::rejected("Your comment has been rejected", reason.as_deref()),
-        };
-    }
-}
-
 /// Follows the post for as long as the page is open.
-fn follow(board: RwSignal<Board>, post: &PostId) {
-    let hear = move |told: &str| {
-        if let Ok(News { comments, comment }) = request::parse(told) {
-            board.update(|board| {
-                comments.into_iter().chain(comment).for_each(|comment| board.take_in(comment));
+fn follow(thread: RwSignal<Thread>, post: &PostId) {
+    let update = move |json: &str| {
+        if let Ok(CommentUpdates { comments, comment }) = request::parse(json) {
+            thread.update(|thread| {
+                comments.into_iter().chain(comment).for_each(|comment| thread.merge(comment));
             });
         }
     };
-    let whole = routes::query_post(post);
-    let look = move || {
-        let whole = whole.clone();
-        // What changed before the stream opened was told to nobody.
+    let all = routes::query_post(post);
+    let load_all = move || {
+        let all = all.clone();
         browser::spawn(async move {
-            if let Ok(told) = request::get(&whole).await {
-                hear(&told);
+            // A failure is no loss: the stream breaks too then, and this is done again when it is back.
+            if let Ok(json) = request::get(&all).await {
+                update(&json);
             }
         });
     };
-    live::follow(format!("{}?post={post}", routes::LIVE), look, move |told| hear(&told));
+    live::follow(format!("{}?post={post}", routes::LIVE), load_all, move |json| update(&json));
 }
 
-/// Sends a comment and shows it.
 async fn send(
-    board: RwSignal<Board>,
+    thread: RwSignal<Thread>,
     post: &PostId,
     key: &str,
     command: &CreateComment,
 ) -> Result<(), Problem> {
     let answer = request::post(&routes::post_comments(post), key, command).await?;
-    // The course's answer is the whole thread; the new comment stands last.
-    if let Some(mut comment) = request::parse::<Vec<CommentView>>(&answer)?.pop() {
-        comment.mine = true;
-        board.update(|board| {
-            "Your comment is sent and awaits moderation.".clone_into(&mut board.said);
-            board.take_in(comment);
-        });
+    // The answer is the post's whole array of comments, with the new one last.
+    if let Some(comment) = request::parse::<Vec<CommentView>>(&answer)?.pop() {
+        thread.update(|thread| thread.merge_sent(comment));
     }
     Ok(())
 }
 
-/// The comments of a post, and the form for one more.
+/// The comments of a post, and the form for a new one.
 #[island]
 pub(crate) fn Comments(
-    /// The post.
-    post: Handed<PostId>,
-    /// Its comments, oldest first, as this reader may see them.
-    comments: Handed<Vec<CommentView>>,
-    /// Why the form was refused, where it was.
-    problem: Handed<Option<Problem>>,
+    post: IslandProps<PostId>,
+    /// Oldest first, as this reader may see them.
+    comments: IslandProps<Vec<CommentView>>,
+    /// Why the form was refused, if it was.
+    problem: IslandProps<Option<Problem>>,
 ) -> impl IntoView {
-    let board = RwSignal::new(Board { comments: comments.0, said: String::new() });
+    let thread = RwSignal::new(Thread::new(comments.0));
     let state = RwSignal::new(Form { problem: problem.0, ..Form::default() });
     let post = post.0;
     let action = new_comment_action(&post);
-    if browser::HERE {
-        follow(board, &post);
+    if browser::IS_BROWSER {
+        follow(thread, &post);
     }
     let entries = {
         let post = post.clone();
         let entry = move |comment: &CommentView| comment_view(&post, comment.clone());
-        move || board.read().comments.iter().map(&entry).collect_view()
+        move || thread.read().comments.iter().map(&entry).collect_view()
     };
     let submit = move |event: SubmitEvent| {
         let Some(fields) = form::take_over(&event, state) else { return };
@@ -119,23 +90,23 @@ pub(crate) fn Comments(
         let post = post.clone();
         browser::spawn(async move {
             let sent = match CreateComment::new(&content, &author) {
-                Ok(command) => send(board, &post, &fields.key(), &command).await,
+                Ok(command) => send(thread, &post, &fields.key(), &command).await,
                 Err(errors) => Err(Problem::invalid(errors)),
             };
             match sent {
-                Ok(()) => form::arrived(FORM, state, text::CONTENT.field, &content),
-                Err(refused) => form::refused(FORM, state, refused),
+                Ok(()) => form::stored(FORM, state, &[(text::CONTENT.field, &content)]),
+                Err(problem) => form::refused(FORM, state, problem),
             }
         });
     };
     view! {
-        <h2>{move || thread::count_in_words(thread::published(&board.read().comments))}</h2>
+        <h2>{move || count_in_words(published(&thread.read().comments))}</h2>
         <ol class="thread">{entries}</ol>
-        <p class="empty" hidden=move || !board.read().comments.is_empty()>
-            "Be the first to say something."
+        <p class="empty" hidden=move || !thread.read().comments.is_empty()>
+            "No comments yet. Yours could be the first."
         </p>
-        <p class="said" role="status">
-            {move || board.read().said.clone()}
+        <p class="announcement" role="status">
+            {move || thread.read().announcement.clone()}
         </p>
         <form class="composer" method="post" action=action on:submit=submit>
             <CommentFields state />
@@ -143,21 +114,18 @@ pub(crate) fn Comments(
     }
 }
 
-/// The inside of the form for a comment.
+/// Everything inside the form for a comment.
 #[component]
-pub(crate) fn CommentFields(
-    /// Where the form stands.
-    state: RwSignal<Form>,
-) -> impl IntoView {
+pub(crate) fn CommentFields(state: RwSignal<Form>) -> impl IntoView {
     let draft = draft::<CommentDraft>();
     view! {
-        <h3>"Say something"</h3>
+        <h3>"Leave a comment"</h3>
         <input type="hidden" name="key" id="comment-key" value=draft.key />
         <Field
             form=FORM
             limits=text::CONTENT
             label="Comment"
-            hint="It appears for everybody once it has been approved."
+            hint="Everybody can read it once it has been approved."
             value=draft.content
             rows=4
             state

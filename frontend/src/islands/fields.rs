@@ -1,46 +1,29 @@
-//! What both forms are made of.
+//! The parts of both forms.
 
-use crate::notice;
+use super::browser::form::Form;
+use super::notice;
 use leptos::either::Either;
 use leptos::prelude::*;
-use shared::Problem;
 use shared::text::Limits;
 
-/// The text inside a `<textarea>` of a page. Leptos leaves it as it is, so it is escaped here; and the parser
-/// drops a line break right after the tag, so there is always one to drop.
+/// The text inside a `<textarea>`. Leptos does not escape it, so it is escaped here. The parser drops a line break right
+/// after the tag, so there always is one to drop. (By hand, since `html-escape` would go into the browser's download.)
 fn textarea_text(text: &str) -> String {
     format!("\n{}", text.replace('&', "&amp;").replace('<', "&lt;"))
-}
-
-/// Where a form stands.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Form {
-    /// What is wrong with it.
-    pub problem: Option<Problem>,
-    /// Whether it is on its way.
-    pub sending: bool,
-    /// Counts what it has sent: each sending has an idempotency key of its own.
-    pub sent: u32,
 }
 
 /// A labelled field with its hint and its error.
 #[component]
 pub(super) fn Field(
-    /// The form it is in: ids begin with it.
+    /// The ids of its elements begin with this.
     form: &'static str,
-    /// Its name and limits.
     limits: Limits,
-    /// What it is called.
     label: &'static str,
-    /// What to know before writing.
-    #[prop(optional)]
-    hint: Option<&'static str>,
-    /// What it holds at first.
+    #[prop(optional)] hint: Option<&'static str>,
     value: String,
-    /// Lines of a field of several lines.
+    /// For a field of several lines.
     #[prop(default = 1)]
     rows: u8,
-    /// Where the form stands.
     state: RwSignal<Form>,
 ) -> impl IntoView {
     let id = format!("{form}-{}", limits.field);
@@ -52,7 +35,7 @@ pub(super) fn Field(
             </p>
         }
     });
-    // Empty texts instead of none: each kind of child brings its own code.
+    // Empty texts instead of `None`: each type of child brings its own code.
     let error = move || {
         let form = state.read();
         let detail = form.problem.as_ref().and_then(|problem| problem.error_of(limits.field));
@@ -61,7 +44,7 @@ pub(super) fn Field(
     let right = move || error().is_empty();
     let invalid = move || (!right()).then_some("true");
     let required = limits.min > 0;
-    // Only on the page that the server sends back; in the browser the island moves the focus.
+    // Only on a page that the server returns; in the browser the island moves the focus.
     let first_wrong = state.with_untracked(|form| {
         let first = form.problem.as_ref().and_then(|problem| problem.errors.first());
         first.is_some_and(|error| error.pointer.strip_prefix('/') == Some(limits.field))
@@ -107,14 +90,9 @@ pub(super) fn Field(
     }
 }
 
-/// The sentence above a form that was refused, and the button that sends it.
+/// The message of a form that was refused, and its button.
 #[component]
-pub(super) fn Send(
-    /// What the button says.
-    label: &'static str,
-    /// Where the form stands.
-    state: RwSignal<Form>,
-) -> impl IntoView {
+pub(super) fn Send(label: &'static str, state: RwSignal<Form>) -> impl IntoView {
     let sentence = move || state.read().problem.as_ref().map(notice::sentence).unwrap_or_default().to_owned();
     let words = move || if state.read().sending { "Sending…" } else { label }.to_owned();
     view! {

@@ -1,10 +1,11 @@
 //! The form for a new post.
 
-use super::answers::Post;
-use super::fields::{Field, Form, Send};
-use super::handed::{Handed, draft};
-use super::{NEW_POST_ACTION, awaited_post, new_post_page};
-use crate::browser::{self, form, request};
+use super::browser::form::{self, Form};
+use super::browser::{self, request};
+use super::fields::{Field, Send};
+use super::props::{IslandProps, draft};
+use super::responses::Post;
+use super::urls::{NEW_POST_ACTION, awaited_post, new_post_page};
 use leptos::prelude::*;
 use serde::Deserialize;
 use shared::commands::CreatePost;
@@ -13,37 +14,35 @@ use web_sys::SubmitEvent;
 
 const FORM: &str = "post";
 
-/// What the form holds at first: its text after a refusal.
+/// The fields of the plain form, and what they hold after a refusal.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct PostDraft {
-    /// Makes sending the same form twice one post.
+    /// The idempotency key.
     pub key: String,
-    /// The title.
     pub title: String,
-    /// The body, in Markdown.
+    /// In Markdown.
     pub body: String,
-    /// The writer's name.
     pub author: String,
 }
 
-/// Sends the post. Gives its page.
+/// Returns the path of the post's page.
 async fn publish(key: &str, command: &CreatePost) -> Result<String, Problem> {
     let answer = request::post(routes::CREATE_POST, key, command).await?;
     let Post { id, .. } = request::parse(&answer)?;
-    // The reading side may be a moment behind; the page is worth the wait.
+    // Query may be a moment behind: waiting here is better than a page without the post.
     let known = request::get(&awaited_post(&id)).await.is_ok();
     Ok(if known { routes::post_page(&id) } else { new_post_page(&id) })
 }
 
-/// The form for a new post.
 #[island]
 pub(crate) fn NewPost(
-    /// Why it was refused, where it was.
-    problem: Handed<Option<Problem>>,
+    /// Why the form was refused, if it was.
+    problem: IslandProps<Option<Problem>>,
 ) -> impl IntoView {
     let draft = draft::<PostDraft>();
     let state = RwSignal::new(Form { problem: problem.0, ..Form::default() });
+    let published = RwSignal::new(String::new());
     let submit = move |event: SubmitEvent| {
         let Some(fields) = form::take_over(&event, state) else { return };
         let [title, body, author] =
@@ -54,8 +53,15 @@ pub(crate) fn NewPost(
                 Err(errors) => Err(Problem::invalid(errors)),
             };
             match sent {
-                Ok(page) => fields.leave_for(&page, state),
-                Err(refused) => form::refused(FORM, state, refused),
+                Ok(page) => {
+                    // The form is ready for the next post at once: the reader may stop the browser on its way to the
+                    // page, or come back.
+                    form::stored(FORM, state, &[(text::TITLE.field, &title), (text::BODY.field, &body)]);
+                    published.set(page.clone());
+                    // Fails for invalid addresses only.
+                    let _ = location().set_href(&page);
+                }
+                Err(problem) => form::refused(FORM, state, problem),
             }
         });
     };
@@ -74,6 +80,10 @@ pub(crate) fn NewPost(
             />
             <Field form=FORM limits=text::AUTHOR label="Your name" hint="Optional." value=draft.author state />
             <Send label="Publish" state />
+            <p class="announcement" role="status" hidden=move || published.read().is_empty()>
+                "Your post is published. "
+                <a href=move || published.get()>"Read it"</a>
+            </p>
         </form>
     }
 }

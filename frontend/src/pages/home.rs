@@ -1,68 +1,74 @@
 //! The list of posts, and the form for a new one.
 
-use super::Page;
-use crate::islands::{Handed, NewPost, NewPosts, PostDraft, count_element};
-use crate::server::escape;
-use crate::{thread, when};
+use super::page::Page;
+use crate::islands::{IslandProps, NewPost, NewPosts, PostDraft, count_element};
+use crate::islands::{dates, thread, urls};
 use leptos::prelude::*;
 use shared::views::{PostPage, PostSummary};
 use shared::{Problem, routes};
 
-/// The posts from a place in the list on, and the form. Without the list (nobody answered) the form stands alone.
+/// The posts from a cursor on, and the form. Without a list (query does not answer) the form alone.
 pub(crate) fn home(
     list: Option<PostPage>,
     cursor: Option<&str>,
     draft: PostDraft,
     problem: Option<Problem>,
 ) -> Page {
-    let newest = cursor.is_none();
-    let title = if newest { "" } else { "Older posts" };
+    let source = Source { address: urls::list_of_posts(cursor), is_newest: cursor.is_none() };
+    let title = if source.is_newest { "" } else { "Older posts" };
     Page::new(title, move || {
         provide_context(draft);
+        let heading = if source.is_newest { "Newest posts" } else { "Older posts" };
         let posts = match list {
-            Some(list) => posts(list, newest).into_any(),
+            Some(list) => posts(list, source).into_any(),
             None => view! { <p class="empty">"The posts cannot be shown at the moment."</p> }.into_any(),
         };
         view! {
             <div class="home">
                 <section class="posts" aria-labelledby="posts">
-                    <h1 id="posts">{if newest { "Newest posts" } else { "Older posts" }}</h1>
+                    <h1 id="posts">{heading}</h1>
                     {posts}
                 </section>
                 <section class="new-post" id="new-post" aria-labelledby="write">
                     <h2 id="write">"Write a post"</h2>
-                    <NewPost problem=Handed(problem) />
+                    <NewPost problem=IslandProps(problem) />
                 </section>
             </div>
         }
     })
 }
 
-fn posts(list: PostPage, newest: bool) -> impl IntoView {
+struct Source {
+    /// Of the API: what the island loads to see what has changed.
+    address: String,
+    is_newest: bool,
+}
+
+fn posts(list: PostPage, source: Source) -> impl IntoView {
     let empty = list.items.is_empty().then(|| {
-        view! { <p class="empty">"No posts yet. The first one could be yours."</p> }
+        view! { <p class="empty">"No posts yet. Yours could be the first."</p> }
     });
-    let newer = (!newest).then(|| view! { <a href="/">"← Newest posts"</a> });
+    let newer = (!source.is_newest).then(|| view! { <a href="/">"← Newest posts"</a> });
     let older = list.next.map(|next| {
         view! {
-            <a rel="next" href=format!("/?cursor={}", escape(&next))>
+            <a rel="next" href=urls::older_posts(&next)>
                 "Older posts →"
             </a>
         }
     });
-    let turn = (newer.is_some() || older.is_some()).then(|| {
+    let pager = (newer.is_some() || older.is_some()).then(|| {
         view! {
-            <nav class="turn" aria-label="More posts">
+            <nav class="pager" aria-label="More posts">
                 {newer}
                 {older}
             </nav>
         }
     });
     view! {
-        <NewPosts />
+        <NewPosts list=IslandProps(source.address) is_newest=IslandProps(source.is_newest) />
         {empty}
         <ol class="list">{list.items.into_iter().map(entry).collect_view()}</ol>
-        {turn}
+        {pager}
     }
 }
 
@@ -85,7 +91,7 @@ fn entry(summary: PostSummary) -> impl IntoView {
                 </h2>
                 {excerpt}
                 <p class="meta">
-                    {super::post::byline(post.author, post.created_at, when::day)}
+                    {super::post::byline(post.author, post.created_at, dates::day)}
                     <a class="count" href=format!("{page}#comments") id=count_element(&post.id)>
                         {thread::count_in_words(count)}
                     </a>

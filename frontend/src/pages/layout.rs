@@ -1,25 +1,23 @@
-//! The frame of every page: head, header, footer, and the script that wakes the islands.
+//! What all pages have in common: head, header, footer, and the script that starts the islands.
 
-use super::{Content, Page};
-use crate::server::Assets;
-use leptos::nonce::use_nonce;
+use super::page::{Content, Page};
+use html_escape::encode_double_quoted_attribute as escape;
 use leptos::prelude::*;
 
-/// The name of the site.
 const SITE: &str = "mini-blog";
 
-/// Wakes the islands: fetches script and WebAssembly together, waits until the page is at rest (two seconds at
-/// most), then wakes one island after the other. One that fails leaves the others alone. Says on `<html>` whether
-/// the page is live: `data-live="on"`, or `"off"` where anything was blocked or failed; everything works without.
+/// Loads script and WebAssembly in parallel, waits until the browser is idle (two seconds at most), and hydrates one
+/// island after the other. An island that fails does not affect the others. Sets `data-live` on `<html>`: `"off"` if
+/// anything was blocked or failed, otherwise `"on"` unless an island follows the stream, which then sets it. The page
+/// works without any of this.
 ///
-/// Written by hand instead of Leptos' `HydrationScripts`, which gives its preloads a wrong `crossorigin`, waits
-/// for rest without end, and stops at the first island that fails.
-const WAKE: &str = include_str!("wake.js");
+/// Used instead of Leptos' `HydrationScripts`, which sets a wrong `crossorigin` on its preloads, waits for idleness
+/// without a limit, and stops at the first island that fails.
+const HYDRATE: &str = include_str!("hydrate.js");
 
-/// Reloads the page when `cargo leptos watch` has built something.
+/// Reloads the page after `cargo leptos watch` has built something.
 const RELOAD: &str = include_str!("reload.js");
 
-/// What every head says.
 const HEAD: &str = "\
 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">
 <meta name=\"color-scheme\" content=\"light dark\">
@@ -28,35 +26,33 @@ const HEAD: &str = "\
 <link rel=\"icon\" href=\"/favicon.svg\" type=\"image/svg+xml\">
 ";
 
-/// What a page is framed with.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    /// The files it loads.
-    pub assets: Assets,
-    /// Where it listens for reloads, while the site is being worked on.
-    pub reload_port: Option<u16>,
+/// The paths of the built files that a page loads. The page works without them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Assets {
+    pub css: Option<String>,
+    /// The script, and the WebAssembly that it loads.
+    pub script: Option<(String, String)>,
 }
 
-/// A script of ours, called with these texts.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub assets: Assets,
+    /// Of `cargo leptos watch`, while it runs.
+    pub reload_port: Option<u16>,
+    /// Marks the scripts of this answer as ours.
+    pub nonce: String,
+}
+
+/// Calls a script with these arguments.
 fn call(script: &str, arguments: &[&str]) -> String {
-    // Paths from a checked hash file and numbers; JSON keeps them texts whatever they are.
+    // JSON strings, in which no `</script>` can occur.
     let arguments =
         serde_json::to_string(arguments).unwrap_or_else(|_| "[]".to_owned()).replace('<', "\\u003c");
     format!("({})(...{arguments})", script.trim())
 }
 
-/// A text between tags, or as the value of an attribute.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// The whole document. The head is plain text, since Leptos marks the places of dynamic children with comments,
-/// and a `<title>` would show them.
+/// The head is plain text: Leptos marks the places of dynamic children with comments, which a `<title>` would show.
 pub(crate) fn document(page: Page, frame: &Frame) -> impl IntoView + use<> {
-    // The page itself is not hydrated, only its islands are: each counts its places anew, here as in the browser.
-    if let Some(shared) = Owner::current_shared_context() {
-        shared.set_is_hydrating(false);
-    }
     view! {
         <!DOCTYPE html>
         <html lang="en">
@@ -70,15 +66,29 @@ fn head(title: &str, frame: &Frame) -> String {
     let title = if title.is_empty() { SITE.to_owned() } else { format!("{title} · {SITE}") };
     let css =
         frame.assets.css.iter().map(|css| format!("<link rel=\"stylesheet\" href=\"{}\">\n", escape(css)));
-    let wake = frame.assets.script.iter().map(|(js, wasm)| call(WAKE, &[js, wasm]));
+    let hydrate = frame.assets.script.iter().map(|(js, wasm)| call(HYDRATE, &[js, wasm]));
     let reload = frame.reload_port.iter().map(|port| call(RELOAD, &[&port.to_string()]));
-    // The word that marks scripts as ours: leptos_axum gives each answer a new one.
-    let nonce = use_nonce().map(|nonce| nonce.to_string()).unwrap_or_default();
-    let scripts = wake
+    let nonce = escape(&frame.nonce);
+    let scripts = hydrate
         .chain(reload)
         .map(|script| format!("<script type=\"module\" nonce=\"{nonce}\">{script}</script>\n"));
     let files: String = css.chain(scripts).collect();
     format!("\n<meta charset=\"utf-8\">\n<title>{}</title>\n{HEAD}{files}", escape(&title))
+}
+
+/// A whole page of ready HTML, without Leptos and without scripts.
+pub(crate) fn plain_document(title: &str, content: &str, frame: &Frame) -> String {
+    let frame = Frame {
+        assets: Assets { script: None, ..frame.assets.clone() },
+        reload_port: None,
+        nonce: String::new(),
+    };
+    format!(
+        "<!DOCTYPE html><html lang=\"en\"><head>{}</head><body>\
+         <header class=\"site\"><a class=\"name\" href=\"/\">{SITE}</a></header>\
+         <main id=\"main\">{content}</main></body></html>",
+        head(title, &frame)
+    )
 }
 
 fn body(content: Content) -> impl IntoView {
@@ -101,7 +111,6 @@ fn body(content: Content) -> impl IntoView {
                 {content()}
             </main>
             <footer class="site">
-                <p>"Five services, one log of events, no page without its text."</p>
                 <p class="not-live">"Live updates are off. Reload the page to see what is new."</p>
             </footer>
         </body>

@@ -1,14 +1,14 @@
 //! A post with its comments.
 
-use super::Page;
-use crate::islands::{CommentDraft, Comments, Handed, comment_page};
-use crate::when;
+use super::page::Page;
+use crate::islands::urls::comment_page;
+use crate::islands::{CommentDraft, Comments, IslandProps, dates};
 use leptos::prelude::*;
 use shared::views::PostWithComments;
 use shared::{CommentId, Problem, Timestamp};
 use std::sync::Arc;
 
-/// A post with its comments. `missing` is a comment that was sent and is not among them yet.
+/// `missing` is a comment that was stored and that query does not know yet.
 pub(crate) fn post(
     post: PostWithComments,
     body: Arc<str>,
@@ -22,33 +22,36 @@ pub(crate) fn post(
         let waiting = missing.map(|comment| {
             view! {
                 <p class="banner">
-                    "Your comment has been sent. It is not here yet: "
-                    <a href=comment_page(&post.id, &comment)>"look again"</a> "."
+                    "Your comment has been sent and will appear here in a moment. "
+                    <a href=comment_page(&post.id, &comment)>"Check again"</a>
                 </p>
             }
         });
-        // The one place where text becomes HTML; `body` has passed the allow-list.
+        // The only place where a text is used as HTML: `body` has been sanitised.
         let body = (!body.is_empty()).then(|| view! { <div class="prose" dir="auto" inner_html=body></div> });
         view! {
             <article class="post">
                 <header>
                     <h1 dir="auto">{post.title}</h1>
-                    <p class="meta">{byline(post.author, post.created_at, when::minute)}</p>
+                    <p class="meta">{byline(post.author, post.created_at, dates::minute)}</p>
                 </header>
                 {body}
             </article>
             <section class="comments" id="comments" aria-label="Comments">
                 {waiting}
-                <Comments post=Handed(post.id) comments=Handed(comments) problem=Handed(problem) />
+                <Comments post=IslandProps(post.id) comments=IslandProps(comments) problem=IslandProps(problem) />
             </section>
         }
     })
 }
 
-/// By whom and when.
-pub(super) fn byline(author: String, at: Option<Timestamp>, words: fn(Timestamp) -> String) -> impl IntoView {
+pub(super) fn byline(
+    author: String,
+    at: Option<Timestamp>,
+    format: fn(Timestamp) -> String,
+) -> impl IntoView {
     let author = if author.is_empty() { "Anonymous".to_owned() } else { author };
-    let at = at.map(|at| view! { <time datetime=at.to_string()>{words(at)}</time> });
+    let at = at.map(|at| view! { <time datetime=at.to_string()>{format(at)}</time> });
     view! {
         <bdi class="author">{author}</bdi>
         {at}

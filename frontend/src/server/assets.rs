@@ -1,6 +1,7 @@
-//! The files of the built site: which names they have, and serving them.
+//! The files of the built site: finding their names, and serving them.
 
 use super::config::Config;
+use crate::pages::Assets;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -9,33 +10,23 @@ use http::{HeaderValue, header};
 use std::path::{Path, PathBuf};
 use tower_http::services::ServeDir;
 
-/// The folder of the site that holds what the build made.
+/// The folder of the site with the built files.
 const PKG: &str = "pkg";
-/// The name of what the build made, without its ending.
+/// The name of the built files, without hash and extension.
 const NAME: &str = "mini-blog";
-/// The file that names the hashes, unless told otherwise.
+/// Names the hashes, unless the settings name another file.
 const HASH_FILE: &str = "hash.txt";
 
-/// Files whose names hold a hash of their content never change.
-const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// Others may: the browser asks each time whether they have.
-const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
+/// For files with a hash of their content in the name.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// Other files may change: the browser asks each time.
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// The paths of what a page loads. What was not built is left out, and the page works without.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Assets {
-    /// The style sheet.
-    pub css: Option<String>,
-    /// The script that loads the WebAssembly, and the WebAssembly.
-    pub script: Option<(String, String)>,
-}
-
-/// Finds the files of the site.
 #[derive(Debug)]
 pub(super) struct SiteFiles {
     pkg: PathBuf,
     hash_files: Vec<PathBuf>,
-    /// Looked up once; nothing while the site is being worked on.
+    /// Looked up once; `None` under `cargo leptos watch`.
     found: Option<Assets>,
 }
 
@@ -48,38 +39,37 @@ impl SiteFiles {
             None => beside_program.into_iter().chain([root.join(HASH_FILE)]).collect(),
         };
         let mut site = Self { pkg: root.join(PKG), hash_files, found: None };
-        let found = site.look();
+        let found = site.find();
         if found.css.is_none() || found.script.is_none() {
             tracing::warn!(
                 site_root = %root.display(),
-                "the built site is not there or not complete: pages come without style or script"
+                "the built site is missing or incomplete: pages have no style or script; build it with `cargo xtask build`"
             );
         }
         site.found = (!config.watch).then_some(found);
         site
     }
 
-    /// What a page loads.
     pub(super) fn assets(&self) -> Assets {
-        self.found.clone().unwrap_or_else(|| self.look())
+        self.found.clone().unwrap_or_else(|| self.find())
     }
 
-    fn look(&self) -> Assets {
+    fn find(&self) -> Assets {
         let hashes = self.hash_files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
         let hashes: Vec<String> = hashes.collect();
-        let find = |ending: &str| {
+        let path = |ending: &str| {
             let hashed = hashes.iter().filter_map(|text| hash_of(text, ending));
-            // `cargo leptos watch` hashes only its first build: a name without a hash is the newer one.
+            // `cargo leptos watch` hashes its first build only: a name without a hash is newer.
             let mut names = [format!("{NAME}.{ending}")]
                 .into_iter()
                 .chain(hashed.map(|h| format!("{NAME}.{h}.{ending}")));
             let name = names.find(|name| self.pkg.join(name).is_file()).or_else(|| self.newest(ending));
             name.map(|name| format!("/{PKG}/{name}"))
         };
-        Assets { css: find("css"), script: find("js").zip(find("wasm")) }
+        Assets { css: path("css"), script: path("js").zip(path("wasm")) }
     }
 
-    /// The newest hashed file, for a site that was built apart from this program.
+    /// The newest hashed file, for a site that was built separately from this program.
     fn newest(&self, ending: &str) -> Option<String> {
         let names = std::fs::read_dir(&self.pkg).ok()?.filter_map(|entry| {
             let entry = entry.ok()?;
@@ -91,11 +81,11 @@ impl SiteFiles {
     }
 }
 
-/// The hash of the file with this ending; a line of the file is `js: HASH`.
+/// A line of the hash file is `js: HASH`.
 fn hash_of<'a>(text: &'a str, ending: &str) -> Option<&'a str> {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     let mut hashes = lines.filter(|(name, _)| name.trim() == ending).map(|(_, hash)| hash.trim());
-    // It becomes part of a path and of a script.
+    // It becomes part of a path and of a script, so it is checked.
     hashes.next().filter(|hash| is_hash(hash))
 }
 
@@ -103,7 +93,7 @@ fn is_hash(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// Serves the files of the site; what is not among them is left to `otherwise`.
+/// Serves the files of the site, and everything else with `otherwise`.
 pub(super) fn files(root: &Path, otherwise: Router) -> ServeDir<Router> {
     ServeDir::new(root)
         .append_index_html_on_directories(false)
@@ -113,12 +103,12 @@ pub(super) fn files(root: &Path, otherwise: Router) -> ServeDir<Router> {
         .fallback(otherwise)
 }
 
-/// Says how long a file may be kept.
+/// A middleware that says how long a file may be cached.
 pub(super) async fn cache(request: Request, next: Next) -> Response {
     let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
     let mut response = next.run(request).await;
     if response.headers().contains_key(header::LAST_MODIFIED) {
-        let control = if has_hash(&name) { FOR_EVER } else { ASK_AGAIN };
+        let control = if has_hash(&name) { IMMUTABLE } else { NO_CACHE };
         response.headers_mut().insert(header::CACHE_CONTROL, control);
     }
     response
@@ -145,7 +135,7 @@ mod tests {
             std::fs::write(root.path().join(HASH_FILE), text).unwrap();
         }
         let hash_files = vec![root.path().join(HASH_FILE)];
-        SiteFiles { pkg: root.path().join(PKG), hash_files, found: None }.look()
+        SiteFiles { pkg: root.path().join(PKG), hash_files, found: None }.find()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whom the frontend speaks for: the headers of a reader's request that go on to a service.
+//! The headers of a reader's request that are forwarded to a service.
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -7,7 +7,7 @@ use kit::http::{ClientAddress, REQUEST_ID, RequestId};
 use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use std::convert::Infallible;
 
-/// Headers that speak of one connection and never travel on.
+/// Headers about one connection, which are never forwarded.
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -20,7 +20,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// Takes out what speaks of one connection only: the known headers, and those that `Connection` names.
+/// Removes the headers about one connection: the known ones, and those that `Connection` names.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -34,8 +34,8 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds for whom a request is made (whatever the client itself wrote there goes) and which trace it belongs to.
-pub(super) fn introduce(headers: &mut HeaderMap, extensions: &Extensions) {
+/// Adds the client's address (replacing what the client itself sent), the trace and the request id.
+pub(super) fn add_origin(headers: &mut HeaderMap, extensions: &Extensions) {
     extensions.get().copied().unwrap_or(ClientAddress(None)).report(headers);
     if let Some(trace) = extensions.get::<TraceContext>() {
         headers.insert(TRACEPARENT, trace.header());
@@ -45,12 +45,11 @@ pub(super) fn introduce(headers: &mut HeaderMap, extensions: &Extensions) {
     }
 }
 
-/// Whom a page or a form speaks for. An extractor.
+/// An extractor: the headers that identify the reader in requests to the services.
 #[derive(Debug, Clone)]
 pub(super) struct Caller(HeaderMap);
 
 impl Caller {
-    /// The headers that go with every request to a service.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.0
     }
@@ -64,7 +63,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         for value in parts.headers.get_all(header::COOKIE) {
             headers.append(header::COOKIE, value.clone());
         }
-        introduce(&mut headers, &parts.extensions);
+        add_origin(&mut headers, &parts.extensions);
         Ok(Self(headers))
     }
 }
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_speaks_of_one_connection_stays_behind() {
+    fn headers_about_one_connection_are_not_forwarded() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "keep-alive, X-Secret"),

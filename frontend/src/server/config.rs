@@ -1,6 +1,7 @@
-//! The frontend's settings.
+//! Settings.
 
 use kit::app::config::{CommonConfig, ServiceConfig};
+use reqwest::Url;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,36 +9,51 @@ use std::path::PathBuf;
 /// The frontend's settings.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Config {
-    /// Those that every service has.
+    /// Those of every service.
     #[command(flatten)]
     pub common: CommonConfig,
     /// Address for probes and metrics, which must not be public.
     #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:3001", value_name = "ADDRESS")]
     pub admin_listen: SocketAddr,
-    /// Where the posts service is.
+    /// Address of the posts service.
     #[arg(long, env = "POSTS_URL", default_value = "http://127.0.0.1:4000", value_name = "URL")]
     pub posts_url: String,
-    /// Where the comments service is.
+    /// Address of the comments service.
     #[arg(long, env = "COMMENTS_URL", default_value = "http://127.0.0.1:4001", value_name = "URL")]
     pub comments_url: String,
-    /// Where the query service is.
+    /// Address of the query service.
     #[arg(long, env = "QUERY_URL", default_value = "http://127.0.0.1:4002", value_name = "URL")]
     pub query_url: String,
-    /// Where the moderation service is.
+    /// Address of the moderation service.
     #[arg(long, env = "MODERATION_URL", default_value = "http://127.0.0.1:4003", value_name = "URL")]
     pub moderation_url: String,
+    /// Public address of the site. If it is https, browsers must use https from then on (HSTS).
+    #[arg(long, env = "SITE_URL", value_name = "URL", value_parser = site_url)]
+    pub site_url: Option<Url>,
     /// Directory of the built site: scripts, styles and static files.
     #[arg(long, env = "LEPTOS_SITE_ROOT", default_value = "target/site", value_name = "DIR")]
     pub site_root: PathBuf,
     /// File that names the hashed files of the site [default: hash.txt beside the program or in the site].
     #[arg(long, env = "SITE_HASH_FILE", value_name = "FILE")]
     pub hash_file: Option<PathBuf>,
-    /// Port at which `cargo leptos watch` tells pages to reload.
+    /// Port of `cargo leptos watch`, which tells pages to reload.
     #[arg(long, env = "LEPTOS_RELOAD_PORT", default_value_t = 3101, hide = true)]
     pub reload_port: u16,
-    /// Whether `cargo leptos watch` runs this: files are looked up anew for each page, and pages reload themselves.
+    /// Set by `cargo leptos watch`: files are looked up again for each page, and pages reload themselves.
     #[arg(long, env = "LEPTOS_WATCH", hide = true, value_parser = clap::builder::BoolishValueParser::new())]
     pub watch: bool,
+}
+
+fn site_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| "must be an address like https://posts.com".to_owned())
+}
+
+impl Config {
+    /// Whether the site's public address is https.
+    pub(super) fn is_https(&self) -> bool {
+        self.site_url.as_ref().is_some_and(|url| url.scheme() == "https")
+    }
 }
 
 impl ServiceConfig for Config {
@@ -50,8 +66,8 @@ impl ServiceConfig for Config {
     }
 }
 
-/// This process's arguments. `cargo leptos` says in a variable of its own where to listen; it is believed where
-/// nothing else is said.
+/// This process's arguments. `cargo leptos` sets the address to listen on in a variable of its own, which counts unless
+/// an address is set otherwise.
 pub fn arguments() -> impl Iterator<Item = OsString> {
     let site_addr = std::env::var_os("LEPTOS_SITE_ADDR").filter(|_| std::env::var_os("LISTEN").is_none());
     with_site_addr(std::env::args_os().collect(), site_addr).into_iter()
@@ -79,6 +95,19 @@ mod tests {
         assert_eq!(run(&["frontend"], Some("127.0.0.1:3100")), "frontend --listen 127.0.0.1:3100");
         assert_eq!(run(&["frontend", "--listen=a"], Some("b")), "frontend --listen=a");
         assert_eq!(run(&["frontend"], None), "frontend");
+    }
+
+    #[test]
+    fn the_address_of_the_site_is_one_of_the_web() {
+        let parse = |url: &str| {
+            let args = ["frontend", "--site-url", url].map(OsString::from);
+            kit::app::config::parse::<Config>(ServiceName::Frontend, args).map(|config| config.is_https())
+        };
+        assert!(parse("https://posts.com").unwrap());
+        assert!(!parse("http://posts.com").unwrap());
+        for wrong in ["posts.com", "ftp://posts.com", "https://", ""] {
+            assert!(parse(wrong).unwrap_err().to_string().contains("must be an address"), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Plain forms: what a browser sends without script. 303 to the result, which is there at once; or the same page
-//! again, with what is wrong and every text as it was typed.
+//! Plain forms, as a browser sends them without script. The answer is 303 to the page of the result, or the page of the
+//! form again with its errors and every text as it was typed.
 
-use super::Site;
 use super::caller::Caller;
-use super::reader::NOT_KEPT;
 use super::services::Awaited;
-use crate::islands::{CommentDraft, PostDraft, comment_page, new_post_page};
+use super::site::{NO_STORE, Site};
+use crate::islands::urls::{comment_page, new_post_page};
+use crate::islands::{CommentDraft, PostDraft};
 use crate::pages;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path, State};
@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::{StatusCode, header};
 use shared::commands::{CreateComment, CreatePost};
 use shared::text::IDEMPOTENCY_KEY_CHARS;
-use shared::{CommentId, PostId, Problem, ProblemKind, routes};
+use shared::{PostId, Problem, ProblemKind, routes};
 
-/// The form for a new post.
+/// `POST /p/new`.
 pub(super) async fn new_post(
     State(site): State<Site>,
     caller: Caller,
@@ -23,7 +23,7 @@ pub(super) async fn new_post(
 ) -> Response {
     let mut draft = match form {
         Ok(Form(draft)) => draft,
-        Err(rejection) => return site.unreadable(&rejection).await,
+        Err(rejection) => return site.unreadable(&rejection),
     };
     let sent = match CreatePost::new(&draft.title, &draft.body, &draft.author) {
         Ok(command) => site.services.create_post(&command, usable(&draft.key), &caller).await,
@@ -37,25 +37,24 @@ pub(super) async fn new_post(
         Err(problem) => {
             draft.key = site.key_after(draft.key, &problem);
             let list = site.services.posts(None, &caller).await.ok();
-            let mut response =
-                site.show(status_of(&problem), pages::home(list, None, draft, Some(problem))).await;
-            response.headers_mut().insert(header::CACHE_CONTROL, NOT_KEPT);
+            let mut response = site.show(status_of(&problem), pages::home(list, None, draft, Some(problem)));
+            response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
             response
         }
     }
 }
 
-/// The form for a comment.
+/// `POST /p/{id}/comments`.
 pub(super) async fn new_comment(
     State(site): State<Site>,
     Path(id): Path<String>,
     caller: Caller,
     form: Result<Form<CommentDraft>, FormRejection>,
 ) -> Response {
-    let Ok(id) = id.parse::<PostId>() else { return site.nothing_here().await };
+    let Ok(id) = id.parse::<PostId>() else { return site.not_found() };
     let mut draft = match form {
         Ok(Form(draft)) => draft,
-        Err(rejection) => return site.unreadable(&rejection).await,
+        Err(rejection) => return site.unreadable(&rejection),
     };
     let sent = match CreateComment::new(&draft.content, &draft.author) {
         Ok(command) => site.services.create_comment(&id, &command, usable(&draft.key), &caller).await,
@@ -71,26 +70,25 @@ pub(super) async fn new_comment(
             draft.key = site.key_after(draft.key, &problem);
             let status = status_of(&problem);
             if let Ok(post) = site.services.post(&id, Awaited::Nothing, &caller).await {
-                return site.show_post(status, post, None::<CommentId>, draft, Some(problem)).await;
+                return site.show_post(status, post, None, draft, Some(problem));
             }
-            // The page cannot be shown; the text must not be lost for it.
-            let mut response = site.show(status, pages::comment_form_alone(id, draft, problem)).await;
-            response.headers_mut().insert(header::CACHE_CONTROL, NOT_KEPT);
+            // The post's page cannot be shown, but the text must not be lost.
+            let mut response = site.show(status, pages::comment_form_alone(id, draft, problem));
+            response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
             response
         }
     }
 }
 
-/// The address of the form, opened as a page.
+/// Opened as a page, for example after a reload.
 pub(super) async fn to_new_post() -> Response {
     see_other("/#new-post")
 }
 
-/// The address of the form, opened as a page.
 pub(super) async fn to_comments(State(site): State<Site>, Path(id): Path<String>) -> Response {
     match id.parse::<PostId>() {
         Ok(id) => see_other(&format!("{}#comments", routes::post_page(&id))),
-        Err(_) => site.nothing_here().await,
+        Err(_) => site.not_found(),
     }
 }
 
@@ -102,23 +100,24 @@ fn status_of(problem: &Problem) -> StatusCode {
     StatusCode::from_u16(problem.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// The form's key, if it is one; without it the request merely cannot be repeated safely.
+/// The form's key if it is a valid one; without it the request only cannot be repeated safely.
 fn usable(key: &str) -> &str {
     let fits = key.len() <= IDEMPOTENCY_KEY_CHARS && key.bytes().all(|b| b.is_ascii_graphic());
     if fits { key } else { "" }
 }
 
 impl Site {
-    /// The key of the form that is sent back. A key that was refused for itself is used up; after any other
-    /// refusal the attempt may yet have arrived, and sending it again must find it.
+    /// The key of the form that is returned. A key that was refused because it was used for another text is
+    /// replaced. After any other refusal the first attempt may still have been stored, and sending the form again
+    /// must be recognised as the same attempt.
     fn key_after(&self, key: String, problem: &Problem) -> String {
         let used_up = problem.status == ProblemKind::Invalid.status() && problem.errors.is_empty();
         if used_up || usable(&key).is_empty() { self.new_key() } else { key }
     }
 
-    /// The body is no form, or too large to be kept.
-    async fn unreadable(&self, rejection: &FormRejection) -> Response {
+    /// The body is not a form, or is too large.
+    fn unreadable(&self, rejection: &FormRejection) -> Response {
         tracing::debug!(error = %rejection, "a form cannot be read");
-        self.show(rejection.status(), pages::unreadable_form()).await
+        self.show(rejection.status(), pages::unreadable_form())
     }
 }

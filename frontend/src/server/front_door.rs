@@ -1,10 +1,10 @@
-//! The front door of one machine: forwards the public routes of the services.
+//! Forwards the public routes of the services, where no ingress does.
 //!
-//! Which path goes where stands in [`shared::routes`]. Bodies stream through in both directions, answers are not
-//! changed, and when the client leaves, the service is told by a closed connection.
+//! [`shared::routes`] says which path belongs to which service. Bodies are streamed in both directions, and answers are
+//! not changed. When a client disconnects, the connection to the service is closed.
 
-use super::caller::{introduce, strip_hop_by_hop};
-use super::services::innermost;
+use super::caller::{add_origin, strip_hop_by_hop};
+use super::services::root_cause;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
@@ -23,17 +23,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// How long connecting to a service may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a service may take to begin its answer. (How long a slow reader takes for it is the reader's own
-/// affair, within the server's limit for one who stops reading.)
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
-/// The most streams at once: half of the connections, so that pages always find one.
+/// Until a service begins its answer. (For the rest the server's limits for slow readers hold.)
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Half of the connections, so that streams never use up those for pages.
 const MAX_STREAMS: usize = 2_048;
-/// Shorter than the services keep an idle connection, so that none is used that is just being closed.
+/// Shorter than the services' own limit, so that no connection is used that is just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(3);
 
-/// The client for every request to a service.
 pub(super) fn client() -> reqwest::Result<Client> {
     Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -45,33 +42,28 @@ pub(super) fn client() -> reqwest::Result<Client> {
         .build()
 }
 
-/// Forwards requests.
 #[derive(Debug, Clone)]
 pub(super) struct FrontDoor {
     client: Client,
-    /// Where each service is.
     services: Arc<BTreeMap<ServiceName, String>>,
-    /// Ends the streams.
     stopping: CancellationToken,
-    /// The places for streams.
     streams: Arc<Semaphore>,
-    /// How long a service may take to begin its answer.
-    patience: Duration,
+    answer_timeout: Duration,
 }
 
 impl FrontDoor {
-    /// Forwards to the services at these base addresses; streams end with `stopping`.
+    /// Forwards to the services at these base addresses. Streams end when `stopping` is cancelled.
     pub(super) fn new(
         client: Client,
         services: BTreeMap<ServiceName, String>,
         stopping: CancellationToken,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-        Self { client, services: Arc::new(services), stopping, streams, patience: EXCHANGE_TIMEOUT }
+        Self { client, services: Arc::new(services), stopping, streams, answer_timeout: ANSWER_TIMEOUT }
     }
 }
 
-/// The forwarded routes. (Axum's own patterns give the metrics their labels; the table decides.)
+/// The table decides where a request goes; axum's patterns only label the metrics.
 pub(super) fn router(door: FrontDoor) -> Router {
     let forwarded = PUBLIC_ROUTES.iter().filter(|route| route.service != ServiceName::Frontend);
     let patterns: BTreeSet<String> = forwarded.flat_map(patterns).collect();
@@ -87,7 +79,7 @@ fn patterns(route: &PublicRoute) -> Vec<String> {
     }
 }
 
-/// Refuses every path that two programs may read differently, before anything looks at it.
+/// A middleware that refuses every path that two programs may read differently.
 pub(super) async fn plain_paths_only(request: Request, next: Next) -> Response {
     match routes::find(request.uri().path()) {
         Ok(_) => next.run(request).await,
@@ -108,14 +100,14 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
         None
     };
     strip_hop_by_hop(&mut head.headers);
-    // Answered by this server already.
+    // This server has answered it.
     head.headers.remove(header::EXPECT);
-    introduce(&mut head.headers, &head.extensions);
+    add_origin(&mut head.headers, &head.extensions);
     let mut request = door.client.request(head.method, format!("{base}{path}")).headers(head.headers);
     if !body.is_end_stream() {
         request = request.body(reqwest::Body::wrap_stream(body.into_data_stream()));
     }
-    let answer = tokio::time::timeout(door.patience, request.send()).await;
+    let answer = tokio::time::timeout(door.answer_timeout, request.send()).await;
     let answer = answer.map_err(|_| late(route.service))?;
     let answer = answer.map_err(|error| not_forwarded(route.service, &error))?;
     let (mut head, body) = http::Response::from(answer).into_parts();
@@ -123,7 +115,7 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     let body = if route.stream && is_event_stream(&head.headers) {
         let stopping = door.stopping.cancelled_owned();
         let stream = Body::new(body).into_data_stream().take_until(stopping);
-        // The place is held for as long as the stream is.
+        // The permit is held for as long as the stream is open.
         Body::from_stream(stream.inspect(move |_| {
             let _held = &place;
         }))
@@ -142,7 +134,7 @@ fn not_forwarded(service: ServiceName, error: &reqwest::Error) -> ApiError {
         tracing::debug!(%service, %error, "a request is not forwarded");
         return ApiError::new(ProblemKind::BadRequest).detail("the body did not arrive whole");
     }
-    tracing::warn!(%service, error = %innermost(error), "a request cannot be forwarded");
+    tracing::warn!(%service, error = %root_cause(error), "a request cannot be forwarded");
     if error.is_timeout() && !error.is_connect() {
         return late(service);
     }
@@ -163,7 +155,7 @@ mod tests {
     use tokio::sync::Notify;
     use tower::ServiceExt;
 
-    /// A door before a service that stands in for all of them.
+    /// A front door with one router as every service.
     async fn door(service: Router) -> FrontDoor {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -179,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn streams_have_a_limit_of_their_own_and_each_gives_its_place_back() {
+    async fn streams_have_a_limit_of_their_own() {
         let stream = async || {
             let events = futures_util::stream::pending::<Result<&str, Infallible>>();
             ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events))
@@ -193,13 +185,13 @@ mod tests {
         let refused = ask(&door, "/live").await;
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(refused.headers()["retry-after"], "30");
-        assert_eq!(ask(&door, "/posts").await.status(), StatusCode::OK, "pages find their way");
+        assert_eq!(ask(&door, "/posts").await.status(), StatusCode::OK, "pages are served");
         drop(first);
         assert_eq!(ask(&door, "/live").await.status(), StatusCode::OK);
     }
 
     #[tokio::test]
-    async fn a_service_may_be_long_over_its_answer_but_not_over_its_beginning() {
+    async fn a_service_must_begin_its_answer_in_time_but_may_take_long_to_finish() {
         let go_on = Arc::new(Notify::new());
         let slow = {
             let go_on = Arc::clone(&go_on);
@@ -215,14 +207,14 @@ mod tests {
             .route("/live", get(std::future::pending::<()>))
             .route("/posts/{id}/comments", get(std::future::pending::<()>));
         let mut door = door(service).await;
-        door.patience = Duration::from_millis(500);
+        door.answer_timeout = Duration::from_millis(500);
         let answer = ask(&door, "/posts").await;
         assert_eq!(answer.status(), StatusCode::OK);
         for silent in ["/live", "/posts/1/comments"] {
             let late = ask(&door, silent).await;
             assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE, "{silent}");
         }
-        // By now the body is later than any head may be.
+        // By now more time has passed than any service has to begin an answer.
         go_on.notify_one();
         let body = axum::body::to_bytes(answer.into_body(), 100).await.unwrap();
         assert_eq!(body, "done");

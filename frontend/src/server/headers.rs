@@ -1,7 +1,7 @@
 //! Headers that tell the browser what a page may do. The policy is a header, never a `<meta>`, so that it holds
 //! from the first byte.
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, header};
@@ -9,7 +9,7 @@ use kit::http::{ApiError, SecurityEvent};
 use shared::ProblemKind;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-/// The policy of a page. Where `cargo leptos watch` runs it, the page may also listen for reloads.
+/// The policy of a page. While `cargo leptos watch` runs the site, pages may also listen for reloads.
 pub(super) fn content_security_policy(nonce: &str, reload_port: Option<u16>) -> String {
     let reload =
         reload_port.map(|port| format!(" ws://127.0.0.1:{port} ws://localhost:{port}")).unwrap_or_default();
@@ -20,8 +20,13 @@ pub(super) fn content_security_policy(nonce: &str, reload_port: Option<u16>) -> 
     )
 }
 
-/// Headers of every answer, unless it has its own.
-const EVERYWHERE: [(HeaderName, &str); 4] = [
+/// Headers of every answer that has none of its own.
+const EVERYWHERE: [(HeaderName, &str); 5] = [
+    // For files and JSON: opened on its own, none of them may load or run anything.
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox",
+    ),
     // `no-referrer` would make browsers send `Origin: null` with forms.
     (header::REFERRER_POLICY, "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
@@ -32,16 +37,26 @@ const EVERYWHERE: [(HeaderName, &str); 4] = [
     ),
 ];
 
-/// Adds them.
-pub(super) async fn everywhere(request: Request, next: Next) -> Response {
+/// One year of nothing but https. Subdomains are not included: this site does not know them.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// Whether the site's public address is https.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HttpsOnly(pub bool);
+
+/// A middleware that adds the headers of every answer.
+pub(super) async fn everywhere(State(https): State<HttpsOnly>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    let headers = response.headers_mut();
     for (name, value) in EVERYWHERE {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if https.0 {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
     response
 }
 
-/// What a request from another site is answered.
 type Refuse = fn(ProtectionError) -> Response;
 
 /// Refuses whatever another site makes a reader's browser send.

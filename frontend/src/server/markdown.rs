@@ -1,21 +1,21 @@
-//! Posts from Markdown to HTML that is safe to show.
+//! Renders posts from Markdown to safe HTML.
 //!
-//! Twice guarded: HTML in the Markdown never becomes HTML, and what comes out passes an allow-list. The result is
-//! kept, since a version of a post always gives the same.
+//! Two layers: HTML in the Markdown is dropped, and the result is sanitised with an allow-list. The result is cached,
+//! since a version of a post never changes.
 
 use ammonia::{Builder, UrlRelative};
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 use shared::PostId;
 use shared::views::PostView;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// How deep quotes and lists may stand in one another; deeper ones are left flat.
+/// How deep quotes and lists may be nested; deeper ones are flattened.
 const MAX_DEPTH: u32 = 16;
-/// How many cells the tables of a text may have: rows are filled up to the width of the table's head, so a short
-/// text can ask for very many. Beyond that its tables are left as they were written.
+/// Limit for the table cells of a text: rows are filled up to the width of the table's head, so a short text can make
+/// very many. Beyond the limit its tables stay Markdown.
 const MAX_CELLS: usize = 5_000;
-/// How many bytes of HTML are kept.
+/// Limit for the cached HTML.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 static ALLOWED: LazyLock<Builder<'static>> = LazyLock::new(|| {
@@ -52,19 +52,19 @@ static ALLOWED: LazyLock<Builder<'static>> = LazyLock::new(|| {
         .add_tag_attributes("ol", ["start"])
         // What scrolls must be reachable by the keyboard.
         .set_tag_attribute_value("pre", "tabindex", "0")
-        .add_url_schemes(["http", "https", "mailto"])
+        // Not added to ammonia's own list, which has many more.
+        .url_schemes(HashSet::from(["http", "https", "mailto"]))
         .url_relative(UrlRelative::PassThrough)
         .link_rel(Some("nofollow ugc noopener"))
         .add_clean_content_tags(["script", "style"]);
     allowed
 });
 
-/// What has to be known of a whole text before any of it is written.
+/// What has to be known about the whole text before it is rendered.
 #[derive(Default)]
 struct Survey {
-    /// Which levels of headings it uses.
+    /// Whether each level is used.
     headings: [bool; 6],
-    /// How many cells its tables have.
     cells: usize,
 }
 
@@ -81,8 +81,8 @@ impl Survey {
         survey
     }
 
-    /// The page's title is its only heading of the first level, so the text's highest becomes one of the second,
-    /// and none is left out on the way down, whatever its writer began with.
+    /// The page's title is its only heading of the first level, so the highest one of the text becomes the second level,
+    /// and no level is skipped below it.
     fn level(&self, level: HeadingLevel) -> HeadingLevel {
         let above = self.headings.iter().take(level as usize - 1).filter(|used| **used).count();
         HeadingLevel::try_from(above + 2).unwrap_or(HeadingLevel::H6)
@@ -93,7 +93,7 @@ fn nests(tag: TagEnd) -> bool {
     matches!(tag, TagEnd::BlockQuote(_) | TagEnd::List(_) | TagEnd::Item)
 }
 
-/// Drops what must not become HTML, and what would nest without end.
+/// Drops HTML, images and nesting beyond the limit.
 fn tame<'a>(events: impl Iterator<Item = Event<'a>>, survey: &Survey) -> impl Iterator<Item = Event<'a>> {
     let mut depth = 0_u32;
     events.filter_map(move |event| match event {
@@ -120,7 +120,6 @@ fn tame<'a>(events: impl Iterator<Item = Event<'a>>, survey: &Survey) -> impl It
     })
 }
 
-/// The HTML of a text in Markdown.
 pub(crate) fn to_html(markdown: &str) -> String {
     let mut extensions = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     let survey = Survey::of(Parser::new_ext(markdown, extensions));
@@ -132,43 +131,42 @@ pub(crate) fn to_html(markdown: &str) -> String {
     ALLOWED.clean(&raw).to_string()
 }
 
-/// Which text: a post, and which version of it.
+/// A post and its version.
 type Key = (PostId, u32);
 
-/// The HTML of posts, made once for each version.
+/// The HTML of posts, rendered once for each version.
 #[derive(Debug, Default)]
 pub(super) struct Rendered {
-    kept: Mutex<Kept>,
+    cache: Mutex<Cache>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Cache {
     html: HashMap<Key, Arc<str>>,
     oldest: VecDeque<Key>,
     bytes: usize,
 }
 
 impl Rendered {
-    /// The HTML of a post's body.
     pub(super) fn body(&self, post: &PostView) -> Arc<str> {
-        // A post without a version may change unseen.
+        // A post without a version may have changed.
         let Some(version) = post.version else { return to_html(&post.body).into() };
         let key = (post.id.clone(), version);
-        if let Some(html) = self.kept().html.get(&key) {
+        if let Some(html) = self.cache().html.get(&key) {
             return html.clone();
         }
         let html: Arc<str> = to_html(&post.body).into();
-        self.kept().keep(key, html.clone(), CACHE_BYTES);
+        self.cache().insert(key, html.clone(), CACHE_BYTES);
         html
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
-    fn keep(&mut self, key: Key, html: Arc<str>, limit: usize) {
+impl Cache {
+    fn insert(&mut self, key: Key, html: Arc<str>, limit: usize) {
         self.bytes += html.len();
         if let Some(before) = self.html.insert(key.clone(), html) {
             self.bytes -= before.len();
@@ -252,6 +250,31 @@ mod tests {
     }
 
     #[test]
+    fn only_addresses_of_the_web_and_of_mail_become_links() {
+        for scheme in [
+            "ssh", "tel", "sms", "magnet", "ftp", "git", "irc", "xmpp", "bitcoin", "sip", "news", "geo",
+            "webcal", "file", "data", "blob", "intent", "vscode", "ms-word",
+        ] {
+            for text in [
+                format!("[x]({scheme}:a)"),
+                format!("[x]({scheme}://a.example/b)"),
+                format!("<{scheme}:abc>"),
+            ] {
+                let html = to_html(&text);
+                assert!(!html.contains("href"), "{text} gave {html}");
+            }
+        }
+        for (text, address) in [
+            ("[x](http://a.example)", "http://a.example"),
+            ("[x](HTTPS://a.example)", "HTTPS://a.example"),
+            ("<mailto:ada@a.example>", "mailto:ada@a.example"),
+            ("[x](/p/1#comments)", "/p/1#comments"),
+        ] {
+            assert!(to_html(text).contains(&format!("href=\"{address}\"")), "{text}");
+        }
+    }
+
+    #[test]
     fn a_quote_in_a_title_does_not_end_it() {
         let html = to_html("[x](https://a.example 'a\" onmouseover=\"alert(1)')");
         assert!(html.contains("title=\"a&quot; onmouseover=&quot;alert(1)\""), "{html}");
@@ -289,17 +312,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
-        let mut kept = Kept::default();
+    fn the_cache_is_bounded() {
+        let mut cache = Cache::default();
         let key = |n: u32| ("p".parse::<PostId>().unwrap(), n);
         for n in 0..100 {
-            kept.keep(key(n), "x".repeat(10).into(), 50);
-            kept.keep(key(n), "y".repeat(10).into(), 50);
+            cache.insert(key(n), "x".repeat(10).into(), 50);
+            cache.insert(key(n), "y".repeat(10).into(), 50);
         }
-        assert_eq!((kept.bytes, kept.html.len(), kept.oldest.len()), (50, 5, 5));
-        assert!(kept.html.contains_key(&key(99)) && !kept.html.contains_key(&key(94)));
-        kept.keep(key(100), "z".repeat(60).into(), 50);
-        assert_eq!((kept.bytes, kept.html.len()), (0, 0));
+        assert_eq!((cache.bytes, cache.html.len(), cache.oldest.len()), (50, 5, 5));
+        assert!(cache.html.contains_key(&key(99)) && !cache.html.contains_key(&key(94)));
+        cache.insert(key(100), "z".repeat(60).into(), 50);
+        assert_eq!((cache.bytes, cache.html.len()), (0, 0));
     }
 
     proptest! {

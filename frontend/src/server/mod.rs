@@ -1,4 +1,4 @@
-//! The server: the front door, the pages, the forms, the files.
+//! The server: the front door, the pages, the forms and the files.
 
 mod assets;
 mod caller;
@@ -10,46 +10,33 @@ mod markdown;
 mod reader;
 mod render;
 mod services;
+mod site;
 
 pub use config::{Config, arguments};
-
-pub(crate) use assets::Assets;
-pub(crate) use services::escape;
 
 use assets::SiteFiles;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use front_door::FrontDoor;
+use headers::HttpsOnly;
 use kit::app::StartError;
 use kit::app::config::base_url;
 use kit::app::service::Service;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
-use markdown::Rendered;
 use services::Services;
 use shared::ServiceName;
+use site::Site;
 use std::sync::Arc;
 
-/// The largest plain form: three bytes for every byte that is escaped, and a text above the limits still comes
-/// back to its writer.
+/// The largest plain form: percent-encoding triples a text, and a text above the limits is still returned to its
+/// writer.
 const FORM_BYTES: usize = 1024 * 1024;
-
-/// What the handlers of pages and forms share.
-#[derive(Debug, Clone)]
-struct Site {
-    services: Services,
-    files: Arc<SiteFiles>,
-    rendered: Arc<Rendered>,
-    deps: Deps,
-    reload_port: Option<u16>,
-}
 
 /// Builds the frontend.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
-    // Leptos runs its tasks on tokio. Where several are built in one process, the first has said so already.
-    let _ = any_spawner::Executor::init_tokio();
     let router = router(&config, deps.clone(), &lifecycle)?;
     let name = ServiceName::Frontend;
     Ok(Service::new(name, &config, router, deps, lifecycle))
@@ -80,10 +67,8 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         deps,
         reload_port: config.watch.then_some(config.reload_port),
     };
-    let files = assets::files(
-        &config.site_root,
-        Router::new().fallback(reader::nothing_here).with_state(site.clone()),
-    );
+    let files =
+        assets::files(&config.site_root, Router::new().fallback(reader::not_found).with_state(site.clone()));
     let forms = Router::new()
         .route("/p/new", post(forms::new_post).get(forms::to_new_post))
         .route("/p/{id}/comments", post(forms::new_comment).get(forms::to_comments))
@@ -98,5 +83,5 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         .merge(front_door::router(door))
         .layer(headers::same_origin_only())
         .layer(from_fn(front_door::plain_paths_only))
-        .layer(from_fn(headers::everywhere)))
+        .layer(from_fn_with_state(HttpsOnly(config.is_https()), headers::everywhere)))
 }

@@ -1,48 +1,35 @@
-//! What the pages ask of the services, through the same routes as any client.
+//! Requests from the pages to the services, through the same routes as any client.
 
 use super::caller::Caller;
-use crate::notice;
+use crate::islands::notice;
+use crate::islands::urls::list_of_posts;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::commands::{CreateComment, CreatePost};
-use shared::views::{CommentView, DEFAULT_PAGE, PostPage, PostView, PostWithComments};
+use shared::views::{CommentView, PostPage, PostView, PostWithComments};
 use shared::{CommentId, PostId, Problem, routes};
 use std::time::Duration;
 
-/// How long the reading side may take, besides the wait that is asked for.
+/// For an answer of query, in addition to the wait that is asked for.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a service may take to keep something.
+/// For a service to store something.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a page waits for what was just written.
+/// How long query waits for what was just written.
 const WAIT_MS: u64 = 2_000;
-/// The largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Where the services are, and how they are asked.
+/// Base addresses of the services, and the client to reach them.
 #[derive(Debug, Clone)]
 pub(super) struct Services {
     pub client: Client,
     pub posts: String,
     pub comments: String,
     pub query: String,
-}
-
-/// Where a list of posts comes from.
-fn list_of_posts(cursor: Option<&str>) -> String {
-    let list = format!("/posts?limit={DEFAULT_PAGE}");
-    cursor.map_or(list.clone(), |cursor| format!("{list}&cursor={}", escape(cursor)))
-}
-
-/// A text as part of a query.
-pub(crate) fn escape(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-    let part = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
-    text.bytes().map(part).collect()
 }
 
 impl Services {
@@ -52,7 +39,7 @@ impl Services {
         read(self.ask("query", request.timeout(READ_TIMEOUT), caller).await?).await
     }
 
-    /// A post with its comments; waits a moment for what was just written.
+    /// A post with its comments. Query waits up to [`WAIT_MS`] for what is awaited.
     pub(super) async fn post(
         &self,
         id: &PostId,
@@ -69,7 +56,6 @@ impl Services {
         read(self.ask("query", self.client.get(url).timeout(timeout), caller).await?).await
     }
 
-    /// Asks for a new post.
     pub(super) async fn create_post(
         &self,
         command: &CreatePost,
@@ -81,7 +67,7 @@ impl Services {
         read::<PostView>(answer).await.map(|post| post.id)
     }
 
-    /// Asks for a new comment. Gives its id, and the cookie by which its writer is known again.
+    /// Returns the id, and the cookie that identifies the author from now on.
     pub(super) async fn create_comment(
         &self,
         post: &PostId,
@@ -93,11 +79,20 @@ impl Services {
         let answer = self.send("comments", url, command, key, caller).await?;
         let set = answer.headers().get_all(header::SET_COOKIE).iter().cloned();
         let cookies = set.map(|cookie| (header::SET_COOKIE, cookie)).collect();
-        // The course's answer is the whole thread; the new comment stands last.
+        // The answer is the post's whole array of comments, with the new one last.
         match read::<Vec<CommentView>>(answer).await?.pop() {
             Some(comment) => Ok((comment.id, cookies)),
             None => Err(unreadable("comments", &"an empty thread")),
         }
+    }
+
+    /// Whether the comments service has stored this comment. Where that is unknown the answer is no.
+    pub(super) async fn has_comment(&self, post: &PostId, comment: &CommentId, caller: &Caller) -> bool {
+        let url = format!("{}{}", self.comments, routes::post_comments(post));
+        let request = self.client.get(url).timeout(READ_TIMEOUT);
+        let Ok(answer) = self.ask("comments", request, caller).await else { return false };
+        let comments: Vec<CommentView> = read(answer).await.unwrap_or_default();
+        comments.iter().any(|stored| stored.id == *comment)
     }
 
     async fn send(
@@ -124,7 +119,7 @@ impl Services {
         caller: &Caller,
     ) -> Result<Response, Problem> {
         let answer = request.headers(caller.headers().clone()).send().await.map_err(|error| {
-            tracing::warn!(service, error = %innermost(&error), "a service does not answer");
+            tracing::warn!(service, error = %root_cause(&error), "a service does not answer");
             notice::unavailable()
         })?;
         if answer.status().is_success() {
@@ -132,20 +127,17 @@ impl Services {
         }
         let status = answer.status();
         if status.is_server_error() {
-            tracing::warn!(service, status = status.as_u16(), "a service cannot answer");
+            tracing::warn!(service, status = status.as_u16(), "a service answers with an error");
         }
         Err(refusal(status, answer).await)
     }
 }
 
-/// What a page waits for.
+/// What was just written and query may not know yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaited<'a> {
-    /// Nothing: what is there is shown.
     Nothing,
-    /// The post itself.
     Post,
-    /// One of its comments.
     Comment(&'a CommentId),
 }
 
@@ -162,7 +154,7 @@ async fn read<T: DeserializeOwned>(answer: Response) -> Result<T, Problem> {
 
 async fn bounded(mut answer: Response) -> Result<BytesMut, String> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| innermost(&error))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| root_cause(&error))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             return Err(format!("more than {MAX_ANSWER_BYTES} bytes"));
         }
@@ -176,23 +168,11 @@ fn unreadable(service: &str, error: &dyn std::fmt::Display) -> Problem {
     notice::unavailable()
 }
 
-/// The innermost cause: the outer sentences repeat the address and leave out the reason.
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+/// The outer messages of `reqwest` repeat the address and leave out the reason.
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
     cause.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_is_escaped() {
-        assert_eq!(list_of_posts(None), "/posts?limit=20");
-        assert_eq!(list_of_posts(Some("1~a")), "/posts?limit=20&cursor=1~a");
-        assert_eq!(list_of_posts(Some("a&b=ä #")), "/posts?limit=20&cursor=a%26b%3D%C3%A4%20%23");
-    }
 }

@@ -32,6 +32,8 @@ async fn files_come_with_their_type_and_may_be_kept_as_long_as_their_name_allows
             (200, media, kept)
         );
         assert_eq!(reply.header("x-content-type-options"), "nosniff");
+        let policy = reply.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none';") && policy.ends_with("sandbox"), "{path}: {policy}");
         let again = [("if-modified-since", reply.header("last-modified"))];
         assert_eq!(frontend.send("GET", path, &again, "").await.status, 304, "{path}");
     }
@@ -47,6 +49,18 @@ async fn what_was_compressed_beforehand_is_sent_so() {
         assert_eq!((reply.header("content-encoding"), reply.body.as_str()), (encoding, body));
         assert_eq!(reply.header("content-type"), "application/wasm");
         assert!(reply.header("vary").to_lowercase().contains("accept-encoding"), "{}", reply.head);
+    }
+}
+
+#[tokio::test]
+async fn a_site_at_https_is_opened_with_https_only() {
+    for (site_url, expected) in
+        [(None, ""), (Some("http://posts.com"), ""), (Some("https://posts.com"), "max-age=31536000")]
+    {
+        let frontend = Behind { site_url, ..Behind::default() }.start_with(FILES).await;
+        for path in ["/", "/favicon.svg", "/nothing", "/posts"] {
+            assert_eq!(frontend.get(path).await.header("strict-transport-security"), expected, "{path}");
+        }
     }
 }
 

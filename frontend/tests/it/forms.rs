@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
 const EVIL: &str = "</textarea><script>alert(1)</script>\n\n  & \"quoted\"";
-/// As it must stand in a page.
+/// As a page must contain it.
 const EVIL_ESCAPED: &str = "&lt;/textarea>&lt;script>alert(1)&lt;/script>\n\n  &amp; \"quoted\"";
 
-/// What a service was sent: its headers and its JSON.
+/// The requests to a service: headers and JSON.
 type Sent = Arc<Mutex<Vec<(HeaderMap, Value)>>>;
 
-/// Services that note what they are sent and answer with this status; created things are known at once.
+/// Services that record requests and answer with this status; query knows everything at once.
 fn services(status: u16, sent: &Sent) -> Behind {
     let status = StatusCode::from_u16(status).unwrap();
     let note = sent.clone();
@@ -43,7 +43,7 @@ fn services(status: u16, sent: &Sent) -> Behind {
         posts: Some(Router::new().route("/posts/create", post(create_post))),
         comments: Some(Router::new().route("/posts/{id}/comments", post(create_comment))),
         query: Some(Router::new().route("/posts", get(list)).route("/query/posts/{id}", get(read))),
-        moderation: None,
+        ..Behind::default()
     }
 }
 
@@ -110,7 +110,7 @@ async fn wrong_fields_come_back_with_the_reason_and_every_text() {
         page.body
     );
     assert_eq!((field(&page, "comment-author"), field(&page, "comment-key")), ("Ada", "k-2"));
-    assert_eq!(sent.lock().unwrap().len(), 0, "no service is asked what is known to be wrong");
+    assert_eq!(sent.lock().unwrap().len(), 0, "no request for what is known to be invalid");
 }
 
 #[tokio::test]
@@ -118,7 +118,8 @@ async fn whatever_a_service_refuses_the_text_stays() {
     for (status, sentence) in [
         (404, "cannot be found"),
         (413, "too long to be sent"),
-        (429, "a little fast"),
+        (429, "sending too fast"),
+        (504, "no answer in time"),
         (503, "cannot be saved at the moment"),
         (500, "cannot be saved at the moment"),
     ] {

@@ -1,4 +1,4 @@
-//! The frontend as a process has it: its real listeners and router, in front of routers that stand for services.
+//! The frontend with its real listeners and router, in front of routers that replace the services.
 
 mod assets;
 mod forms;

@@ -1,4 +1,4 @@
-//! What readers are shown.
+//! The pages that readers open.
 
 use crate::world::{Behind, Frontend};
 use axum::Router;
@@ -34,7 +34,7 @@ fn thread() -> Value {
     })
 }
 
-/// A reading side that knows these two answers, and says in a header of the page nothing.
+/// A query service with these two answers.
 fn query() -> Router {
     let post = async |Path(id): Path<String>, RawQuery(asked): RawQuery, headers: HeaderMap| -> Response {
         let asked = asked.unwrap_or_default();
@@ -42,7 +42,7 @@ fn query() -> Router {
             "a1" if headers.get(header::COOKIE).is_some_and(|cookie| cookie == "author=me") => {
                 axum::Json(thread()).into_response()
             }
-            // Tells what it was asked.
+            // Its title is the query string of the request.
             "asked" => axum::Json(json!({"id": "asked", "title": asked, "comments": []})).into_response(),
             _ => StatusCode::NOT_FOUND.into_response(),
         }
@@ -59,8 +59,17 @@ fn query() -> Router {
     Router::new().route("/posts", get(posts)).route("/query/posts/{id}", get(post))
 }
 
+/// A comments service that has stored one comment of the post `asked`.
+fn comments() -> Router {
+    let comments = async |Path(id): Path<String>| match id.as_str() {
+        "asked" => axum::Json(json!([{"id": "c9", "content": "", "status": "pending"}])),
+        _ => axum::Json(json!([])),
+    };
+    Router::new().route("/posts/{id}/comments", get(comments))
+}
+
 async fn start() -> Frontend {
-    Behind { query: Some(query()), ..Behind::default() }.start().await
+    Behind { query: Some(query()), comments: Some(comments()), ..Behind::default() }.start().await
 }
 
 /// No text of a reader or writer has become markup.
@@ -96,6 +105,11 @@ async fn the_list_shows_posts_counts_and_the_way_on() {
         assert!(page.body.contains(there), "{there}: {}", page.body);
     }
     assert_eq!(islands(&page.body), ["NewPosts", "NewPost"]);
+    assert!(
+        page.body.contains("&quot;list&quot;:&quot;/posts?limit=20&quot;,&quot;is_newest&quot;:true"),
+        "{}",
+        page.body
+    );
 }
 
 #[tokio::test]
@@ -104,6 +118,12 @@ async fn older_pages_have_addresses() {
     let page = frontend.get("/?cursor=12~a%26b").await;
     assert_eq!(page.status, 200);
     assert!(page.body.contains("Older posts") && page.body.contains("No posts yet"), "{}", page.body);
+    let among_others = frontend.get("/?utm=x&cursor=12~a%26b").await;
+    for page in [page, among_others] {
+        let list =
+            "&quot;list&quot;:&quot;/posts?limit=20&amp;cursor=12~a%26b&quot;,&quot;is_newest&quot;:false";
+        assert!(page.body.contains(list), "{}", page.body);
+    }
     assert_eq!(frontend.get("/?cursor=never-given-out").await.status, 404);
 }
 
@@ -141,13 +161,17 @@ async fn a_page_waits_only_for_what_was_just_written() {
         ("/p/asked?new=1", "wait=2000"),
         ("/p/asked?comment=c9", "wait=2000&amp;comment=c9"),
         ("/p/asked?comment=not%20an%20id", "<h1 dir=\"auto\"> "),
+        // Nobody has written this one: the page neither waits for it nor claims that it was sent.
+        ("/p/asked?comment=c8", "<h1 dir=\"auto\"> "),
     ] {
         let page = frontend.get(path).await;
         assert_eq!((page.status, page.header("cache-control")), (200, "private, no-cache"));
         assert!(page.body.contains(asked), "{path}: {}", page.body);
+        let is_missing = page.body.contains("Your comment has been sent");
+        assert_eq!(is_missing, path.ends_with("c9"), "{path}: {}", page.body);
     }
-    let page = frontend.get("/p/asked?comment=c9").await;
-    assert!(page.body.contains("Your comment has been sent."), "it is not there yet: {}", page.body);
+    let unknown = frontend.get("/p/none?comment=c9").await;
+    assert_eq!(unknown.status, 404);
 }
 
 #[tokio::test]
@@ -169,7 +193,7 @@ async fn without_the_reading_side_there_is_a_page_that_says_so() {
     for path in ["/", "/?cursor=1~a", "/p/a1"] {
         let page = frontend.get(path).await;
         assert_eq!((page.status, page.header("retry-after")), (503, "2"), "{path}");
-        assert!(page.body.contains("Back in a moment"), "{}", page.body);
+        assert!(page.body.contains("Temporarily unavailable"), "{}", page.body);
         assert_ne!(page.header("content-security-policy"), "");
     }
     let nonsense = async || "no JSON";

@@ -1,4 +1,4 @@
-//! Bodies that do not come all at once, in both directions.
+//! Bodies that arrive in parts, in both directions.
 
 use crate::world::{Behind, LIMIT};
 use axum::Router;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
-/// Reads until this text has come.
+/// Reads until this text has arrived.
 async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
@@ -30,7 +30,7 @@ async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     String::from_utf8(seen).unwrap()
 }
 
-/// Notes when it is dropped.
+/// Notifies when it is dropped.
 struct Gone(Arc<Notify>);
 
 impl Drop for Gone {
@@ -58,7 +58,7 @@ fn events(said: mpsc::Receiver<&'static str>, gone: Gone) -> impl Stream<Item = 
 }
 
 #[tokio::test]
-async fn each_event_of_a_stream_comes_at_once_and_the_service_hears_when_the_reader_leaves() {
+async fn each_event_of_a_stream_comes_at_once_and_the_service_notices_when_the_reader_leaves() {
     let (say, said) = mpsc::channel(4);
     let gone = Arc::new(Notify::new());
     let frontend = Behind { query: Some(live(said, gone.clone())), ..Behind::default() }.start().await;
@@ -75,7 +75,7 @@ async fn each_event_of_a_stream_comes_at_once_and_the_service_hears_when_the_rea
         assert!(event.contains("event: change") && event.contains(&format!("data: {text}")), "{event}");
     }
     drop(reader);
-    timeout(LIMIT, gone.notified()).await.expect("the service hears of it");
+    timeout(LIMIT, gone.notified()).await.expect("the service notices");
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_request_whose_client_leaves_is_given_up() {
     client.write_all(b"GET /posts HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     timeout(LIMIT, asked.notified()).await.unwrap();
     drop(client);
-    timeout(LIMIT, gone.notified()).await.expect("the service hears of it");
+    timeout(LIMIT, gone.notified()).await.expect("the service notices");
 }
 
 #[tokio::test]

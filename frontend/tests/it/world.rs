@@ -1,4 +1,4 @@
-//! A frontend on free ports, services that the test writes, and requests byte by byte.
+//! A frontend on free ports, services that the test defines, and raw requests.
 
 use axum::Router;
 use frontend::server::{Config, build};
@@ -9,15 +9,12 @@ use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+pub use test_support::LIMIT;
+use test_support::{ports, raw};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Longer than anything here takes on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(20);
-
-/// A frontend that runs.
+/// A running frontend.
 pub struct Frontend {
     pub public: SocketAddr,
     pub admin: SocketAddr,
@@ -26,20 +23,22 @@ pub struct Frontend {
     _site: tempfile::TempDir,
 }
 
-/// Services behind the frontend; nobody listens where none is given.
+/// The services behind the frontend. A missing one refuses connections.
 #[derive(Default)]
 pub struct Behind {
     pub posts: Option<Router>,
     pub comments: Option<Router>,
     pub query: Option<Router>,
     pub moderation: Option<Router>,
+    /// The public address of the site.
+    pub site_url: Option<&'static str>,
 }
 
 impl Behind {
     /// The same router as every service.
     pub fn all(router: Router) -> Self {
         let some = || Some(router.clone());
-        Self { posts: some(), comments: some(), query: some(), moderation: some() }
+        Self { posts: some(), comments: some(), query: some(), moderation: some(), site_url: None }
     }
 
     /// Starts the services and the frontend, with these files in its site.
@@ -55,6 +54,7 @@ impl Behind {
         config.comments_url = serve(self.comments).await;
         config.query_url = serve(self.query).await;
         config.moderation_url = serve(self.moderation).await;
+        config.site_url = self.site_url.map(|url| url.parse().unwrap());
         let lifecycle = Lifecycle::new();
         let service = build(config, Deps::system().unwrap(), lifecycle.clone()).await.unwrap();
         let (public, admin) = (listener().await, listener().await);
@@ -78,6 +78,7 @@ fn config(site_root: &Path) -> Config {
         comments_url: nowhere.clone(),
         query_url: nowhere.clone(),
         moderation_url: nowhere,
+        site_url: None,
         site_root: site_root.to_owned(),
         hash_file: Some(site_root.join("hash.txt")),
         reload_port: 0,
@@ -89,36 +90,28 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-/// Serves a router; without one, an address where nobody listens.
+/// Serves a router; without one, returns an address that refuses connections.
 async fn serve(router: Option<Router>) -> String {
+    let Some(router) = router else { return format!("http://127.0.0.1:{}", ports::free(1)[0]) };
     let listener = listener().await;
     let url = format!("http://{}", listener.local_addr().unwrap());
-    if let Some(router) = router {
-        tokio::spawn(async move { axum::serve(listener, router).await });
-    }
+    tokio::spawn(async move { axum::serve(listener, router).await });
     url
 }
 
 /// An answer.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub struct Reply(raw::Answer);
+
+impl std::ops::Deref for Reply {
+    type Target = raw::Answer;
+
+    fn deref(&self) -> &raw::Answer {
+        &self.0
+    }
 }
 
 impl Reply {
-    /// A header; empty where there is none, and the first where there are several.
-    pub fn header(&self, name: &str) -> &str {
-        self.all(name).into_iter().next().unwrap_or_default()
-    }
-
-    /// Every header of this name.
-    pub fn all(&self, name: &str) -> Vec<&str> {
-        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
-    }
-
     /// Asserts that this is a problem of this status.
     pub fn is_problem(&self, status: u16) {
         assert_eq!(
@@ -175,7 +168,6 @@ impl Frontend {
         self.send("POST", path, &headers, &pairs.join("&")).await
     }
 
-    /// A connection of one's own.
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.public).await.unwrap()
     }
@@ -193,27 +185,5 @@ fn hex(b: u8) -> String {
 
 /// Sends these bytes and reads until the end of the connection.
 pub async fn exchange(address: SocketAddr, request: &str) -> Reply {
-    let all = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        answer
-    };
-    let answer = tokio::time::timeout(LIMIT, all).await.expect("an answer in time");
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {answer:?}"));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
-    Reply { status, head: head.to_owned(), body: if chunked { unchunk(body) } else { body.to_owned() } }
-}
-
-fn unchunk(mut rest: &str) -> String {
-    let mut body = String::new();
-    while let Some((size, after)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        body += &after[..size];
-        rest = after[size..].trim_start_matches("\r\n");
-    }
-    body
+    Reply(raw::Answer::parse(&raw::exchange(address, request.as_bytes()).await))
 }

@@ -5,13 +5,12 @@ use shared::ServiceName;
 use std::time::Duration;
 use system_tests::containers::deployment::Deployment;
 use system_tests::eventually;
-use system_tests::http::{Place, client};
+use system_tests::http::{Server, client};
 
-/// How long one may take to end by itself.
+/// How long such a container may take to end by itself.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs a container of a service that differs: these variables are set (or taken away), these flags are added. Gives
-/// back its name.
+/// Runs a container of a service with some variables set or removed and some flags added. Returns its name.
 pub async fn launch(
     deployment: &Deployment,
     service: ServiceName,
@@ -31,7 +30,7 @@ pub async fn launch(
     deployment.engine.run(&args.collect::<Vec<_>>()).await
 }
 
-/// Waits until one has ended; gives back its exit code.
+/// Waits until the container has ended; returns its exit code.
 pub async fn until_ended(deployment: &Deployment, container: &str) -> i64 {
     eventually(LIMIT, "the container ends by itself", async || {
         let state = deployment.state(container).await;
@@ -44,11 +43,11 @@ pub async fn until_ended(deployment: &Deployment, container: &str) -> i64 {
     .await
 }
 
-/// The address that the engine has given it, with this port.
-pub async fn place(deployment: &Deployment, container: &str, port: u16) -> Place {
+/// This port at the address of the container.
+pub async fn place(deployment: &Deployment, container: &str, port: u16) -> Server {
     let inspected: Value = deployment.inspect(container).await;
     let address = &inspected["NetworkSettings"]["Networks"][&deployment.network.name]["IPAddress"];
     let address = address.as_str().filter(|address| !address.is_empty());
     let address = address.unwrap_or_else(|| panic!("{container} does not run: {}", inspected["State"]));
-    Place::new(&client(), &format!("http://{address}:{port}"))
+    Server::new(&client(), &format!("http://{address}:{port}"))
 }

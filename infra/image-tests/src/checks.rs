@@ -1,5 +1,5 @@
-//! What is tried of the images themselves, a file for each subject. Every check leaves all six containers running and
-//! ready. What the blog does in them is tried by the tests of the system.
+//! Checks of the images themselves, a file for each subject. Every check leaves all six containers running and ready. The
+//! system tests check what the blog does in them.
 
 pub mod bad_input;
 pub mod contents;

@@ -1,4 +1,4 @@
-//! The container engine: the one that runs, or one of our own for as long as this takes.
+//! The container engine: the one that is running, or one of our own for this run.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -12,19 +12,18 @@ use tempfile::TempDir;
 
 /// How long an engine may take to start, and to end.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The pause between two looks.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A container engine for this run. Dropping it takes away everything that bears the run's label, and ends it where it
-/// is our own.
+/// A container engine for this run. Dropping it removes everything with the run's label, and stops the engine if it is our
+/// own.
 #[derive(Debug)]
 pub struct Running {
-    /// How it is spoken to.
     pub engine: Engine,
     _own: Option<Own>,
 }
 
-/// An engine that nobody else uses. Everything that it keeps is in its folder.
+/// An engine that only this run uses; all its data is in its folder.
 #[derive(Debug)]
 struct Own {
     process: Child,
@@ -32,15 +31,15 @@ struct Own {
 }
 
 impl Running {
-    /// The engine that runs, else one of our own; the error says why there is none.
+    /// The running engine, or else one of our own; the error says why there is none.
     pub fn find() -> Result<Self, String> {
         if !rustix::process::geteuid().is_root() {
-            return Err("only root can look into the processes of containers and send them signals".into());
+            return Err("only root can inspect the processes of containers and send them signals".into());
         }
         let host = std::env::var("DOCKER_HOST").unwrap_or_default();
         if !host.is_empty() && !host.starts_with("unix://") {
             return Err(format!(
-                "DOCKER_HOST leads to another machine ({host}), whose processes are not to be seen"
+                "DOCKER_HOST is another machine ({host}), whose processes cannot be inspected"
             ));
         }
         let run = format!("mini-blog-test-{}", std::process::id());
@@ -48,10 +47,10 @@ impl Running {
         if answers(&engine).is_ok() { Ok(Self { engine, _own: None }) } else { Self::start(run) }
     }
 
-    /// Starts one beside whatever else there may be.
+    /// Starts an engine of our own.
     fn start(run: String) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("mini-blog-engine-").tempdir();
-        let folder = folder.map_err(|e| format!("there is no folder for one: {e}"))?;
+        let folder = folder.map_err(|e| format!("cannot create a folder for an engine: {e}"))?;
         let host = format!("unix://{}", folder.path().join("docker.sock").display());
         let log = File::create(folder.path().join("log")).map_err(|e| e.to_string())?;
         let again = log.try_clone().map_err(|e| e.to_string())?;
@@ -59,7 +58,7 @@ impl Running {
         command.args(["--host", &host, "--bridge", "none", "--data-root"]).arg(folder.path().join("data"));
         command.arg("--exec-root").arg(folder.path().join("run"));
         command.arg("--pidfile").arg(folder.path().join("pid"));
-        // Out of reach of Ctrl-C: it is needed to clean up.
+        // Ctrl-C must not reach it: the clean-up needs it.
         command.process_group(0).stdin(Stdio::null()).stdout(log).stderr(again);
         let process = command.spawn().map_err(|e| format!("dockerd does not start: {e}"))?;
         let engine = Engine { run, host: Some(host) };
@@ -77,7 +76,7 @@ impl Running {
         }
     }
 
-    /// Takes away everything of this run, in the order in which nothing is still in use.
+    /// Removes everything of this run, in an order in which nothing is still in use.
     fn clean_up(&self) {
         let label = format!("label=mini-blog.test={}", self.engine.run);
         let of_ours: [(&[&str], &[&str]); 4] = [
@@ -97,7 +96,7 @@ impl Running {
             match self.engine.command(&[remove, &names].concat()).output() {
                 Ok(output) if output.status.success() => {}
                 Ok(output) => {
-                    eprintln!("docker {} leaves something behind: {}", remove.join(" "), said(&output));
+                    eprintln!("docker {} did not remove everything: {}", remove.join(" "), said(&output));
                 }
                 Err(e) => eprintln!("docker {}: {e}", remove.join(" ")),
             }
@@ -114,7 +113,7 @@ impl Drop for Running {
 impl Drop for Own {
     fn drop(&mut self) {
         if let Some(pid) = Pid::from_raw(self.process.id().cast_signed()) {
-            // One that has ended needs no signal.
+            // It may have ended already.
             let _ = kill_process(pid, Signal::TERM);
         }
         let until = Instant::now() + LIMIT;
@@ -134,7 +133,7 @@ fn answers(engine: &Engine) -> Result<(), String> {
     let output = output.map_err(|e| format!("docker cannot be run: {e}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let ready = output.status.success() && !output.stdout.trim_ascii().is_empty();
-    let reason = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("docker info says nothing");
+    let reason = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("docker info prints nothing");
     if ready { Ok(()) } else { Err(reason.trim().to_owned()) }
 }
 

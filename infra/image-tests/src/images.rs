@@ -1,4 +1,4 @@
-//! The images: packed, and looked into.
+//! Packs images and lists their files.
 
 use shared::ServiceName;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,14 @@ use std::process::Stdio;
 use system_tests::containers::engine::{Engine, said};
 use tokio::process::Command;
 
-/// Packs the files of an image.
 const PACK: &str = "infra/docker/fast.Dockerfile";
-/// Where `cargo xtask image-files` puts them.
+/// Where `cargo xtask image-files` writes the files of the images.
 const FILES: &str = "target/images";
 
 /// A file, folder or link of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The path, without a slash before it or behind.
+    /// Without a slash at the start or the end.
     pub path: String,
     /// As `ls` shows it: `-rwxr-xr-x`.
     pub mode: String,
@@ -25,13 +24,13 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether it is a file that anybody may run.
+    /// Whether it is an executable file.
     pub fn is_program(&self) -> bool {
         self.mode.starts_with('-') && self.mode.contains('x')
     }
 }
 
-/// Compiles everything and lays it out, as whoever builds images does.
+/// Compiles the programs and writes the files of all images.
 pub async fn lay_out(root: &Path) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut xtask = Command::new(cargo);
@@ -40,12 +39,11 @@ pub async fn lay_out(root: &Path) {
     assert!(status.success(), "the images' files cannot be built ({status})");
 }
 
-/// The folder of one image's files.
 pub fn folder(root: &Path, service: ServiceName) -> PathBuf {
     root.join(FILES).join(service.as_str())
 }
 
-/// Packs an image under this name.
+/// Builds an image with this name.
 pub async fn pack(engine: &Engine, root: &Path, service: ServiceName, name: &str) {
     let (file, folder) = (root.join(PACK), folder(root, service));
     let paths = [&file, &folder].map(|path| path.to_str().expect("a path in UTF-8"));
@@ -55,7 +53,7 @@ pub async fn pack(engine: &Engine, root: &Path, service: ServiceName, name: &str
         .await;
 }
 
-/// Everything that is in an image.
+/// All files of an image.
 pub async fn entries(engine: &Engine, image: &str) -> Vec<Entry> {
     let container = engine.run(&["create", &engine.label(), image]).await;
     let mut export = tokio::process::Command::from(engine.command(&["export", &container]));

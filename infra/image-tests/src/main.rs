@@ -1,12 +1,12 @@
-//! Builds the images and runs them as the manifests say: everything that a cluster would be told, as far as a
-//! container engine understands it. `cargo xtask test-images` runs it.
+//! Builds the images and runs them as the manifests say, as far as a container engine supports it. `cargo xtask
+//! test-images` runs it.
 //!
-//! - [`engine`]: what runs containers; [`manifest`]: what the manifests say about each.
-//! - [`images`]: packed, and looked into; [`another`]: containers with something wrong.
-//! - [`checks`]: what is tried of the images themselves; [`report`]: the table of what was measured.
-//! - [`suite`]: the tests of the system, which start containers of the images for themselves.
+//! - [`engine`]: the container engine; [`manifest`]: the flags of each container, from the manifests.
+//! - [`images`]: packs images and lists their files; [`another`]: containers with something wrong.
+//! - [`checks`]: checks of the images themselves; [`report`]: the table of measurements.
+//! - [`suite`]: the system tests, which start their own containers.
 //!
-//! It is a program and not a test of cargo's, since `cargo test` must not need a container engine.
+//! It is a program instead of a test, since `cargo test` must not need a container engine.
 
 mod another;
 mod checks;
@@ -34,16 +34,16 @@ use tokio::task::{LocalSet, spawn_local};
 
 /// The overlay whose images are built here.
 const OVERLAY: &str = "dev";
-/// The exit code where something does not hold.
+/// The exit code of a failed check.
 const FAILED: u8 = 1;
 /// The exit code of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
-/// The images are built, run as the manifests say, and tried.
+/// Builds the images, runs them as the manifests say, and tests them.
 #[derive(Debug, Parser)]
 #[command(name = "image-tests")]
 struct Cli {
-    /// Only the tests of the system whose name contains this, and nothing else
+    /// Run only the system tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 }
@@ -51,34 +51,34 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Heard from the beginning, so that there is no moment at which something would be left behind.
+    // From the beginning, so that a signal never leaves anything behind.
     let stop = match [SignalKind::interrupt(), SignalKind::terminate()].map(signal) {
         [Ok(interrupt), Ok(terminate)] => [interrupt, terminate],
         [Err(e), _] | [_, Err(e)] => {
-            eprintln!("signals cannot be heard: {e}");
+            eprintln!("cannot listen for signals: {e}");
             return ExitCode::FAILURE;
         }
     };
     let running = match Running::find() {
         Ok(running) => running,
         Err(why) => {
-            println!("skipped: no container engine can be used because {why}");
+            println!("SKIPPED: no container engine: {why}");
             return ExitCode::SUCCESS;
         }
     };
     let Some(cluster) = render::overlay(OVERLAY) else {
-        println!("skipped: the manifests cannot be rendered");
+        println!("SKIPPED: the manifests cannot be rendered");
         return ExitCode::SUCCESS;
     };
     let run = running.engine.run.clone();
     let images = Images { containers: manifest::containers(&cluster, &run), run };
-    // It goes only after the containers, which write into it.
+    // Deleted only after the containers, which write into it.
     let folder = tempfile::Builder::new().prefix("mini-blog-images-").tempdir().expect("a folder");
     let tests = Tests { images, filter: cli.filter, folder: folder.path().to_owned() };
     let ended = LocalSet::new().run_until(to_its_end(running, tests, stop)).await;
     match ended {
         FAILED => {
-            // What failing tests have left stays; where there is nothing, neither does the folder.
+            // Keeps the data of failed tests; removes the folder only if it is empty.
             let _ = std::fs::remove_dir(folder.keep());
         }
         INTERRUPTED => eprintln!("interrupted"),
@@ -87,19 +87,17 @@ async fn main() -> ExitCode {
     ExitCode::from(ended)
 }
 
-/// What is tried.
 struct Tests {
     images: Images,
-    /// Only the tests of the system whose name contains this.
     filter: Option<String>,
-    /// Where these keep their data.
+    /// For the data of the system tests.
     folder: PathBuf,
 }
 
-/// Runs everything until its end or a signal; gives back the exit code. Nothing is left behind.
+/// Runs everything until its end or a signal; returns the exit code. Nothing is left behind.
 async fn to_its_end(running: Running, tests: Tests, [mut interrupt, mut terminate]: [Signal; 2]) -> u8 {
     let engine = running.engine.clone();
-    // What panics there ends that task alone, so that everything is cleaned up.
+    // A panic ends only that task, so that everything is cleaned up.
     let mut run = spawn_local(async move {
         let Tests { images, filter, folder } = tests;
         pack(&engine, &images).await;
@@ -107,7 +105,7 @@ async fn to_its_end(running: Running, tests: Tests, [mut interrupt, mut terminat
             try_images(&engine, &images).await;
         }
         let suite = suite::holds(&images, engine.host.as_deref(), filter.as_deref(), &folder);
-        step("the tests of the system", suite).await;
+        step("the system tests", suite).await;
     });
     tokio::select! {
         ended = &mut run => return if ended.is_ok() { 0 } else { FAILED },
@@ -115,7 +113,7 @@ async fn to_its_end(running: Running, tests: Tests, [mut interrupt, mut terminat
         _ = terminate.recv() => {}
     }
     run.abort();
-    // It has to have let go of everything before that can be taken away.
+    // The clean-up needs the task to have ended.
     drop(run.await);
     INTERRUPTED
 }
@@ -128,7 +126,7 @@ async fn pack(engine: &Engine, images: &Images) {
     }
 }
 
-/// What is tried of the images themselves, on one deployment, in order: a start takes longer than most of it.
+/// The checks of the images themselves, in order on one deployment: a start takes longer than most of them.
 async fn try_images(engine: &Engine, images: &Images) {
     let containers = images.containers.clone();
     let deployment = Deployment::prepare(engine.clone(), &images.run, containers, Storage::Volumes).await;
@@ -140,16 +138,16 @@ async fn try_images(engine: &Engine, images: &Images) {
         sizes.insert(service, size);
     }
     let starts = step("all six start and become ready", starts::are_measured(&deployment)).await;
-    step("nobody, on a root that is read-only, without a shell", walls::hold(&deployment)).await;
-    step("one door, and nothing private behind it", walls::have_one_door(&deployment)).await;
-    step("wrong settings are named in one line", bad_input::is_named_in_one_line(&deployment)).await;
+    step("unprivileged, on a read-only root, without a shell", walls::hold(&deployment)).await;
+    step("one public port, and nothing private behind it", walls::have_one_door(&deployment)).await;
+    step("wrong settings are reported in one line", bad_input::is_named_in_one_line(&deployment)).await;
     step("a missing bus", bad_input::is_survived_where_only_the_bus_is_missing(&deployment)).await;
     step("posts and comments", volumes::are_filled(&deployment)).await;
     let mut memory = BTreeMap::new();
     for service in ServiceName::ALL {
         memory.insert(service, walls::memory(&deployment, service).await);
     }
-    step("made anew on the same volumes", volumes::outlive_the_containers(&deployment)).await;
+    step("replaced on the same volumes", volumes::outlive_the_containers(&deployment)).await;
     let stops = step("SIGTERM with open streams", stops::are_clean_and_in_time(&deployment)).await;
     let rows: Vec<_> = ServiceName::ALL
         .into_iter()
@@ -167,7 +165,7 @@ async fn try_images(engine: &Engine, images: &Images) {
     deployment.end();
 }
 
-/// What the containers said last is shown where something does not hold.
+/// Prints the last log lines of the containers if a check fails.
 struct LastWords<'a>(&'a Deployment);
 
 impl Drop for LastWords<'_> {
@@ -178,11 +176,11 @@ impl Drop for LastWords<'_> {
     }
 }
 
-/// Says what is tried, and how long it took.
+/// Prints what is checked, and how long it took.
 async fn step<T>(what: &str, work: impl Future<Output = T>) -> T {
     let begun = Instant::now();
     println!("==> {what}");
     let result = work.await;
-    println!("    held ({:.1} s)", begun.elapsed().as_secs_f64());
+    println!("    ok ({:.1} s)", begun.elapsed().as_secs_f64());
     result
 }

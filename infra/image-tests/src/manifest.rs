@@ -1,4 +1,4 @@
-//! What the manifests say about each container, turned into what `docker run` is told.
+//! Flags of `docker run` from the manifests.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use shared::ServiceName;
 use std::collections::BTreeMap;
 use system_tests::containers::{Container, Containers};
 
-/// The six containers of a rendering, of images with this tag.
+/// The six containers of a rendering, with images of this tag.
 pub fn containers(cluster: &Cluster, tag: &str) -> Containers {
     let all = cluster.workloads().map(|workload| container(cluster, workload, tag));
     let all: BTreeMap<_, _> = all.map(|container| (container.service, container)).collect();
@@ -22,11 +22,7 @@ fn container(cluster: &Cluster, workload: Workload<'_>, tag: &str) -> Container 
     let all: Vec<_> = workload.containers().collect();
     let [container] = all[..] else { panic!("{name} has {} containers, not one", all.len()) };
     for unknown in ["command", "args", "envFrom"] {
-        assert_eq!(
-            at(container, &format!("/{unknown}")),
-            &Value::Null,
-            "{name}: {unknown} is not understood"
-        );
+        assert_eq!(at(container, &format!("/{unknown}")), &Value::Null, "{name}: {unknown} is not supported");
     }
     let image = text(at(container, "/image")).to_owned();
     let service = image.rsplit('/').next().unwrap_or_default();
@@ -66,7 +62,7 @@ fn environment(cluster: &Cluster, variable: &Value) -> (String, String) {
     let secret = cluster.find("Secret", text(at(key, "/name")));
     let secret = secret.unwrap_or_else(|| panic!("{name}: there is no such secret: {key}"));
     let value = text(at(&secret.0, &format!("/data/{}", text(at(key, "/key")))));
-    // Long values are written in several lines.
+    // Long values have several lines.
     let value = STANDARD
         .decode(value.split_whitespace().collect::<String>())
         .ok()
@@ -75,7 +71,7 @@ fn environment(cluster: &Cluster, variable: &Value) -> (String, String) {
     (name, value.unwrap_or_else(|| panic!("the secret has nothing for {key}")))
 }
 
-/// The names of the Services that lead to it. An alias changes no port: they have to be the container's.
+/// The names of the Services that lead to it. An alias cannot change ports, so theirs must be the container's.
 fn aliases(cluster: &Cluster, workload: Workload<'_>) -> Vec<String> {
     let services = cluster.of_kind("Service");
     let leading = services.filter(|service| selects(service.at("/spec/selector"), workload.labels()));
@@ -93,7 +89,7 @@ fn volumes(pod: &Value, container: &Value) -> Vec<(String, String)> {
     let claim = |name: &Value| {
         let volume = list(at(pod, "/volumes")).find(|volume| at(volume, "/name") == name);
         let claim = volume.and_then(|volume| volume.pointer("/persistentVolumeClaim/claimName"));
-        text(claim.unwrap_or_else(|| panic!("a volume without a claim is not understood: {name}"))).to_owned()
+        text(claim.unwrap_or_else(|| panic!("a volume without a claim is not supported: {name}"))).to_owned()
     };
     let mounts = list(at(container, "/volumeMounts"));
     mounts.map(|mount| (claim(at(mount, "/name")), text(at(mount, "/mountPath")).to_owned())).collect()
@@ -121,7 +117,7 @@ fn walls(pod: &Value, container: &Value) -> Vec<String> {
     walls
 }
 
-/// A quantity of memory in bytes, as far as the manifests use the notation.
+/// A quantity of memory in bytes, in the notations that the manifests use.
 fn bytes(quantity: &str) -> u64 {
     let units = [("Ki", 10), ("Mi", 20), ("Gi", 30)];
     let found = units.iter().find_map(|(unit, bits)| Some((quantity.strip_suffix(unit)?, *bits)));

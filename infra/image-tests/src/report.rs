@@ -1,33 +1,31 @@
-//! The table at the end, and the limits that it is held to.
+//! The table of measurements, and their limits.
 
 use shared::ServiceName;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// How large an image may be, uncompressed.
+/// The largest size of an image, uncompressed.
 pub fn most_bytes(service: ServiceName) -> u64 {
     let megabytes = if service == ServiceName::Frontend { 25 } else { 15 };
     megabytes * 1_000_000
 }
 
-/// What was measured of one image and its container.
+/// The measurements of one image and its container.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// Which.
     pub service: ServiceName,
-    /// All its files together.
+    /// The size of all its files.
     pub bytes: u64,
-    /// From `docker run` until it was ready.
+    /// From `docker run` until ready.
     pub start: Duration,
-    /// The service's own part of that.
+    /// The part of the service itself.
     pub own_start_ms: i64,
-    /// What it holds when it has worked and has nothing to do, as the engine says it.
+    /// Idle after some work, as the engine prints it.
     pub memory: String,
-    /// From SIGTERM to its end, with streams open.
+    /// From SIGTERM to its end, with open streams.
     pub stop: Duration,
 }
 
-/// The table.
 pub fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "image          size    docker run to ready    of that its own    idle memory    stop, streams open\n",

@@ -1,4 +1,4 @@
-//! The tests of the system, run against the images.
+//! The system tests, run against the images.
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
@@ -8,33 +8,32 @@ use system_tests::containers::{Images, VARIABLE};
 use system_tests::program;
 use tokio::process::{Child, Command};
 
-/// The package whose tests they are.
-const PACKAGE: &str = "system-tests";
-/// Which of its test programs are not about the images, and why.
+/// Its test programs that are not about the images, and why.
 const LEFT_OUT: [(&str, &str); 3] = [
-    ("faults", "it puts a proxy into every connection of processes that it starts itself"),
-    ("neighbours", "it starts the bus alone and without secrets, as no manifest does"),
-    ("program", "it is about the program `mini-blog`, which is in no image"),
+    ("faults", "it adds a proxy to every connection of processes that it starts itself"),
+    ("hostile_subscribers", "it starts the bus alone and without secrets, as no manifest does"),
+    ("program", "it tests the program `mini-blog`, which no image contains"),
 ];
 
-/// Runs every test, or those whose name contains a text, and fails where one fails. The data of those that fail stays
-/// in the folder.
+/// Runs every test, or those whose name contains the filter, and panics if one fails. The data of failed tests stays in
+/// the folder.
 pub async fn holds(images: &Images, host: Option<&str>, filter: Option<&str>, folder: &Path) {
     let file = folder.join("images.json");
     images.write(&file);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut tests = Command::new(cargo);
-    tests.args(["test", "--package", PACKAGE, "--no-fail-fast"]);
+    // Their names are theirs alone; with the dependencies of the whole workspace nothing is compiled a second time.
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
     tests.args(programs().iter().flat_map(|program| ["--test", program])).args(filter);
     tests.env(VARIABLE, &file).env("TMPDIR", folder).envs(host.map(|host| ("DOCKER_HOST", host)));
     let mut running = Group::start(tests.current_dir(program::root()).stdin(Stdio::null()));
     let status = running.end().await;
-    // Secrets are in it.
+    // It contains secrets.
     fs::remove_file(file).expect("a file of ours");
-    assert!(status.success(), "tests of the system fail; their data is in {}", folder.display());
+    assert!(status.success(), "system tests failed; their data is in {}", folder.display());
 }
 
-/// Every test program of the package, but for those that are left out.
+/// Every test program of the package except those in `LEFT_OUT`.
 fn programs() -> Vec<String> {
     let folder = program::root().join("tests/tests");
     let entries = fs::read_dir(folder).expect("the tests").map(|entry| entry.expect("an entry").path());
@@ -43,13 +42,13 @@ fn programs() -> Vec<String> {
     programs.sort();
     for (left_out, why) in LEFT_OUT {
         let place = programs.iter().position(|program| program == left_out);
-        programs.remove(place.unwrap_or_else(|| panic!("there is no {left_out} to leave out")));
-        println!("    left out: {left_out}, since {why}");
+        programs.remove(place.unwrap_or_else(|| panic!("the test program {left_out} does not exist")));
+        println!("    left out: {left_out}: {why}");
     }
     programs
 }
 
-/// Processes that end together: what cargo starts does not outlive cargo.
+/// A process group: what cargo starts does not outlive cargo.
 struct Group(Child);
 
 impl Group {
@@ -64,10 +63,10 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // One that has been waited for has no number any more.
+        // None once it has been waited for.
         let pid = self.0.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         if let Some(pid) = pid {
-            // It may have ended this moment.
+            // It may have just ended.
             let _ = kill_process_group(pid, Signal::KILL);
         }
     }

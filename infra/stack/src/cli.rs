@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::control::{self, Answer, Request};
-use crate::dead_letters::{Desk, DeskError, Order};
+use crate::dead_letters::{DeadLetterClient, DeadLetterError, Resolution};
 use crate::labels::Output;
 use crate::parent;
 use crate::plan::Ports;
@@ -27,15 +27,15 @@ struct Cli {
 enum Command {
     /// Run everything, each service as a process of its own, until Ctrl-C
     Up(Up),
-    /// Show how every service is, and how far the bus's subscribers have come
+    /// Show the state of every service, and the lag of the bus's subscribers
     Status(Where),
-    /// End a service on the spot (kill -9); it stays down until it is started
+    /// Kill a service (SIGKILL); it stays down until it is started
     Kill(Target),
-    /// Start a service that is down
+    /// Start a service that is down or has failed
     Start(Target),
-    /// Stop a service as on SIGTERM, and start it again
+    /// Stop a service (SIGTERM) and start it again
     Restart(Target),
-    /// Show the events that could not be applied; redrive them once the cause is mended, or discard one
+    /// Show the events that could not be applied; redrive them after fixing the cause, or discard one
     DeadLetters(DeadLetters),
     /// Run the event bus alone, in this process
     #[command(disable_help_flag = true)]
@@ -64,30 +64,30 @@ struct Up {
     /// The address on which the site listens; the services stay on 127.0.0.1
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
-    /// The port of the site [default: 3000, or any that is free with --ports free]
+    /// The port of the site [default: 3000, or a free one with --ports free]
     #[arg(long)]
     port: Option<u16>,
-    /// Which ports the services take
+    /// Which ports the services use
     #[arg(long, value_enum, default_value_t = Ports::Course)]
     ports: Ports,
-    /// Do not start this service (may be given several times)
+    /// Do not start this service (may be repeated)
     #[arg(long, value_name = "SERVICE")]
     without: Vec<ServiceName>,
-    /// The folder of the built site [default: `site` beside the program, else target/site]
+    /// The folder of the built site [default: `site` beside the program, or target/site]
     #[arg(long, env = "LEPTOS_SITE_ROOT")]
     site_root: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct Where {
-    /// The folder that holds all data, the secrets, and the socket of the running stack
+    /// The folder of all data, the secrets, and the socket of the running stack
     #[arg(long, env = "DATA_DIR", default_value = "./data")]
     data_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 struct Target {
-    /// Which one: event-bus, posts, comments, moderation, query or frontend
+    /// One of event-bus, posts, comments, moderation, query or frontend
     service: ServiceName,
     #[command(flatten)]
     place: Where,
@@ -97,8 +97,8 @@ struct Target {
 #[command(args_conflicts_with_subcommands = true)]
 struct DeadLetters {
     #[command(subcommand)]
-    order: Option<Settle>,
-    /// Only those of this service: posts, comments, moderation or query
+    resolve: Option<Resolve>,
+    /// Only dead letters of this service: posts, comments, moderation or query
     #[arg(long, value_name = "SERVICE", value_parser = consumer)]
     service: Option<ServiceName>,
     #[command(flatten)]
@@ -106,28 +106,28 @@ struct DeadLetters {
 }
 
 #[derive(Debug, Subcommand)]
-enum Settle {
-    /// Apply an event and all that wait behind it, in their order, up to the first that still fails
+enum Resolve {
+    /// Apply an event and those parked behind it, in order, up to the first that still fails
     Redrive(Letter),
-    /// Give one event up for good (it stays on record), and redrive those that waited behind it
+    /// Give up one event for good (it stays on record), and redrive those parked behind it
     Discard(Letter),
 }
 
 #[derive(Debug, Args)]
 struct Letter {
-    /// Whose: posts, comments, moderation or query
+    /// One of posts, comments, moderation or query
     #[arg(value_parser = consumer)]
     service: ServiceName,
-    /// Its number, as the list shows it
+    /// The ID in the list
     id: i64,
     #[command(flatten)]
     place: Where,
 }
 
-/// A service that consumes events, and so may have dead letters.
+/// Parses a service that consumes events, and so may have dead letters.
 fn consumer(text: &str) -> Result<ServiceName, String> {
     let known = text.parse().ok().filter(|name| ServiceName::PEERS.contains(name));
-    known.ok_or_else(|| "this is none of posts, comments, moderation and query".to_owned())
+    known.ok_or_else(|| "expected one of posts, comments, moderation and query".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -137,7 +137,7 @@ struct Passed {
     flags: Vec<OsString>,
 }
 
-/// Runs the program. The exit code is 0 where all went well, 1 where it did not, 2 where the call was wrong.
+/// Runs the program. The exit code is 0 on success, 1 on failure, 2 for wrong usage.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Cli::parse_from(args).command {
         Command::Up(up) => run_up(up),
@@ -155,7 +155,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Exactly the service's own binary, but that it ends with its supervisor where it has one.
+/// The same as the service's own binary, except that it ends with its supervisor if it has one.
 fn service<C, F, Fut>(name: ServiceName, passed: Passed, build: F) -> ExitCode
 where
     C: kit::app::config::ServiceConfig,
@@ -199,26 +199,29 @@ fn ask(place: &Where, request: Request) -> ExitCode {
     })
 }
 
-fn dead_letters(DeadLetters { order, service, place }: DeadLetters) -> ExitCode {
+fn dead_letters(DeadLetters { resolve, service, place }: DeadLetters) -> ExitCode {
     on_runtime(async {
-        let told = match order {
-            None => match Desk::open(&place.data_dir) {
-                Ok(desk) => desk.list(service).await,
+        let result = match resolve {
+            None => match DeadLetterClient::open(&place.data_dir) {
+                Ok(client) => client.list(service).await,
                 Err(e) => Err(e),
             },
-            Some(Settle::Redrive(letter)) => settle(&letter, Order::Redrive).await,
-            Some(Settle::Discard(letter)) => settle(&letter, Order::Discard).await,
+            Some(Resolve::Redrive(letter)) => resolve_one(&letter, Resolution::Redrive).await,
+            Some(Resolve::Discard(letter)) => resolve_one(&letter, Resolution::Discard).await,
         };
-        told.map_or_else(|e| failed(&e), |text| print(&text))
+        result.map_or_else(|e| failed(&e), |text| print(&text))
     })
 }
 
-async fn settle(Letter { service, id, place }: &Letter, order: Order) -> Result<String, DeskError> {
-    Desk::open(&place.data_dir)?.settle(*service, *id, order).await
+async fn resolve_one(
+    Letter { service, id, place }: &Letter,
+    resolution: Resolution,
+) -> Result<String, DeadLetterError> {
+    DeadLetterClient::open(&place.data_dir)?.resolve(*service, *id, resolution).await
 }
 
 fn print(text: &str) -> ExitCode {
-    // A reader that closes early (`| head`) has seen what it wanted.
+    // A reader may close early (`| head`).
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
@@ -283,8 +286,8 @@ mod tests {
         };
         let list = parsed("mini-blog dead-letters --service query --data-dir d");
         assert_eq!((list.service, list.place.data_dir.to_str()), (Some(ServiceName::Query), Some("d")));
-        let redrive = parsed("mini-blog dead-letters redrive query 7 --data-dir d").order;
-        let Some(Settle::Redrive(Letter { service: ServiceName::Query, id: 7, place })) = redrive else {
+        let redrive = parsed("mini-blog dead-letters redrive query 7 --data-dir d").resolve;
+        let Some(Resolve::Redrive(Letter { service: ServiceName::Query, id: 7, place })) = redrive else {
             panic!("{redrive:?}")
         };
         assert_eq!(place.data_dir.to_str(), Some("d"));

@@ -13,42 +13,28 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-/// The name of the socket in the data folder.
+/// In the data folder.
 pub const FILE_NAME: &str = "control.sock";
-/// The longest path that the system takes for a socket, less its closing zero, on the stricter systems.
+/// The longest path of a socket on any supported system, without the closing zero.
 const MAX_PATH: usize = 103;
 /// The longest line in either direction.
 const MAX_LINE: u64 = 256 * 1024;
 /// How long a request may take to arrive.
 const ASKING: Duration = Duration::from_secs(5);
-/// How long an answer may take: longer than a service may take to stop and to be ready again.
+/// How long an answer may take: longer than a service may take to stop and to become ready again.
 const ANSWERING: Duration = Duration::from_secs(30);
 
-/// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
-    /// How is everything?
     Status,
-    /// End it on the spot, and leave it down.
-    Kill {
-        /// Which one.
-        service: ServiceName,
-    },
-    /// Run it.
-    Start {
-        /// Which one.
-        service: ServiceName,
-    },
-    /// Stop it and run it again.
-    Restart {
-        /// Which one.
-        service: ServiceName,
-    },
+    Kill { service: ServiceName },
+    Start { service: ServiceName },
+    Restart { service: ServiceName },
 }
 
 impl Request {
-    /// The order in it, where it is one.
+    /// The command for a service's keeper; none for `Status`.
     pub fn order(self) -> Option<(ServiceName, Verb)> {
         match self {
             Self::Status => None,
@@ -59,48 +45,29 @@ impl Request {
     }
 }
 
-/// What is answered.
+/// Each message is one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
-    /// It was done.
-    Done {
-        /// One sentence.
-        message: String,
-    },
-    /// It could not be done.
-    Failed {
-        /// One sentence.
-        message: String,
-    },
-    /// How everything is.
+    Done { message: String },
+    Failed { message: String },
     Status(StackStatus),
 }
 
-/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// Nobody listens.
-    #[error("no stack runs on {}: start one with `mini-blog up`", .0.display())]
+    #[error("no stack is running on {}: start one with `mini-blog up`", .0.display())]
     NotRunning(PathBuf),
-    /// The path is longer than the system takes.
-    #[error("{} is too long a path for a socket: use a data folder nearer to the root", .0.display())]
+    #[error("{} is too long for the path of a socket: use a data folder with a shorter path", .0.display())]
     TooLong(PathBuf),
-    /// It took too long.
-    #[error("the stack does not answer in time")]
+    #[error("the stack did not answer in time: is it suspended? (`fg` resumes it)")]
     Timeout,
-    /// Anything else.
     #[error("the control socket in {}: {source}", .data_dir.display())]
-    Io {
-        /// The data folder.
-        data_dir: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Io { data_dir: PathBuf, source: io::Error },
 }
 
-/// A path of the socket that the system takes. Where the plain one is too long, it goes through the open folder,
-/// which must stay open while the path is used.
+/// A path of the socket that is short enough. If the plain one is too long, the path leads through the open folder, which
+/// must stay open while the path is in use.
 struct Address {
     path: PathBuf,
     _folder: Option<File>,
@@ -123,8 +90,8 @@ fn io_error(data_dir: &Path, source: io::Error) -> ControlError {
     ControlError::Io { data_dir: data_dir.to_owned(), source }
 }
 
-/// Opens the socket, for the owner alone. Only who holds the lock of the data folder may: what an earlier run left
-/// behind is taken away.
+/// Opens the socket, for the owner alone. The caller must hold the lock of the data folder: a socket that an earlier run
+/// left behind is removed.
 pub fn listen(data_dir: &Path) -> Result<UnixListener, ControlError> {
     let io = |e| io_error(data_dir, e);
     let plain = data_dir.join(FILE_NAME);
@@ -138,7 +105,7 @@ pub fn listen(data_dir: &Path) -> Result<UnixListener, ControlError> {
     Ok(listener)
 }
 
-/// Takes one request from a connection and hands its answer back.
+/// Reads one request from a connection and writes its answer.
 pub async fn serve<F: Future<Output = Answer>>(stream: UnixStream, handle: impl FnOnce(Request) -> F) {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
@@ -146,19 +113,19 @@ pub async fn serve<F: Future<Output = Answer>>(stream: UnixStream, handle: impl 
     let answer = match read {
         Ok(Ok(_)) => match serde_json::from_str(&line) {
             Ok(request) => handle(request).await,
-            Err(e) => Answer::Failed { message: format!("this is no request: {e}") },
+            Err(e) => Answer::Failed { message: format!("not a request: {e}") },
         },
-        // Whoever asked has gone, or never asked.
+        // The client has gone, or never sent a request.
         _ => return,
     };
     if let Ok(mut text) = serde_json::to_vec(&answer) {
         text.push(b'\n');
-        // Whoever asked may have gone by now: nobody is left to tell.
+        // The client may have gone by now.
         let _ = stream.get_mut().write_all(&text).await;
     }
 }
 
-/// Asks the stack that runs on this folder.
+/// Sends a request to the stack that runs on this folder.
 pub async fn ask(data_dir: &Path, request: Request) -> Result<Answer, ControlError> {
     tokio::time::timeout(ANSWERING, exchange(data_dir, request)).await.map_err(|_| ControlError::Timeout)?
 }
@@ -223,16 +190,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_stack_that_is_what_is_said() {
+    async fn without_a_stack_the_error_says_so() {
         let dir = tempfile::tempdir().unwrap();
         let error = ask(dir.path(), Request::Status).await.unwrap_err();
         assert!(matches!(error, ControlError::NotRunning(_)), "{error}");
-        // What a run left behind that was killed.
+        // Left behind by a run that was killed ...
         drop(listen(dir.path()).unwrap());
         assert!(dir.path().join(FILE_NAME).exists());
         let error = ask(dir.path(), Request::Status).await.unwrap_err();
-        assert!(error.to_string().contains("no stack runs on"), "{error}");
-        // ... is no obstacle to the next.
+        assert!(error.to_string().contains("no stack is running on"), "{error}");
+        // ... which does not prevent the next.
         echo(dir.path()).await;
         assert_eq!(ask(dir.path(), Request::Status).await.unwrap(), done("Status"));
     }
@@ -246,7 +213,7 @@ mod tests {
             stream.write_all(nonsense.as_bytes()).await.unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.contains("this is no request"), "{answer}");
+            assert!(answer.contains("not a request"), "{answer}");
         }
         assert_eq!(ask(dir.path(), Request::Status).await.unwrap(), done("Status"));
     }

@@ -1,4 +1,4 @@
-//! `mini-blog dead-letters`: what could not be applied, and what becomes of it.
+//! `mini-blog dead-letters`: lists the events that could not be applied, and redrives or discards them.
 
 use crate::secrets::{OPERATOR_TOKEN, SecretsError, read};
 use crate::state_file::{self, StackFile};
@@ -10,73 +10,57 @@ use shared::bus::{DeadLetterView, Redriven};
 use shared::{Problem, ServiceName};
 use std::path::{Path, PathBuf};
 
-/// How many are asked for at once.
+/// Dead letters in one page.
 const PAGE: usize = 200;
-/// The largest page: a mebibyte of events, or one that is larger, and what each is noted with.
+/// The largest page in bytes: services answer with about a mebibyte of events, or with one that is larger.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
-/// How many characters of an error the list shows.
+/// The most characters that the list shows of a text from an event.
 const SHOWN: usize = 100;
 
-/// What is ordered for a dead letter.
+/// What to do with a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Apply it and those behind it.
+pub enum Resolution {
+    /// Apply it and those parked behind it.
     Redrive,
-    /// Give it up, and apply those behind it.
+    /// Give it up, and apply those parked behind it.
     Discard,
 }
 
-/// Why it was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum DeskError {
-    /// No stack runs in this folder.
-    #[error("no stack runs on {}: start one with `mini-blog up`", .0.display())]
+pub enum DeadLetterError {
+    #[error("no stack is running on {}: start one with `mini-blog up`", .0.display())]
     NotRunning(PathBuf),
-    /// The operator's token cannot be read.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
-    /// There is no client.
-    #[error("cannot speak to the services: {0}")]
+    #[error("cannot make an HTTP client: {0}")]
     Client(TransportError),
-    /// The service is not part of this stack.
     #[error("{0} is not part of this stack")]
     Absent(ServiceName),
-    /// The service gave no answer.
     #[error("{service}: {source}")]
-    Exchange {
-        /// Whom.
-        service: ServiceName,
-        /// Why not.
-        source: TransportError,
-    },
-    /// The service said no.
+    Exchange { service: ServiceName, source: TransportError },
     #[error("{service}: {why}")]
-    Refused {
-        /// Who.
-        service: ServiceName,
-        /// Its reason.
-        why: String,
-    },
+    Refused { service: ServiceName, why: String },
 }
 
-/// Where an operator works: the services of a running stack, and the token they ask for.
-pub struct Desk {
+/// An operator's client of the services of a running stack.
+pub struct DeadLetterClient {
     transport: Box<dyn Transport>,
     stack: StackFile,
     token: String,
 }
 
-impl Desk {
-    /// The services of the stack that runs on this data folder.
-    pub fn open(data_dir: &Path) -> Result<Self, DeskError> {
-        let stack = state_file::read(data_dir).ok_or_else(|| DeskError::NotRunning(data_dir.to_owned()))?;
+impl DeadLetterClient {
+    /// Finds the stack that runs on this data folder, and its operator token.
+    pub fn open(data_dir: &Path) -> Result<Self, DeadLetterError> {
+        let stack =
+            state_file::read(data_dir).ok_or_else(|| DeadLetterError::NotRunning(data_dir.to_owned()))?;
         let token = read(data_dir)?.get(OPERATOR_TOKEN).to_owned();
-        let transport = HttpTransport::new().map_err(DeskError::Client)?.with_answers_up_to(PAGE_BYTES);
+        let transport = HttpTransport::new().map_err(DeadLetterError::Client)?.with_answers_up_to(PAGE_BYTES);
         Ok(Self { transport: Box::new(transport), stack, token })
     }
 
     /// The dead letters of one service, or of all, as a table.
-    pub async fn list(&self, only: Option<ServiceName>) -> Result<String, DeskError> {
+    pub async fn list(&self, only: Option<ServiceName>) -> Result<String, DeadLetterError> {
         let asked = ServiceName::PEERS.into_iter().filter(|name| only.is_none_or(|only| only == *name));
         let present = asked.filter(|name| only.is_some() || self.stack.services.contains_key(name));
         let mut rows = Vec::new();
@@ -91,24 +75,28 @@ impl Desk {
             }
         }
         if rows.is_empty() {
-            return Ok("No event waits.\n".to_owned());
+            return Ok("No dead letters.\n".to_owned());
         }
         let head =
-            ["SERVICE", "ID", "POST", "EVENT", "SEQUENCE", "TRIED", "PARKED", "WHY"].map(str::to_owned);
+            ["SERVICE", "ID", "POST", "EVENT", "SEQUENCE", "ATTEMPTS", "PARKED", "ERROR"].map(str::to_owned);
         Ok(columns(std::iter::once(head).chain(rows)))
     }
 
-    /// Redrives or discards one; says in one sentence what that came to.
-    pub async fn settle(&self, service: ServiceName, id: i64, order: Order) -> Result<String, DeskError> {
-        let verb = match order {
-            Order::Redrive => "redrive",
-            Order::Discard => "discard",
+    /// Redrives or discards one; returns the result as a sentence.
+    pub async fn resolve(
+        &self,
+        service: ServiceName,
+        id: i64,
+        resolution: Resolution,
+    ) -> Result<String, DeadLetterError> {
+        let verb = match resolution {
+            Resolution::Redrive => "redrive",
+            Resolution::Discard => "discard",
         };
         let path = format!("/dead-letters/{id}/{verb}");
         let Redriven { applied, remaining } = self.ask(service, Method::POST, &path).await?;
-        let discarded = if order == Order::Discard { "discarded; " } else { "" };
-        let rest =
-            if remaining == 0 { "none waits any more".to_owned() } else { format!("{remaining} still wait") };
+        let discarded = if resolution == Resolution::Discard { "discarded; " } else { "" };
+        let rest = if remaining == 0 { "none left".to_owned() } else { format!("{remaining} still parked") };
         Ok(format!("{service}: {discarded}{applied} applied, {rest}\n"))
     }
 
@@ -117,34 +105,37 @@ impl Desk {
         service: ServiceName,
         method: Method,
         path: &str,
-    ) -> Result<T, DeskError> {
-        let refused = |why: String| DeskError::Refused { service, why };
-        let entry = self.stack.services.get(&service).ok_or(DeskError::Absent(service))?;
+    ) -> Result<T, DeadLetterError> {
+        let refused = |why: String| DeadLetterError::Refused { service, why };
+        let entry = self.stack.services.get(&service).ok_or(DeadLetterError::Absent(service))?;
         let request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", entry.url))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .body(Bytes::new())
             .map_err(|e| refused(e.to_string()))?;
-        let answer =
-            self.transport.send(request).await.map_err(|source| DeskError::Exchange { service, source })?;
+        let answer = self
+            .transport
+            .send(request)
+            .await
+            .map_err(|source| DeadLetterError::Exchange { service, source })?;
         if answer.status() != StatusCode::OK {
             let problem = serde_json::from_slice::<Problem>(answer.body()).ok();
             let why = problem.map(|p| p.detail.unwrap_or(p.title));
             return Err(refused(why.unwrap_or_else(|| format!("answers {}", answer.status()))));
         }
-        serde_json::from_slice(answer.body()).map_err(|e| refused(format!("gives an unexpected answer: {e}")))
+        serde_json::from_slice(answer.body()).map_err(|e| refused(format!("unexpected answer: {e}")))
     }
 }
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for DeadLetterClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk").field("stack", &self.stack).finish_non_exhaustive()
+        f.debug_struct("DeadLetterClient").field("stack", &self.stack).finish_non_exhaustive()
     }
 }
 
 fn row(service: ServiceName, letter: &DeadLetterView) -> [String; 8] {
-    // What an event carries is anybody's text: on a terminal it must stay text, and on its line.
+    // Anybody may have written this text: it must not control the terminal, nor leave its line.
     let plain = |text: &str| {
         let mut shown = String::new();
         for c in text.chars().take(SHOWN) {
@@ -208,43 +199,43 @@ mod tests {
         }
     }
 
-    fn desk() -> Desk {
+    fn client() -> DeadLetterClient {
         let entry = ServiceEntry { url: "http://query".into(), admin: String::new(), pid: None };
         let services = [(ServiceName::Query, entry)].into();
         let stack = StackFile { pid: 1, address: String::new(), ready: true, services };
-        Desk { transport: Box::new(Query), stack, token: "token".into() }
+        DeadLetterClient { transport: Box::new(Query), stack, token: "token".into() }
     }
 
     #[tokio::test]
     async fn the_list_has_every_page_and_nothing_that_moves_a_terminal() {
-        let text = desk().list(None).await.unwrap();
+        let text = client().list(None).await.unwrap();
         let expected = format!(
             "\
-SERVICE  ID  POST  EVENT        SEQUENCE  TRIED  PARKED                    WHY
-query    3   p1    PostCreated  4         1      1970-01-01T00:00:00.007Z  title\\u{{1b}}[2J is an object
-query    9   p1    PostCreated  4         1      1970-01-01T00:00:00.007Z  {}…
+SERVICE  ID  POST  EVENT        SEQUENCE  ATTEMPTS  PARKED                    ERROR
+query    3   p1    PostCreated  4         1         1970-01-01T00:00:00.007Z  title\\u{{1b}}[2J is an object
+query    9   p1    PostCreated  4         1         1970-01-01T00:00:00.007Z  {}…
 ",
             "x".repeat(SHOWN)
         );
         assert_eq!(text, expected);
-        let absent = desk().list(Some(ServiceName::Posts)).await.unwrap_err();
+        let absent = client().list(Some(ServiceName::Posts)).await.unwrap_err();
         assert_eq!(absent.to_string(), "posts is not part of this stack");
     }
 
     #[tokio::test]
-    async fn what_an_order_came_to_is_one_sentence() {
-        let redriven = desk().settle(ServiceName::Query, 3, Order::Redrive).await.unwrap();
-        assert_eq!(redriven, "query: 0 applied, 2 still wait\n");
-        let discarded = desk().settle(ServiceName::Query, 3, Order::Discard).await.unwrap();
-        assert_eq!(discarded, "query: discarded; 1 applied, none waits any more\n");
-        let unknown = desk().settle(ServiceName::Query, 4, Order::Redrive).await.unwrap_err();
+    async fn the_result_is_one_sentence() {
+        let redriven = client().resolve(ServiceName::Query, 3, Resolution::Redrive).await.unwrap();
+        assert_eq!(redriven, "query: 0 applied, 2 still parked\n");
+        let discarded = client().resolve(ServiceName::Query, 3, Resolution::Discard).await.unwrap();
+        assert_eq!(discarded, "query: discarded; 1 applied, none left\n");
+        let unknown = client().resolve(ServiceName::Query, 4, Resolution::Redrive).await.unwrap_err();
         assert_eq!(unknown.to_string(), "query: Not found");
     }
 
     #[test]
     fn without_a_stack_it_says_so() {
         let dir = tempfile::tempdir().unwrap();
-        let error = Desk::open(dir.path()).unwrap_err().to_string();
-        assert!(error.starts_with("no stack runs on "), "{error}");
+        let error = DeadLetterClient::open(dir.path()).unwrap_err().to_string();
+        assert!(error.starts_with("no stack is running on "), "{error}");
     }
 }

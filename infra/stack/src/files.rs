@@ -1,26 +1,26 @@
-//! Small files that must be whole at any moment, and the folder that nobody else may look into.
+//! Atomic replacement of small files, and private permissions.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Owner may read and write, nobody else anything.
+/// Only the owner may read and write.
 pub const PRIVATE: u32 = 0o600;
 
-/// Makes the folder, and those above it, where it is missing; what it makes only the owner may enter.
+/// Creates the folder and those above it if they are missing; only the owner may enter what it creates.
 pub fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Replaces a file by a new content that only the owner may read. Whoever reads it at the same time, or after a
-/// crash, finds the old content or the new one, whole.
+/// Replaces a file atomically; only the owner may read the new one. After a crash the file has the old content or the new
+/// one, whole.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let fresh = folder.join(name);
-    // What a crash left behind may have another mode: never written into.
+    // A file that a crash left behind may have another mode: never write into it.
     match std::fs::remove_file(&fresh) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -32,7 +32,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Takes a file's content from everybody but its owner. Says whether there was anything to take.
+/// Takes all permissions from everybody but the owner. Returns whether there were any.
 pub fn make_private(path: &Path) -> io::Result<bool> {
     let mode = std::fs::metadata(path)?.permissions().mode();
     let others = mode & 0o077;

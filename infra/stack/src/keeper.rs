@@ -1,58 +1,64 @@
-//! Keeps one service running: starts it, starts it again when it dies, and does what it is ordered.
+//! Keeps one service running: starts it, restarts it when it dies, carries out commands, and reports a service that
+//! cannot start.
 
-use crate::backoff::{failures_after, restart_delay};
+use crate::backoff::{AfterExit, after_exit, failures_after, restart_delay};
 use crate::labels::{Output, Speaker};
 use crate::launch::Launch;
 use crate::process::Process;
+use rustix::process::Signal;
 use shared::ServiceName;
+use std::io;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a service may take to stop when asked to.
+/// How long a service may take to stop after SIGTERM.
 pub const STOP_LIMIT: Duration = Duration::from_secs(12);
 
-/// What can be ordered.
+/// A command to a keeper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// Run it, if it is not running.
     Start,
-    /// End it on the spot (SIGKILL), and leave it down.
+    /// SIGKILL; it stays down.
     Kill,
-    /// Stop it (SIGTERM) and run it again.
+    /// SIGTERM, then run it again.
     Restart,
-    /// Stop it (SIGTERM) by that time, and leave it down.
+    /// SIGTERM, and SIGKILL after this time; it stays down.
     Stop(Instant),
+    /// SIGSTOP: the process stands still until `Resume`.
+    Suspend,
+    /// SIGCONT.
+    Resume,
 }
 
-/// Where a service stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Down, and left so.
+    /// Not running, by command.
     Stopped,
-    /// Running.
     Running {
-        /// Its process.
         pid: u32,
-        /// Since when.
         since: Instant,
     },
-    /// Died, and waits to be started again.
+    /// Died; will be restarted.
     BackingOff,
+    /// Cannot start; not restarted until somebody starts it.
+    Failed,
 }
 
-/// What is known of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// Where it stands.
     pub phase: Phase,
-    /// How often it died and was started again.
+    /// How often it died and was restarted.
     pub restarts: u32,
+    /// What it wrote last to standard error before it last died.
+    pub last_error: Option<String>,
 }
 
-/// What came of an order: one sentence, good or bad.
+/// The result of a command: one sentence, good or bad.
 pub type Outcome = Result<String, String>;
 
 struct Order {
@@ -60,10 +66,9 @@ struct Order {
     outcome: oneshot::Sender<Outcome>,
 }
 
-/// The way to a service's keeper.
+/// Sends commands to a service's keeper, and reads its state.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    /// Which service.
     pub service: ServiceName,
     orders: mpsc::Sender<Order>,
     state: watch::Receiver<State>,
@@ -76,26 +81,25 @@ impl std::fmt::Debug for Order {
 }
 
 impl Handle {
-    /// Gives an order and waits until it is done.
+    /// Sends a command and waits for its result.
     pub async fn order(&self, verb: Verb) -> Outcome {
-        let gone = || format!("{} is no longer looked after: the stack is stopping", self.service);
+        let gone = || format!("{} is not supervised: the stack is stopping", self.service);
         let (outcome, answer) = oneshot::channel();
         self.orders.send(Order { verb, outcome }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
-    /// What is known at this moment.
     pub fn state(&self) -> State {
-        *self.state.borrow()
+        self.state.borrow().clone()
     }
 
-    /// Waits for the next change.
+    /// Waits for the next change of the state; false once the keeper has ended.
     pub async fn changed(&mut self) -> bool {
         self.state.changed().await.is_ok()
     }
 }
 
-/// Looks after one service until its last handle is gone.
+/// Supervises one service until its last handle is dropped.
 struct Keeper {
     service: ServiceName,
     launch: Arc<Launch>,
@@ -103,18 +107,22 @@ struct Keeper {
     orders: mpsc::Receiver<Order>,
     state: watch::Sender<State>,
     now: CancellationToken,
+    /// Early deaths in a row.
     failures: u32,
+    /// No restart until `Resume`: the supervisor is about to stand still, and could not read the output.
+    suspended: bool,
 }
 
 /// What a keeper does next.
 enum Step {
-    Rest,
+    /// Wait for a command in this phase: `Stopped` or `Failed`.
+    Rest(Phase),
     Start(Option<oneshot::Sender<Outcome>>),
     BackOff,
     End,
 }
 
-/// Begins to look after a service. `now` ends whatever a stop waits for.
+/// Supervises a service in a task of its own. `now` cuts short every wait for a stop.
 pub fn keep(
     service: ServiceName,
     launch: Arc<Launch>,
@@ -123,9 +131,10 @@ pub fn keep(
     now: CancellationToken,
 ) -> Handle {
     let (orders, incoming) = mpsc::channel(16);
-    let (state, watched) = watch::channel(State { phase: Phase::Stopped, restarts: 0 });
-    let keeper = Keeper { service, launch, output, orders: incoming, state, now, failures: 0 };
-    tokio::spawn(keeper.run(if start { Step::Start(None) } else { Step::Rest }));
+    let (state, watched) = watch::channel(State { phase: Phase::Stopped, restarts: 0, last_error: None });
+    let keeper =
+        Keeper { service, launch, output, orders: incoming, state, now, failures: 0, suspended: false };
+    tokio::spawn(keeper.run(if start { Step::Start(None) } else { Step::Rest(Phase::Stopped) }));
     Handle { service, orders, state: watched }
 }
 
@@ -133,7 +142,7 @@ impl Keeper {
     async fn run(mut self, mut step: Step) {
         loop {
             step = match step {
-                Step::Rest => self.rest().await,
+                Step::Rest(phase) => self.rest(phase).await,
                 Step::Start(outcome) => self.start(outcome).await,
                 Step::BackOff => self.back_off().await,
                 Step::End => return,
@@ -149,14 +158,14 @@ impl Keeper {
         self.output.line(Speaker::Service(self.service), text);
     }
 
-    async fn rest(&mut self) -> Step {
-        self.enter(Phase::Stopped);
+    async fn rest(&mut self, phase: Phase) -> Step {
+        self.enter(phase);
         self.failures = 0;
         loop {
             let Some(order) = self.orders.recv().await else { return Step::End };
             match order.verb {
                 Verb::Start | Verb::Restart => return Step::Start(Some(order.outcome)),
-                Verb::Kill | Verb::Stop(_) => {
+                Verb::Kill | Verb::Stop(_) | Verb::Suspend | Verb::Resume => {
                     let _ = order.outcome.send(Ok(format!("{} was not running", self.service)));
                 }
             }
@@ -166,7 +175,7 @@ impl Keeper {
     async fn back_off(&mut self) -> Step {
         self.enter(Phase::BackingOff);
         tokio::select! {
-            () = tokio::time::sleep(restart_delay(self.failures)) => {
+            () = tokio::time::sleep(restart_delay(self.failures)), if !self.suspended => {
                 self.state.send_modify(|state| state.restarts = state.restarts.saturating_add(1));
                 Step::Start(None)
             }
@@ -174,21 +183,28 @@ impl Keeper {
                 None => Step::End,
                 Some(Order { verb: Verb::Start | Verb::Restart, outcome }) => Step::Start(Some(outcome)),
                 Some(Order { verb: Verb::Kill | Verb::Stop(_), outcome }) => {
-                    let sentence = "had died already, and is not started again";
+                    let sentence = "had already died; it will not be restarted";
                     let _ = outcome.send(Ok(format!("{} {sentence}", self.service)));
-                    Step::Rest
+                    Step::Rest(Phase::Stopped)
+                }
+                Some(Order { verb: verb @ (Verb::Suspend | Verb::Resume), outcome }) => {
+                    self.suspended = verb == Verb::Suspend;
+                    let _ = outcome.send(Ok(format!("{} was not running", self.service)));
+                    Step::BackOff
                 }
             },
         }
     }
 
     async fn start(&mut self, outcome: Option<oneshot::Sender<Outcome>>) -> Step {
+        self.suspended = false;
         let process = match Process::start(&self.launch, self.service, &self.output) {
             Ok(process) => process,
             Err(e) => {
                 self.failures = self.failures.saturating_add(1);
                 let sentence = format!("{} cannot be started: {e}", self.service);
                 self.say(&sentence);
+                self.state.send_modify(|state| state.last_error = Some(sentence.clone()));
                 if let Some(outcome) = outcome {
                     let _ = outcome.send(Err(sentence));
                 }
@@ -206,13 +222,7 @@ impl Keeper {
     async fn watch(&mut self, mut process: Process, since: Instant) -> Step {
         loop {
             let order = tokio::select! {
-                ended = process.ended() => {
-                    self.failures = failures_after(self.failures, since.elapsed());
-                    let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
-                    let wait = restart_delay(self.failures);
-                    self.say(&format!("ended by itself ({how}); it is started again in {wait:?}"));
-                    return Step::BackOff;
-                }
+                ended = process.ended() => return self.after_exit(process, ended, since.elapsed()).await,
                 order = self.orders.recv() => order,
             };
             let Some(Order { verb, outcome }) = order else {
@@ -220,16 +230,22 @@ impl Keeper {
                 return Step::End;
             };
             let (sentence, next) = match verb {
-                Verb::Start => (Ok(format!("{} runs already (pid {})", self.service, process.pid())), None),
-                Verb::Kill => (self.kill(&mut process).await, Some(Step::Rest)),
-                Verb::Stop(deadline) => (self.stop(&mut process, deadline).await, Some(Step::Rest)),
+                Verb::Start => {
+                    (Ok(format!("{} is already running (pid {})", self.service, process.pid())), None)
+                }
+                Verb::Kill => (self.kill(&mut process).await, Some(Step::Rest(Phase::Stopped))),
+                Verb::Stop(deadline) => {
+                    (self.stop(&mut process, deadline).await, Some(Step::Rest(Phase::Stopped)))
+                }
                 Verb::Restart => {
                     self.stop(&mut process, Instant::now() + STOP_LIMIT).await.ok();
                     return Step::Start(Some(outcome));
                 }
+                Verb::Suspend => (self.signal(&process, Signal::STOP), None),
+                Verb::Resume => (self.signal(&process, Signal::CONT), None),
             };
             if next.is_some() {
-                // Whoever asked sees the new state at once.
+                // The caller must see the new state as soon as it has its answer.
                 self.enter(Phase::Stopped);
             }
             let _ = outcome.send(sentence);
@@ -239,12 +255,46 @@ impl Keeper {
         }
     }
 
+    /// Nobody asked for this exit.
+    async fn after_exit(
+        &mut self,
+        process: Process,
+        ended: io::Result<ExitStatus>,
+        ran_for: Duration,
+    ) -> Step {
+        self.failures = failures_after(self.failures, ran_for);
+        let code = ended.as_ref().ok().and_then(ExitStatus::code);
+        let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
+        let error = process.last_error().await;
+        self.state.send_modify(|state| state.last_error = Some(error.unwrap_or_else(|| how.clone())));
+        match after_exit(code, self.failures) {
+            AfterExit::Restart(wait) => {
+                self.say(&format!("ended by itself ({how}); restarting it in {wait:?}"));
+                Step::BackOff
+            }
+            AfterExit::Fail => {
+                self.say(&format!(
+                    "failed ({how}) and is not restarted: fix the cause, then run `mini-blog start {}`",
+                    self.service
+                ));
+                Step::Rest(Phase::Failed)
+            }
+        }
+    }
+
+    fn signal(&self, process: &Process, signal: Signal) -> Outcome {
+        match process.signal(signal) {
+            Ok(()) => Ok(format!("{} got {signal:?}", self.service)),
+            Err(e) => Err(format!("{} cannot be sent {signal:?}: {e}", self.service)),
+        }
+    }
+
     async fn kill(&self, process: &mut Process) -> Outcome {
         let pid = process.pid();
         match process.kill().await {
             Ok(_) => {
                 self.say("killed; it stays down until it is started");
-                Ok(format!("{} is killed (pid {pid}); `mini-blog start {0}` brings it back", self.service))
+                Ok(format!("{} is killed (pid {pid}); `mini-blog start {0}` starts it again", self.service))
             }
             Err(e) => Err(format!("{} (pid {pid}) cannot be killed: {e}", self.service)),
         }

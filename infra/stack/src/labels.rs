@@ -1,4 +1,4 @@
-//! One stream of lines from many processes, each with its name in front.
+//! One stream of lines from many processes, each line with the name of its process.
 
 use shared::ServiceName;
 use std::io::{self, IsTerminal, Write};
@@ -7,24 +7,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-/// How many lines may wait to be written. More are dropped and counted: a terminal that is held, or a full pipe,
-/// must not hold the services.
+/// How many lines may wait to be written. More are dropped and counted: a terminal whose output is paused, or a full
+/// pipe, must not block the services.
 const WAITING: usize = 4_096;
-/// How many bytes are written at once, about.
+/// About how many bytes are written at once.
 const PAGE: usize = 64 * 1024;
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// The width of the names: that of the longest.
+/// The width of the longest name.
 const WIDTH: usize = 10;
-/// The name under which the supervisor itself speaks.
+/// The label of the supervisor's own lines.
 const OWN_NAME: &str = "mini-blog";
 
-/// Who a line is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaker {
-    /// The supervisor.
     Stack,
-    /// A service.
     Service(ServiceName),
 }
 
@@ -36,18 +33,17 @@ pub struct Output {
     colour: bool,
 }
 
-/// The other end: told when everything has been written.
+/// Waits until everything has been written.
 #[derive(Debug)]
 pub struct Writer(Receiver<()>);
 
 impl Output {
-    /// Writes to standard output, in colour where that is a terminal and `NO_COLOR` is not set.
+    /// Writes to standard output, in colour if that is a terminal and `NO_COLOR` is not set.
     pub fn stdout() -> (Self, Writer) {
         let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         Self::to(io::stdout(), colour)
     }
 
-    /// Writes to this.
     pub fn to(target: impl Write + Send + 'static, colour: bool) -> (Self, Writer) {
         let (lines, waiting) = sync_channel(WAITING);
         let (done, writer) = sync_channel(1);
@@ -60,17 +56,16 @@ impl Output {
         (output, Writer(writer))
     }
 
-    /// One labelled line.
     pub fn line(&self, speaker: Speaker, text: &str) {
         self.send(format!("{}{}\n", label(speaker, self.colour), printable(text)));
     }
 
-    /// One line of the supervisor's own.
+    /// One line of the supervisor itself.
     pub fn say(&self, text: &str) {
         self.line(Speaker::Stack, text);
     }
 
-    /// One line without a label: what people and scripts wait for.
+    /// One line without a label, for scripts that wait for it.
     pub fn plain(&self, text: &str) {
         self.send(format!("{}\n", printable(text)));
     }
@@ -81,7 +76,7 @@ impl Output {
         }
     }
 
-    /// Writes what still waits, for a moment at most; nothing is written after.
+    /// Writes the remaining lines, for a second at most.
     pub fn finish(self, writer: &Writer) {
         let until = Instant::now() + LAST_LINES;
         while self.lines.try_send(None).is_err() && Instant::now() < until {
@@ -100,7 +95,7 @@ fn write_lines(mut target: impl Write, waiting: &Receiver<Option<String>>, dropp
             page = format!("{}{lost} lines could not be written in time\n", label(Speaker::Stack, false));
         }
         page.push_str(&first);
-        // What waits already is written with it: a busy stack writes thousands of lines each second.
+        // All waiting lines in one write: a busy stack logs thousands of lines a second.
         let mut last = false;
         while page.len() < PAGE {
             match waiting.try_recv() {
@@ -109,7 +104,7 @@ fn write_lines(mut target: impl Write, waiting: &Receiver<Option<String>>, dropp
                 Err(_) => break,
             }
         }
-        // A reader that has gone is no reason to stop: the services go on without one.
+        // The services go on without a reader.
         let _ = target.write_all(page.as_bytes()).and_then(|()| target.flush());
         if last {
             return;
@@ -136,8 +131,8 @@ const fn colour_of(service: ServiceName) -> u8 {
     }
 }
 
-/// Without the control characters by which a logged text could steer the reader's terminal.
-fn printable(text: &str) -> String {
+/// Without control characters, by which a logged text could control the reader's terminal.
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
@@ -159,7 +154,7 @@ mod tests {
         }
     }
 
-    /// A terminal that is held for ever; says when the first line has come to it.
+    /// A terminal whose output is paused for ever; reports its first line.
     struct Held(SyncSender<()>);
 
     impl Write for Held {

@@ -1,4 +1,4 @@
-//! What each process is told: its environment, and nothing that it need not know.
+//! The environment of each process, with no secret that it does not need.
 
 use crate::parent;
 use crate::plan::Plan;
@@ -7,37 +7,31 @@ use kit::app::config::secret_env;
 use shared::ServiceName;
 use std::path::{Path, PathBuf};
 
-/// What all processes of one stack are started from.
+/// What all processes of one stack have in common.
 #[derive(Debug)]
 pub struct Launch {
-    /// The program; each service is a subcommand of it.
+    /// Each service is a subcommand of it.
     pub program: PathBuf,
-    /// The folder of all data.
     pub data_dir: PathBuf,
-    /// The built site.
     pub site_root: Option<PathBuf>,
-    /// Who listens where.
     pub plan: Plan,
-    /// What only some may know.
     pub secrets: Secrets,
 }
 
-/// The environment of one process: what is set, and what it must not inherit.
+/// The environment of one process.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Environment {
-    /// Names and values.
     pub set: Vec<(String, String)>,
-    /// Names that are taken out of what the supervisor itself was started with.
+    /// Names that it must not inherit from the supervisor.
     pub unset: Vec<String>,
 }
 
-/// The setting by which a process is told the address of another.
+/// The variable with the address of a service.
 fn url_name(service: ServiceName) -> String {
     format!("{}_URL", service.as_str().to_uppercase().replace('-', "_"))
 }
 
 impl Launch {
-    /// The environment of this service.
     pub fn environment(&self, service: ServiceName) -> Environment {
         let place = self.plan.place(service);
         let mut set = vec![
@@ -46,7 +40,7 @@ impl Launch {
             (parent::SUPERVISED.to_owned(), "1".to_owned()),
         ];
         if std::env::var_os("LOG_FORMAT").is_none() {
-            // Its output is a pipe, and its reader a person.
+            // Its output is a pipe, but a person reads it.
             set.push(("LOG_FORMAT".to_owned(), "text".to_owned()));
         }
         if service == ServiceName::Frontend {
@@ -66,7 +60,7 @@ impl Launch {
     }
 }
 
-/// The secrets that this service must know.
+/// The secrets that this service needs.
 pub fn secrets_of(service: ServiceName) -> Vec<String> {
     match service {
         ServiceName::EventBus => names(),
@@ -75,7 +69,7 @@ pub fn secrets_of(service: ServiceName) -> Vec<String> {
     }
 }
 
-/// Everything that the stack decides for its processes.
+/// Every variable that the stack decides.
 fn managed() -> Vec<String> {
     let fixed = ["LISTEN", "ADMIN_LISTEN", "DATA_DIR", "ADVERTISE_URL", "LEPTOS_SITE_ROOT", "INSECURE"];
     let urls = ServiceName::ALL.into_iter().map(url_name);

@@ -2,12 +2,12 @@
 //!
 //! Where to look:
 //! - [`cli`]: the subcommands; each service is one, exactly as its own binary.
-//! - [`supervisor`]: `up`: starts everything, says when it is ready, stops it in order.
-//! - [`prepare`]: what must be had before anything is started.
-//! - [`keeper`]: keeps one service running ([`backoff`] decides when it is tried again).
-//! - [`plan`] and [`launch`]: who listens where, and what each process is told; [`secrets`]: what only it may know.
-//! - [`control`]: how `status`, `kill`, `start` and `restart` reach the running `up`; [`status`] is what they hear.
-//! - [`dead_letters`]: asks the services themselves, as an operator.
+//! - [`supervisor`]: `up`: starts everything, reports when it is ready, stops it in order.
+//! - [`prepare`]: preflight checks.
+//! - [`keeper`]: keeps one service running ([`backoff`] decides whether and when it is restarted).
+//! - [`plan`] and [`launch`]: addresses, and the environment of each process; [`secrets`]: its secrets.
+//! - [`control`]: how `status`, `kill`, `start` and `restart` reach the running `up`; [`status`]: the answer.
+//! - [`dead_letters`]: a client of the services themselves, with the operator's token.
 
 pub mod backoff;
 pub mod cli;

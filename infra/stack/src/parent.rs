@@ -1,23 +1,27 @@
-//! A service that was started by the supervisor ends with it, even where the supervisor had no time to say so.
+//! A service ends with its supervisor, even if the supervisor is killed.
 //!
-//! The supervisor holds one end of the service's standard input and never writes. When it ends, however it ends,
-//! the system closes that end; the service sees the end of its input and stops as on SIGTERM.
+//! The supervisor holds one end of the service's standard input and never writes. When the supervisor ends, the system
+//! closes that end; the service sees the end of its input and stops as on SIGTERM.
 
 use rustix::process::{Signal, getpid, kill_process};
 use std::io::{self, Read};
 use std::time::Duration;
 
-/// The setting by which a process is told that it is supervised.
+/// The variable that is set in supervised processes.
 pub const SUPERVISED: &str = "MINI_BLOG_SUPERVISED";
 /// How long the service may take to stop by itself.
 const LIMIT: Duration = Duration::from_secs(12);
 
-/// Where the supervisor started this process, watches for its end.
+/// If the supervisor started this process, stops it when the supervisor ends.
 pub fn end_with_supervisor() {
     if std::env::var_os(SUPERVISED).is_some() {
+        // A suspended process cannot see the end of its input: the supervisor's end resumes it. If the system refuses,
+        // all but suspended processes still end.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
         std::thread::spawn(|| {
             wait_for_end(io::stdin());
-            // Where even that cannot be sent, or nobody listens to it, the exit below remains.
+            // If the signal fails or is ignored, the exit below remains.
             let _ = kill_process(getpid(), Signal::TERM);
             std::thread::sleep(LIMIT);
             std::process::exit(1);
@@ -25,7 +29,7 @@ pub fn end_with_supervisor() {
     }
 }
 
-/// Reads until there is nothing more to come.
+/// Reads until the end of the input.
 fn wait_for_end(mut input: impl Read) {
     let mut ignored = [0; 256];
     loop {

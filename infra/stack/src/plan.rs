@@ -1,60 +1,49 @@
-//! Who listens where.
+//! The addresses of the services.
 
 use shared::ServiceName;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
-/// The port of the frontend's probes and metrics; its public port must not show them. Not the frontend's own default,
-/// so that `cargo leptos watch` can run one beside the stack.
+/// The port of the frontend's probes and metrics, which its public port must not show. It is not the frontend's default,
+/// so that `cargo leptos watch` can run another frontend beside the stack.
 pub const FRONTEND_ADMIN_PORT: u16 = 3002;
-/// Free ports are taken from below the range from which the system takes ports for outgoing connections: while a
-/// service is down, nothing else is given its port by chance.
+/// Below the range of ports for outgoing connections, so that the system does not give a service's port away while the
+/// service is down.
 const FREE_PORTS: std::ops::Range<u16> = 16_000..32_000;
 
-/// Which ports the services take.
+/// The ports of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Ports {
-    /// The course's: 3000 for the site, 4000 to 4005 for the services.
+    /// The course's: 3000 for the site, 4000 to 4005 for the services
     Course,
-    /// Any that are free, so that several stacks can run beside each other; `stack.json` names them.
+    /// Free ones, so that several stacks can run side by side; `stack.json` names them
     Free,
 }
 
-/// Why the addresses cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Something else listens there.
-    #[error("{service} cannot listen on {addr}: {source}; stop what listens there, or use --ports free")]
-    Taken {
-        /// Who was to listen.
-        service: ServiceName,
-        /// Where.
-        addr: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// There is no free port.
+    #[error(
+        "{service} cannot listen on {addr}: {source}; stop the program that listens there, or use --ports free"
+    )]
+    Taken { service: ServiceName, addr: SocketAddr, source: io::Error },
     #[error("no free port was found on {0}")]
     NoneFree(IpAddr),
 }
 
-/// Where one service listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Where it is spoken to.
     pub listen: SocketAddr,
-    /// Where its probes and metrics are: the same address, but for the frontend.
+    /// Probes and metrics: the same address, except for the frontend.
     pub admin: SocketAddr,
 }
 
-/// Where every service listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan(BTreeMap<ServiceName, Place>);
 
 impl Plan {
-    /// The course's ports. The site listens on `host`, and on `port` where one is named; everything else stays on
-    /// this machine.
+    /// The course's ports. The site listens on `host` and, if given, on `port`; everything else listens on this machine
+    /// only.
     pub fn course(host: IpAddr, port: Option<u16>) -> Self {
         let place = |service: ServiceName| {
             let local = SocketAddr::new(LOCAL, service.default_port());
@@ -69,13 +58,13 @@ impl Plan {
         Self(ServiceName::ALL.into_iter().map(|s| (s, place(s))).collect())
     }
 
-    /// Ports that are free now. `random` says where the search begins, so that stacks that start at the same
-    /// moment do not find the same ones.
+    /// Ports that are free now. The search begins at a random port, so that stacks that start at the same moment do not
+    /// find the same ones.
     pub fn free(host: IpAddr, port: Option<u16>, random: u128) -> Result<Self, PlanError> {
         let count = FREE_PORTS.len() as u128;
         let first = (random % count) as u16;
         let mut candidates = FREE_PORTS.map(|p| (p - FREE_PORTS.start + first) % FREE_PORTS.len() as u16);
-        // Held until all are found: no port is found twice.
+        // All stay open until the last is found, so that no port is found twice.
         let mut held = Vec::new();
         let mut take = |host: IpAddr| {
             candidates
@@ -103,13 +92,12 @@ impl Plan {
         Ok(Self(places))
     }
 
-    /// Where this service listens.
     pub fn place(&self, service: ServiceName) -> Place {
         let fallback = SocketAddr::new(LOCAL, service.default_port());
         self.0.get(&service).copied().unwrap_or(Place { listen: fallback, admin: fallback })
     }
 
-    /// The address at which the service is reached from this machine.
+    /// The address of the service, from this machine.
     pub fn url(&self, service: ServiceName) -> String {
         url(self.place(service).listen)
     }
@@ -119,8 +107,7 @@ impl Plan {
         url(self.place(service).admin)
     }
 
-    /// Fails where one of the addresses is taken, so that this is said once and plainly instead of by a service
-    /// that dies again and again.
+    /// Fails if one of the addresses is in use, with one clear error instead of a service that dies again and again.
     pub fn check(&self, services: &[ServiceName]) -> Result<(), PlanError> {
         for &service in services {
             let place = self.place(service);
@@ -132,10 +119,10 @@ impl Plan {
     }
 }
 
-/// Where services listen that only this machine speaks to.
+/// For services that only this machine may reach.
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// How a listener's address is written by who connects to it: "all addresses" is none.
+/// The address for clients of a listener: they cannot connect to "all addresses".
 fn url(listen: SocketAddr) -> String {
     let host = match listen.ip() {
         ip if !ip.is_unspecified() => ip,

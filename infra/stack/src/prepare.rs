@@ -1,4 +1,4 @@
-//! What must be had before anything is started: the folder, the secrets, the site, and nobody in the way.
+//! Preflight checks: the data folder, the secrets, the site, and no leftovers of an earlier run.
 
 use crate::control::ControlError;
 use crate::files;
@@ -16,45 +16,32 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// The file whose lock says that a stack runs on this folder.
+/// A running stack holds the lock of this file.
 const LOCK_FILE: &str = "stack.lock";
-/// How often it is looked whether what was left behind has ended.
+/// How often leftovers are checked.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// Why the stack cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
-    /// The data folder cannot be used.
     #[error("the data folder {}: {source}", .path.display())]
-    DataDir {
-        /// The folder.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Another one runs there.
-    #[error("a stack runs on {} already: see `mini-blog status`, or stop it with Ctrl-C where it runs", .0.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error("a stack is already running on {}: see `mini-blog status`, or stop it with Ctrl-C in its terminal", .0.display())]
     Running(PathBuf),
-    /// There is no site to show.
     #[error(
-        "the site is not built (looked in {0}): run `cargo xtask up`, or name its folder with --site-root"
+        "the site is not built (searched {0}): run `cargo xtask up`, or name its folder with --site-root"
     )]
     NoSite(String),
-    /// The secrets cannot be had.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
-    /// The addresses cannot be had.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The control socket cannot be had.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// Something that every program needs is not there.
     #[error("{0}: {1}")]
     System(&'static str, String),
 }
 
-/// Takes the folder, for as long as the file is open.
+/// Locks the folder for as long as the returned file is open.
 pub fn lock(data_dir: &Path) -> Result<File, UpError> {
     let failed = |source| UpError::DataDir { path: data_dir.to_owned(), source };
     files::private_dir(data_dir).map_err(failed)?;
@@ -71,39 +58,39 @@ pub fn lock(data_dir: &Path) -> Result<File, UpError> {
     }
 }
 
-/// Reads or makes the secrets, and says what was done.
+/// Reads the secrets, generates missing ones, and reports both.
 pub fn open_secrets(data_dir: &Path, deps: &Deps, output: &Output) -> Result<Secrets, UpError> {
     let (secrets, opened) = Secrets::open(data_dir, &*deps.ids)?;
     let path = data_dir.join(secrets::FILE_NAME);
     if opened.was_public {
         output.say(&format!(
-            "others could read {}; now only you can. Delete it to get new secrets if somebody may have.",
+            "others could read {}; now only you can. If somebody may have read it, delete it to get new secrets.",
             path.display()
         ));
     }
-    if !opened.made.is_empty() {
-        output.say(&format!("made {} in {}", opened.made.join(", "), path.display()));
+    if !opened.generated.is_empty() {
+        output.say(&format!("generated {} in {}", opened.generated.join(", "), path.display()));
     }
     Ok(secrets)
 }
 
-/// Where the site is looked for: beside the program, and where cargo-leptos builds it.
+/// The folders in which the site may be: beside the program, and where cargo-leptos builds it.
 pub fn default_site_roots() -> Vec<PathBuf> {
     let program = std::env::current_exe().ok();
     let beside = program.as_deref().and_then(Path::parent).map(|folder| folder.join("site"));
     beside.into_iter().chain([PathBuf::from("target/site")]).collect()
 }
 
-/// The folder of the built site: the named one, or the first there is.
+/// The folder of the built site: the named one, or the first that exists.
 pub fn find_site(named: Option<PathBuf>, defaults: &[PathBuf]) -> Result<PathBuf, UpError> {
     let candidates = named.map_or_else(|| defaults.to_vec(), |root| vec![root]);
     let found = candidates.iter().find(|root| root.is_dir()).and_then(|root| std::path::absolute(root).ok());
-    let looked = || candidates.iter().map(|r| r.display().to_string()).collect::<Vec<_>>().join(", ");
-    found.ok_or_else(|| UpError::NoSite(looked()))
+    let searched = || candidates.iter().map(|r| r.display().to_string()).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| UpError::NoSite(searched()))
 }
 
-/// The services of a supervisor that was killed see that and stop by themselves; until they have, their ports and
-/// files are theirs.
+/// Waits for the services of a supervisor that was killed: they stop by themselves, and use their ports and files until
+/// then.
 pub async fn wait_for_leftovers(data_dir: &Path, output: &Output) {
     let Some(file) = state_file::read(data_dir) else { return };
     let addresses: Vec<SocketAddr> = file
@@ -118,7 +105,7 @@ pub async fn wait_for_leftovers(data_dir: &Path, output: &Output) {
         while TcpStream::connect(address).await.is_ok() && Instant::now() < until {
             if !said {
                 said = true;
-                output.say("the run before was cut off; waiting for its services to end");
+                output.say("the previous run was killed; waiting for its services to end");
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -136,7 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = lock(dir.path()).unwrap();
         let error = lock(dir.path()).unwrap_err().to_string();
-        assert!(error.starts_with("a stack runs on"), "{error}");
+        assert!(error.starts_with("a stack is already running on"), "{error}");
         drop(first);
         assert!(lock(dir.path()).is_ok());
     }

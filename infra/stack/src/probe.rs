@@ -1,4 +1,4 @@
-//! Asking the services how they are.
+//! Readiness probes, and the bus's subscriptions.
 
 use bytes::Bytes;
 use kit::runtime::transport::Transport;
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// How long a probe may take: it is answered from memory.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Whether the service at this address is ready; where it is not, why.
+/// Whether the service at this address is ready; if not, why.
 pub async fn ready(transport: &dyn Transport, admin_url: &str) -> Result<(), String> {
     let answer = get(transport, &format!("{admin_url}/readyz"), None).await?;
     if answer.status().is_success() {
@@ -18,7 +18,7 @@ pub async fn ready(transport: &dyn Transport, admin_url: &str) -> Result<(), Str
     Err(problem.and_then(|p| p.detail).unwrap_or_else(|| format!("answers {}", answer.status())))
 }
 
-/// How far each subscriber of the bus has come.
+/// The subscribers of the bus, with their lag.
 pub async fn subscriptions(
     transport: &dyn Transport,
     bus_url: &str,
@@ -28,7 +28,7 @@ pub async fn subscriptions(
     if !answer.status().is_success() {
         return Err(format!("answers {}", answer.status()));
     }
-    serde_json::from_slice(answer.body()).map_err(|e| format!("gives an unexpected answer: {e}"))
+    serde_json::from_slice(answer.body()).map_err(|e| format!("unexpected answer: {e}"))
 }
 
 async fn get(

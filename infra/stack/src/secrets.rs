@@ -1,4 +1,4 @@
-//! The secrets of this machine's stack: made at the first start, kept in the data folder.
+//! The secrets of this machine's stack: generated at the first start, stored in the data folder.
 
 use crate::files;
 use kit::app::config::secret_env;
@@ -10,58 +10,41 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The name of the file in the data folder.
+/// In the data folder.
 pub const FILE_NAME: &str = "secrets.env";
-/// The name of the token that operators show.
 pub const OPERATOR_TOKEN: &str = "OPERATOR_TOKEN";
 
-/// Why there are no secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// The file cannot be read or written.
     #[error("{}: {source}", .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: io::Error,
-    },
-    /// A line of the file is not `NAME=value`.
+    Io { path: PathBuf, source: io::Error },
     #[error("{}: line {line} is not NAME=value", .path.display())]
     Line {
-        /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// Counted from 1.
         line: usize,
     },
-    /// A secret of the file is too short to be one.
     #[error("{}: {name} has fewer than {MIN_SECRET_BYTES} bytes; delete its line to get a new one", .path.display())]
-    Short {
-        /// The file.
-        path: PathBuf,
-        /// The secret's name.
-        name: String,
-    },
+    Short { path: PathBuf, name: String },
 }
 
-/// The secrets by name. Printing them shows the names alone.
+/// Secrets by name. `Debug` shows the names alone.
 pub struct Secrets(BTreeMap<String, String>);
 
-/// What opening the secrets did, for the log.
+/// What `Secrets::open` changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Opened {
-    /// The names that were made.
-    pub made: Vec<String>,
-    /// Whether others could read the file until now.
+    pub generated: Vec<String>,
+    /// Others could read the file until now.
     pub was_public: bool,
 }
 
-/// Every name that the file holds.
+/// Every name in the file.
 pub fn names() -> Vec<String> {
     ServiceName::PEERS.into_iter().map(secret_env).chain([OPERATOR_TOKEN.to_owned()]).collect()
 }
 
-/// Reads the file in this folder, and changes nothing.
+/// Reads the file without changing it.
 pub fn read(data_dir: &Path) -> Result<Secrets, SecretsError> {
     let path = data_dir.join(FILE_NAME);
     let text = std::fs::read_to_string(&path);
@@ -70,7 +53,7 @@ pub fn read(data_dir: &Path) -> Result<Secrets, SecretsError> {
 }
 
 impl Secrets {
-    /// Reads the file in this folder, makes what is missing, and keeps it from the eyes of others.
+    /// Reads the file, generates missing secrets, and takes the permissions of others.
     pub fn open(data_dir: &Path, ids: &dyn Ids) -> Result<(Self, Opened), SecretsError> {
         let path = data_dir.join(FILE_NAME);
         let io = |source| SecretsError::Io { path: path.clone(), source };
@@ -92,9 +75,9 @@ impl Secrets {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{name}={value}");
             found.insert(name.clone(), value);
-            opened.made.push(name);
+            opened.generated.push(name);
         }
-        if !opened.made.is_empty() {
+        if !opened.generated.is_empty() {
             files::replace(&path, text.as_bytes()).map_err(io)?;
         }
         if let Some(name) =
@@ -105,7 +88,7 @@ impl Secrets {
         Ok((Self(found), opened))
     }
 
-    /// The secret of this name; empty where there is none.
+    /// Empty if there is no secret of this name.
     pub fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
@@ -143,7 +126,7 @@ mod tests {
     fn the_first_start_makes_them_and_the_second_keeps_them() {
         let dir = tempfile::tempdir().unwrap();
         let (first, opened) = Secrets::open(dir.path(), &SystemIds).unwrap();
-        assert_eq!(opened.made, names());
+        assert_eq!(opened.generated, names());
         let path = dir.path().join(FILE_NAME);
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 5);
@@ -167,8 +150,8 @@ mod tests {
         std::fs::write(&path, "# mine\nPOSTS_SECRET=0123456789abcdef\nEXTRA=kept").unwrap();
         let (secrets, opened) = Secrets::open(dir.path(), &SystemIds).unwrap();
         assert_eq!(secrets.get("POSTS_SECRET"), "0123456789abcdef");
-        assert!(!opened.made.contains(&"POSTS_SECRET".to_owned()));
-        assert_eq!(opened.made.len(), 4);
+        assert!(!opened.generated.contains(&"POSTS_SECRET".to_owned()));
+        assert_eq!(opened.generated.len(), 4);
         assert!(opened.was_public);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("# mine\nPOSTS_SECRET=0123456789abcdef\nEXTRA=kept\nCOMMENTS_SECRET="));

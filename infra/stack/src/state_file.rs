@@ -1,4 +1,4 @@
-//! `stack.json`: where everything is, for scripts and tests. There while the stack runs.
+//! `stack.json`: addresses and process ids for scripts and tests. It exists while the stack runs.
 
 use crate::files;
 use serde::{Deserialize, Serialize};
@@ -7,47 +7,40 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-/// The name of the file in the data folder.
+/// In the data folder.
 pub const FILE_NAME: &str = "stack.json";
 
-/// The content of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackFile {
     /// The supervisor's process.
     pub pid: u32,
-    /// Where the site is.
     pub address: String,
-    /// Whether everything was ready once.
+    /// Everything has been ready once.
     pub ready: bool,
-    /// Every service by name.
     pub services: BTreeMap<ServiceName, ServiceEntry>,
 }
 
-/// Where one service is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceEntry {
-    /// Where it is spoken to.
     pub url: String,
-    /// Where its probes and metrics are.
+    /// The address of its probes and metrics.
     pub admin: String,
-    /// Its process; nothing while it does not run.
+    /// None while it does not run.
     pub pid: Option<u32>,
 }
 
-/// Writes the file.
 pub fn write(data_dir: &Path, content: &StackFile) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(content)?;
     text.push(b'\n');
     files::replace(&data_dir.join(FILE_NAME), &text)
 }
 
-/// Reads the file; nothing where there is none, or none of ours.
+/// None if there is no file, or if its content is not understood.
 pub fn read(data_dir: &Path) -> Option<StackFile> {
     let text = std::fs::read(data_dir.join(FILE_NAME)).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
-/// Takes the file away: the stack has stopped, and left nothing behind that runs.
 pub fn remove(data_dir: &Path) -> io::Result<()> {
     match std::fs::remove_file(data_dir.join(FILE_NAME)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),

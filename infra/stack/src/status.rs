@@ -1,65 +1,57 @@
-//! What `mini-blog status` tells.
+//! The answer to `mini-blog status`.
 
 use serde::{Deserialize, Serialize};
 use shared::ServiceName;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The state of the whole stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StackStatus {
     /// The supervisor's process.
     pub pid: u32,
-    /// Where the site is.
     pub address: String,
-    /// One row each, in the order of starting.
+    /// In the order of starting.
     pub services: Vec<ServiceStatus>,
-    /// The subscribers of the bus; nothing where the bus cannot be asked.
+    /// The subscribers of the bus; none if the bus does not answer.
     pub subscribers: Option<Vec<Subscriber>>,
 }
 
-/// The state of one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
-    /// Which one.
     pub service: ServiceName,
-    /// What its process does.
     pub process: ProcessState,
-    /// Its process, where it runs.
     pub pid: Option<u32>,
-    /// How long it has run, in milliseconds.
     pub uptime_ms: Option<u64>,
-    /// How often it died and was started again.
+    /// How often it died and was restarted.
     pub restarts: u32,
-    /// Why it is not ready; nothing where it is.
+    /// Why it is not ready; none if it is.
     pub not_ready: Option<String>,
-    /// Where it listens.
+    /// Why it ended, while it is failed or backing off.
+    pub last_error: Option<String>,
     pub url: String,
 }
 
-/// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProcessState {
-    /// It runs.
     Running,
-    /// It is down and stays so.
+    /// Down by command.
     Stopped,
-    /// It died and will be started again.
+    /// It died and will be restarted.
     BackingOff,
+    /// It cannot start, and is not restarted.
+    Failed,
 }
 
-/// How far a subscriber has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscriber {
-    /// Its name.
     pub name: String,
-    /// How many events it has yet to take.
+    /// How many events it has not applied yet.
     pub lag: i64,
-    /// Why the last delivery failed.
+    /// Of the last delivery.
     pub last_error: Option<String>,
 }
 
@@ -69,11 +61,12 @@ impl ProcessState {
             Self::Running => "running",
             Self::Stopped => "stopped",
             Self::BackingOff => "backing off",
+            Self::Failed => "failed",
         }
     }
 }
 
-/// The status as people read it.
+/// The status as a table.
 pub fn table(status: &StackStatus) -> String {
     let head = ["SERVICE", "STATE", "PID", "UPTIME", "RESTARTS", "READY", "ADDRESS"].map(str::to_owned);
     let rows = status.services.iter().map(|s| {
@@ -90,13 +83,23 @@ pub fn table(status: &StackStatus) -> String {
     });
     let mut text = columns(std::iter::once(head).chain(rows));
     for s in &status.services {
-        if let (ProcessState::Running, Some(why)) = (s.process, &s.not_ready) {
-            let _ = writeln!(text, "\n{} is not ready: {why}", s.service);
-        }
+        // Writing to a string cannot fail.
+        let _ = match (s.process, &s.not_ready, &s.last_error) {
+            (ProcessState::Running, Some(why), _) => writeln!(text, "\n{} is not ready: {why}", s.service),
+            (ProcessState::BackingOff, _, Some(why)) => {
+                writeln!(text, "\n{} is restarting: {why}", s.service)
+            }
+            (ProcessState::Failed, _, Some(why)) => writeln!(
+                text,
+                "\n{0} has failed: {why}\nFix the cause, then run `mini-blog start {0}`.",
+                s.service
+            ),
+            _ => Ok(()),
+        };
     }
     text.push('\n');
     text.push_str(&match &status.subscribers {
-        None => "The bus cannot be asked how far its subscribers have come.\n".to_owned(),
+        None => "The event bus does not answer, so the lag of its subscribers is unknown.\n".to_owned(),
         Some(subscribers) => {
             let head = ["SUBSCRIBER", "LAG", "LAST ERROR"].map(str::to_owned);
             columns(std::iter::once(head).chain(subscribers.iter().map(|s| {
@@ -107,7 +110,7 @@ pub fn table(status: &StackStatus) -> String {
     text
 }
 
-/// Rows under each other, each column as wide as its widest cell.
+/// Aligned rows: each column is as wide as its widest cell.
 pub fn columns<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<_> = rows.collect();
     let mut widths = [0; N];
@@ -146,6 +149,7 @@ mod tests {
             pid,
             uptime_ms: pid.map(|_| 63_000),
             restarts: 1,
+            last_error: not_ready.filter(|_| pid.is_none()).map(str::to_owned),
             not_ready: not_ready.map(str::to_owned),
             url: "http://127.0.0.1:4000".into(),
         };
@@ -155,7 +159,8 @@ mod tests {
             services: vec![
                 row(ServiceName::Posts, ProcessState::Running, Some(42), None),
                 row(ServiceName::Query, ProcessState::Running, Some(43), Some("waits for the bus")),
-                row(ServiceName::Comments, ProcessState::BackingOff, None, Some("does not run")),
+                row(ServiceName::Comments, ProcessState::BackingOff, None, Some("no space left")),
+                row(ServiceName::Moderation, ProcessState::Failed, None, Some("no such file")),
             ],
             subscribers: Some(vec![Subscriber { name: "query".into(), lag: 7, last_error: None }]),
         }
@@ -165,12 +170,18 @@ mod tests {
     fn the_table_is_aligned_and_says_why_something_is_not_ready() {
         let text = table(&status());
         let expected = "\
-SERVICE   STATE        PID  UPTIME     RESTARTS  READY  ADDRESS
-posts     running      42   1 min 3 s  1         yes    http://127.0.0.1:4000
-query     running      43   1 min 3 s  1         no     http://127.0.0.1:4000
-comments  backing off  -    -          1         no     http://127.0.0.1:4000
+SERVICE     STATE        PID  UPTIME     RESTARTS  READY  ADDRESS
+posts       running      42   1 min 3 s  1         yes    http://127.0.0.1:4000
+query       running      43   1 min 3 s  1         no     http://127.0.0.1:4000
+comments    backing off  -    -          1         no     http://127.0.0.1:4000
+moderation  failed       -    -          1         no     http://127.0.0.1:4000
 
 query is not ready: waits for the bus
+
+comments is restarting: no space left
+
+moderation has failed: no such file
+Fix the cause, then run `mini-blog start moderation`.
 
 SUBSCRIBER  LAG  LAST ERROR
 query       7    -
@@ -181,7 +192,7 @@ query       7    -
     #[test]
     fn a_bus_that_is_down_is_said() {
         let text = table(&StackStatus { subscribers: None, ..status() });
-        assert!(text.ends_with("The bus cannot be asked how far its subscribers have come.\n"));
+        assert!(text.ends_with("The event bus does not answer, so the lag of its subscribers is unknown.\n"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `mini-blog up`: starts everything, says when it is ready, and stops it in order.
+//! `mini-blog up`: starts everything, reports when it is ready, and stops it in order.
 
 use crate::control::{self, Answer, Request};
 use crate::keeper::{self, Handle, Phase, STOP_LIMIT, Verb};
@@ -12,6 +12,7 @@ use crate::state_file::{self, ServiceEntry, StackFile};
 use crate::status::{ProcessState, ServiceStatus, StackStatus, Subscriber};
 use futures_util::future::join_all;
 use kit::runtime::deps::Deps;
+use rustix::process::{Signal as Raw, getpid, kill_process};
 use shared::ServiceName;
 use std::io;
 use std::net::IpAddr;
@@ -25,28 +26,26 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How often a service that is not ready yet is asked again.
+/// How often a service that is not ready is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(25);
-/// How long a start may take before it is said what it waits for.
+/// How long a start may take before the log says what it waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long each service is given to stop at the very least.
+/// How long each service has to stop, even if those before it have used up the time.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// How long suspending and resuming may take: a keeper that is busy stopping its service answers later.
+const JOB_CONTROL: Duration = Duration::from_secs(1);
 
-/// What `up` is told.
+/// The command line of `up`.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder of all data.
     pub data_dir: PathBuf,
-    /// The built site; looked for where it is not named.
+    /// None: search for it.
     pub site_root: Option<PathBuf>,
-    /// Where the site listens.
     pub host: IpAddr,
-    /// The site's port, where it is not to be the usual one.
+    /// The site's port; none: the default.
     pub port: Option<u16>,
-    /// Which ports the services take.
     pub ports: Ports,
-    /// What is not started.
     pub without: Vec<ServiceName>,
 }
 
@@ -58,11 +57,11 @@ struct Stack {
     output: Output,
     ready: AtomicBool,
     changed: Arc<Notify>,
-    /// Held while `stack.json` is written.
+    /// Locked while `stack.json` is written.
     writing: Mutex<()>,
 }
 
-/// Runs the stack until it is told to stop. True where everything stopped by itself.
+/// Runs the stack until a signal stops it. True if no service had to be killed.
 pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
     let system = |what| move |e: io::Error| UpError::System(what, e.to_string());
     let mut stop = StopSignals::new().map_err(system("cannot listen for signals"))?;
@@ -87,6 +86,7 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
     plan.check(&wanted)?;
     let program = std::env::current_exe().map_err(system("cannot find the program itself"))?;
     let control = control::listen(&data_dir)?;
+    let job_control = JobControl::new().map_err(system("cannot listen for signals"))?;
 
     let launch = Arc::new(Launch { program, data_dir, site_root, plan, secrets });
     let now = CancellationToken::new();
@@ -109,6 +109,7 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
     }
     tasks.spawn(keep_file(Arc::clone(&stack)));
     tasks.spawn(take_requests(control, Arc::clone(&stack)));
+    tasks.spawn(follow_job_control(Arc::clone(&stack), job_control));
     tasks.spawn(announce(Arc::clone(&stack), wanted));
 
     stop.next().await;
@@ -127,14 +128,14 @@ impl Stack {
         self.handles.iter().find(|h| h.service == service)
     }
 
-    /// Stops everything: first what takes requests from outside, last what all others speak to.
+    /// Stops everything: first the website, last the bus, which all others use.
     async fn stop(&self) -> bool {
         let deadline = Instant::now() + STOP_LIMIT;
         let mut clean = true;
         let stages: [&[ServiceName]; 3] =
             [&[ServiceName::Frontend], &ServiceName::PEERS, &[ServiceName::EventBus]];
         for stage in stages {
-            // What comes last gets a moment even where what came first took all the time.
+            // The last stage has some time even if the first took all of it.
             let deadline = deadline.max(Instant::now() + LAST_MOMENT);
             let orders = stage.iter().filter_map(|&s| self.handle(s)).map(|h| h.order(Verb::Stop(deadline)));
             for outcome in join_all(orders).await {
@@ -144,15 +145,21 @@ impl Stack {
         clean
     }
 
-    /// Leaves nothing behind that says that a stack runs.
+    /// Gives every service the same command. A failure has no consequence here: the keepers report it.
+    async fn everywhere(&self, verb: Verb) {
+        let orders = self.handles.iter().map(|h| h.order(verb));
+        let _ = tokio::time::timeout(JOB_CONTROL, join_all(orders)).await;
+    }
+
+    /// Removes what tells others that a stack is running.
     fn tidy(&self, clean: bool) {
         let data_dir = &self.launch.data_dir;
         let removed = state_file::remove(data_dir)
             .and_then(|()| std::fs::remove_file(data_dir.join(control::FILE_NAME)));
         if let Err(e) = removed {
-            self.output.say(&format!("cannot tidy up {}: {e}", data_dir.display()));
+            self.output.say(&format!("cannot remove the state files in {}: {e}", data_dir.display()));
         }
-        self.output.say(if clean { "stopped" } else { "stopped, not everything by itself" });
+        self.output.say(if clean { "stopped" } else { "stopped; not every service stopped by itself" });
     }
 
     async fn status(&self) -> StackStatus {
@@ -181,17 +188,31 @@ impl Stack {
         let (process, pid, uptime_ms) = match state.phase {
             Phase::Stopped => (ProcessState::Stopped, None, None),
             Phase::BackingOff => (ProcessState::BackingOff, None, None),
+            Phase::Failed => (ProcessState::Failed, None, None),
             Phase::Running { pid, since } => {
                 (ProcessState::Running, Some(pid), Some(since.elapsed().as_millis() as u64))
             }
         };
         let not_ready = match process {
             ProcessState::Running => self.probe(handle.service).await.err(),
-            _ => Some("does not run".to_owned()),
+            _ => Some("is not running".to_owned()),
+        };
+        let last_error = match process {
+            ProcessState::BackingOff | ProcessState::Failed => state.last_error,
+            ProcessState::Running | ProcessState::Stopped => None,
         };
         let url = self.launch.plan.url(handle.service);
         let service = handle.service;
-        ServiceStatus { service, process, pid, uptime_ms, restarts: state.restarts, not_ready, url }
+        ServiceStatus {
+            service,
+            process,
+            pid,
+            uptime_ms,
+            restarts: state.restarts,
+            not_ready,
+            last_error,
+            url,
+        }
     }
 
     async fn probe(&self, service: ServiceName) -> Result<(), String> {
@@ -204,20 +225,25 @@ impl Stack {
             return Answer::Failed { message: format!("{service} is not part of this stack") };
         };
         let outcome = handle.order(verb).await;
-        // Whoever hears that it is done finds it done in the file too.
+        // When the caller has its answer, the file must be up to date.
         self.write_file().await;
         match outcome {
             Ok(message) if verb == Verb::Kill => Answer::Done { message },
-            Ok(message) => self.once_ready(service, message).await,
+            Ok(message) => self.once_ready(handle, message).await,
             Err(message) => Answer::Failed { message },
         }
     }
 
-    /// Whoever starts a service wants to use it: the answer waits until it is ready, for a while.
-    async fn once_ready(&self, service: ServiceName, started: String) -> Answer {
+    /// Who starts a service wants to use it: the answer waits, for a while, until the service is ready.
+    async fn once_ready(&self, handle: &Handle, started: String) -> Answer {
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.probe(service).await {
+            let state = handle.state();
+            if state.phase == Phase::Failed {
+                let why = state.last_error.unwrap_or_default();
+                return Answer::Failed { message: format!("{started}, and has failed: {why}") };
+            }
+            match self.probe(handle.service).await {
                 Ok(()) => return Answer::Done { message: format!("{started} and ready") },
                 Err(why) if Instant::now() >= until => {
                     return Answer::Failed { message: format!("{started}, but is not ready: {why}") };
@@ -227,7 +253,7 @@ impl Stack {
         }
     }
 
-    /// Makes `stack.json` true.
+    /// Updates `stack.json`.
     async fn write_file(&self) {
         let _alone = self.writing.lock().await;
         if let Err(e) = state_file::write(&self.launch.data_dir, &self.file()) {
@@ -253,7 +279,7 @@ impl Stack {
     }
 }
 
-/// Says once that everything is ready; until then, from time to time, what is not.
+/// Reports once that everything is ready; until then, from time to time, what is not.
 async fn announce(stack: Arc<Stack>, mut waited_for: Vec<ServiceName>) {
     let has_site = waited_for.contains(&ServiceName::Frontend);
     let mut told = Instant::now();
@@ -263,7 +289,9 @@ async fn announce(stack: Arc<Stack>, mut waited_for: Vec<ServiceName>) {
                 waited_for.remove(0);
             }
             Err(why) => {
-                if told.elapsed() >= PATIENCE {
+                // Its keeper has reported a failure, and nothing is being waited for.
+                let failed = stack.handle(service).is_some_and(|h| h.state().phase == Phase::Failed);
+                if told.elapsed() >= PATIENCE && !failed {
                     told = Instant::now();
                     stack.output.say(&format!("{service} is not ready yet: {why}"));
                 }
@@ -287,7 +315,7 @@ async fn tell_changes(mut handle: Handle, changed: Arc<Notify>) {
     }
 }
 
-/// Keeps `stack.json` true.
+/// Keeps `stack.json` up to date.
 async fn keep_file(stack: Arc<Stack>) {
     loop {
         stack.write_file().await;
@@ -310,7 +338,38 @@ async fn take_requests(control: UnixListener, stack: Arc<Stack>) {
     }
 }
 
-/// The ways in which a person or a system says "stop".
+/// Ctrl-Z reaches the supervisor alone. If only the supervisor stood still, nobody would read the services' output:
+/// they would block as soon as their pipes are full. So the whole stack stands still, and `fg` resumes all of it.
+async fn follow_job_control(stack: Arc<Stack>, mut signals: JobControl) {
+    loop {
+        tokio::select! {
+            biased;
+            _ = signals.suspend.recv() => {
+                stack.everywhere(Verb::Suspend).await;
+                // SIGSTOP, since the handler of SIGTSTP has replaced what that does by itself.
+                if let Err(e) = kill_process(getpid(), Raw::STOP) {
+                    stack.output.say(&format!("cannot suspend: {e}"));
+                    stack.everywhere(Verb::Resume).await;
+                }
+            }
+            _ = signals.resume.recv() => stack.everywhere(Verb::Resume).await,
+        }
+    }
+}
+
+struct JobControl {
+    suspend: Signal,
+    resume: Signal,
+}
+
+impl JobControl {
+    fn new() -> io::Result<Self> {
+        let of = |raw: Raw| signal(SignalKind::from_raw(raw.as_raw()));
+        Ok(Self { suspend: of(Raw::TSTP)?, resume: of(Raw::CONT)? })
+    }
+}
+
+/// The signals that stop the stack.
 struct StopSignals([Signal; 3]);
 
 impl StopSignals {

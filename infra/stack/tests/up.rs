@@ -1,19 +1,19 @@
-//! The real program: started, watched, broken and stopped as a person would.
+//! The real program: started, broken and stopped as a person would.
 
 use mini_blog::state_file::{self, StackFile};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use shared::ServiceName;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tempfile::TempDir;
+use test_support::processes::{self, runs, send};
+use test_support::{LIMIT, eventually_blocking};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mini-blog");
-/// Long enough for a busy machine; what works takes a fraction of it.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// A running `mini-blog up`, ended with the test.
 struct Up {
@@ -26,9 +26,14 @@ struct Up {
 impl Up {
     /// The services on free ports; the site has tests of its own.
     fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["up", "--ports", "free", "--without", "frontend", "--data-dir"])
             .arg(data)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -60,7 +65,7 @@ impl Up {
     }
 
     fn file(&self) -> StackFile {
-        state_file::read(&self.data).expect("stack.json is there while the stack runs")
+        state_file::read(&self.data).expect("stack.json exists while the stack runs")
     }
 
     fn pid(&self, service: ServiceName) -> Option<u32> {
@@ -72,14 +77,7 @@ impl Up {
     }
 
     fn exit_code(&mut self) -> Option<i32> {
-        let until = Instant::now() + LIMIT;
-        while Instant::now() < until {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("it does not end");
+        eventually_blocking("it ends", || self.child.try_wait().unwrap()).code()
     }
 
     fn services(&self) -> Vec<u32> {
@@ -94,22 +92,8 @@ impl Drop for Up {
     }
 }
 
-fn send(pid: u32, signal: Signal) {
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
-}
-
-/// A process that is there and has not merely not been buried yet.
-fn runs(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
-}
-
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let until = Instant::now() + LIMIT;
-    while !is_so() {
-        assert!(Instant::now() < until, "not within {LIMIT:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually_blocking(what, || is_so().then_some(()));
 }
 
 fn mini_blog(data: &Path, args: &[&str]) -> Output {
@@ -159,7 +143,7 @@ fn the_whole_day_of_a_stack() {
 
     assert!(row(&data, "comments").contains("running"));
     assert!(row(&data, "frontend").contains("stopped"));
-    eventually("the bus tells of its subscribers", || {
+    eventually("the status lists the subscribers", || {
         let status = said(&mini_blog(&data, &["status"]));
         status.contains("SUBSCRIBER") && status.lines().filter(|l| l.starts_with("query")).count() == 2
     });
@@ -167,7 +151,7 @@ fn the_whole_day_of_a_stack() {
     // A second one is refused, and the first one does not notice.
     let second = mini_blog(&data, &["up", "--ports", "free", "--without", "frontend"]);
     assert_eq!(second.status.code(), Some(1));
-    assert!(said(&second).contains("a stack runs on"), "{}", said(&second));
+    assert!(said(&second).contains("a stack is already running on"), "{}", said(&second));
 
     let first_pid = up.pid(ServiceName::Comments).unwrap();
     let killed = mini_blog(&data, &["kill", "comments"]);
@@ -209,13 +193,19 @@ fn what_dies_comes_back_by_itself() {
 
 #[test]
 fn services_do_not_outlive_a_supervisor_that_was_killed() {
-    let dir = folder();
-    let mut up = Up::ready(dir.path());
-    let services = up.services();
-    assert!(services.iter().all(|&pid| runs(pid)));
-    up.signal(Signal::KILL);
-    up.exit_code();
-    eventually("all services have ended", || services.iter().all(|&pid| !runs(pid)));
+    for suspended in [false, true] {
+        let dir = folder();
+        let mut up = Up::ready(dir.path());
+        let services = up.services();
+        assert!(services.iter().all(|&pid| runs(pid)));
+        if suspended {
+            up.signal(Signal::TSTP);
+            eventually("the supervisor stands still", || processes::state(up.child.id()) == Some('T'));
+        }
+        up.signal(Signal::KILL);
+        up.exit_code();
+        eventually("all services have ended", || services.iter().all(|&pid| !runs(pid)));
+    }
 }
 
 #[test]
@@ -230,12 +220,53 @@ fn a_stack_starts_again_at_once_where_the_last_one_was_killed() {
 }
 
 #[test]
+fn ctrl_z_suspends_the_whole_stack_and_fg_resumes_it() {
+    let dir = folder();
+    let mut up = Up::ready(dir.path());
+    let services = up.services();
+    assert_eq!(services.len(), 5);
+    let stands_still = |pid| processes::state(pid) == Some('T');
+
+    up.signal(Signal::TSTP);
+    eventually("the supervisor stands still", || stands_still(up.child.id()));
+    eventually("so do the services, and no pipe fills", || services.iter().all(|&pid| stands_still(pid)));
+
+    up.signal(Signal::CONT);
+    eventually("every service runs", || services.iter().all(|&pid| runs(pid) && !stands_still(pid)));
+    assert!(row(dir.path(), "posts").contains("running"));
+    assert_eq!(up.services(), services, "the same processes");
+
+    // A stop reaches a stack that is suspended as soon as it is resumed.
+    up.signal(Signal::TSTP);
+    eventually("the supervisor stands still again", || stands_still(up.child.id()));
+    up.signal(Signal::TERM);
+    up.signal(Signal::CONT);
+    assert_eq!(up.exit_code(), Some(0), "nothing had to be killed");
+}
+
+#[test]
+fn a_service_that_cannot_start_is_reported_and_the_others_go_on() {
+    let dir = folder();
+    let mut up = Up::start_with(dir.path(), &[("RULES", "/no/such/rules.json")]);
+    up.wait_for_line("mini-blog start moderation");
+    let status = said(&mini_blog(dir.path(), &["status"]));
+    assert!(status.contains("moderation has failed: moderation: cannot use the rules"), "{status}");
+    assert!(row(dir.path(), "moderation").contains("failed"), "{status}");
+    eventually("the others are ready", || {
+        ["posts", "comments", "query", "event-bus"].iter().all(|s| row(dir.path(), s).contains("yes"))
+    });
+    let started = mini_blog(dir.path(), &["start", "moderation"]);
+    assert_eq!(started.status.code(), Some(1), "{}", said(&started));
+    assert!(said(&started).contains("/no/such/rules.json"), "{}", said(&started));
+}
+
+#[test]
 fn without_a_stack_commands_say_so() {
     let dir = folder();
     for args in [&["status"][..], &["kill", "posts"], &["start", "posts"], &["restart", "posts"]] {
         let output = mini_blog(dir.path(), args);
         assert_eq!(output.status.code(), Some(1), "{args:?}");
-        assert!(said(&output).contains("no stack runs on"), "{}", said(&output));
+        assert!(said(&output).contains("no stack is running on"), "{}", said(&output));
     }
     assert_eq!(mini_blog(dir.path(), &["kill", "bus"]).status.code(), Some(2));
 }

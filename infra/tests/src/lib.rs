@@ -1,12 +1,14 @@
-//! What can be known of the deployment without a cluster.
+//! What can be tested of the deployment without a cluster.
 //!
-//! - [`render`]: the manifests as kustomize puts them together: every overlay, and every set of components.
-//! - [`object`]: what has been rendered, as something that can be asked.
-//! - [`policy`]: what has to be true of it, whatever it is for. Each says what it finds, in a line each.
-//! - [`repository`]: what else the manifests must agree with: `skaffold.yaml`, Dockerfiles, the architecture's list.
+//! - [`render`]: the manifests as kustomize renders them: every overlay, and every set of components.
+//! - [`object`]: rendered objects, and functions that read and change them.
+//! - [`policy`]: what has to be true of every rendering, and the fault that each policy protects from.
+//! - [`names`]: the Kubernetes names of the course.
+//! - [`repository`]: the other files that must agree with the manifests.
 //! - [`skaffold`]: what has to be true of `skaffold.yaml`.
-//! - [`tools`]: programs of others that validate; where one is missing, its checks are skipped with a word.
+//! - [`tools`]: kustomize and the validators; a test whose tool is missing is skipped, or fails if `CI` is set.
 
+pub mod names;
 pub mod object;
 pub mod policy;
 pub mod render;

@@ -1,4 +1,4 @@
-//! Rendered objects, and questions to them.
+//! Rendered objects, and functions that read and change them.
 
 use serde_json::{Map, Value};
 
@@ -9,44 +9,42 @@ static NOTHING: Value = Value::Null;
 pub struct Object(pub Value);
 
 impl Object {
-    /// What stands at this JSON pointer; null where nothing does.
+    /// The value at this JSON pointer; null if there is none.
     pub fn at(&self, pointer: &str) -> &Value {
         at(&self.0, pointer)
     }
 
-    /// Its kind.
     pub fn kind(&self) -> &str {
         text(self.at("/kind"))
     }
 
-    /// Its name.
     pub fn name(&self) -> &str {
         text(self.at("/metadata/name"))
     }
 }
 
-/// What stands at this JSON pointer; null where nothing does.
+/// The value at this JSON pointer; null if there is none.
 pub fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&NOTHING)
 }
 
-/// The text; empty where it is none.
+/// The text; empty if it is no text.
 pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// The elements; none where it is no list.
+/// The elements; none if it is no list.
 pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Whether all of `wanted` stands in `labels`; nothing wanted matches nothing.
+/// Whether `labels` has all of `wanted`; an empty `wanted` matches nothing.
 pub fn selects(wanted: &Value, labels: &Value) -> bool {
     let wanted = wanted.as_object().filter(|wanted| !wanted.is_empty());
     wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
 }
 
-/// An amount as Kubernetes writes it (`100m`, `2`, `64Mi`), in thousandths; `None` where it is written in another way.
+/// A quantity as Kubernetes writes it (`100m`, `2`, `64Mi`), in thousandths; `None` for other notations.
 pub fn quantity(value: &Value) -> Option<u64> {
     if let Some(whole) = value.as_u64() {
         return whole.checked_mul(1000);
@@ -64,41 +62,36 @@ pub fn quantity(value: &Value) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(thousandths)
 }
 
-/// Everything that one rendering would bring into a cluster.
+/// Everything that one rendering would create in a cluster.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    /// What was rendered.
+    /// The overlay, or `base` with its components: `base+hpa`.
     pub name: String,
-    /// The components that are part of it.
     pub components: Vec<&'static str>,
-    /// Its objects.
     pub objects: Vec<Object>,
 }
 
 impl Cluster {
-    /// Reads what kustomize has written.
+    /// Parses kustomize's output.
     pub fn parse(name: &str, components: Vec<&'static str>, yaml: &str) -> Self {
         let objects: Vec<Value> = serde_saphyr::from_multiple(yaml)
             .unwrap_or_else(|error| panic!("{name}: what kustomize writes is no YAML: {error}"));
         Self { name: name.to_owned(), components, objects: objects.into_iter().map(Object).collect() }
     }
 
-    /// Whether this component is part of it.
     pub fn has(&self, component: &str) -> bool {
         self.components.contains(&component)
     }
 
-    /// All objects of a kind.
     pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Object> {
         self.objects.iter().filter(move |object| object.kind() == kind)
     }
 
-    /// The object of this kind and name.
     pub fn find(&self, kind: &str, name: &str) -> Option<&Object> {
         self.objects.iter().find(|object| object.kind() == kind && object.name() == name)
     }
 
-    /// Everything that runs pods.
+    /// All objects that create pods.
     pub fn workloads(&self) -> impl Iterator<Item = Workload<'_>> {
         const KINDS: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "Job", "Pod"];
         self.objects.iter().filter(|object| KINDS.contains(&object.kind())).map(Workload)
@@ -109,17 +102,17 @@ impl Cluster {
         self.workloads().filter(move |workload| selects(labels, workload.labels()))
     }
 
-    /// Whether something else changes the number of this workload's pods.
+    /// Whether an autoscaler sets the number of this workload's pods.
     pub fn is_scaled(&self, workload: Workload<'_>) -> bool {
         self.of_kind("HorizontalPodAutoscaler")
             .any(|scaler| text(scaler.at("/spec/scaleTargetRef/name")) == workload.0.name())
     }
 
-    /// A copy that differs in one place. Null takes away what is there.
+    /// A copy that differs in one place; null removes the field.
     pub fn with(&self, kind: &str, name: &str, pointer: &str, value: Value) -> Self {
         let mut broken = self.clone();
         let object = broken.objects.iter_mut().find(|o| o.kind() == kind && o.name() == name);
-        let object = object.unwrap_or_else(|| panic!("there is no {kind} {name} in {}", self.name));
+        let object = object.unwrap_or_else(|| panic!("{} has no {kind} {name}", self.name));
         set(&mut object.0, pointer, value);
         broken
     }
@@ -133,7 +126,7 @@ impl Cluster {
     }
 }
 
-/// Sets what stands at the pointer; `-` at its end appends to a list, null removes.
+/// Sets the value at the pointer; `-` at its end appends to a list, null removes.
 pub fn set(object: &mut Value, pointer: &str, value: Value) {
     let (parent, last) = pointer.rsplit_once('/').expect("a pointer begins with a slash");
     let last = last.replace("~1", "/");
@@ -144,14 +137,14 @@ pub fn set(object: &mut Value, pointer: &str, value: Value) {
             Err(_) => items.push(value),
         },
         Some(Value::Object(fields)) if value.is_null() => {
-            assert!(fields.remove(&last).is_some(), "there is nothing at {pointer}");
+            assert!(fields.remove(&last).is_some(), "nothing to remove at {pointer}");
         }
         Some(Value::Object(fields)) => drop(fields.insert(last, value)),
-        other => panic!("there is nothing at {parent} to be changed: {other:?}"),
+        other => panic!("nothing to change at {parent}: {other:?}"),
     }
 }
 
-/// Something that runs pods.
+/// An object that creates pods, or a Pod itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Workload<'a>(pub &'a Object);
 
@@ -161,27 +154,27 @@ impl<'a> Workload<'a> {
         self.0.at(&format!("{template}{pointer}"))
     }
 
-    /// What its pods are made from.
+    /// The spec of its pods.
     pub fn pod(self) -> &'a Value {
         self.under_template("/spec")
     }
 
-    /// The labels of its pods.
+    /// Of its pods.
     pub fn labels(self) -> &'a Value {
         self.under_template("/metadata/labels")
     }
 
-    /// The annotations of its pods.
+    /// Of its pods.
     pub fn annotations(self) -> &'a Value {
         self.under_template("/metadata/annotations")
     }
 
-    /// The containers of a pod, with those that run before the others.
+    /// The containers of a pod, its init containers included.
     pub fn containers(self) -> impl Iterator<Item = &'a Value> {
         list(at(self.pod(), "/initContainers")).chain(list(at(self.pod(), "/containers")))
     }
 
-    /// The number of a port that a container names, or of one that is given by number.
+    /// The number of a container's port, found by name or by number.
     pub fn port(self, port: &Value) -> Option<u64> {
         let mut ports = self.containers().flat_map(|container| list(at(container, "/ports")));
         match port {
@@ -198,12 +191,11 @@ impl<'a> Workload<'a> {
             .filter_map(|v| v.pointer("/persistentVolumeClaim/claimName")?.as_str())
     }
 
-    /// Name and value of the variables that are given in plain.
+    /// Name and value of the variables that are plain text.
     pub fn settings(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.variables().filter_map(|v| Some((v.get("name")?.as_str()?, v.get("value")?.as_str()?)))
     }
 
-    /// All variables.
     pub fn variables(self) -> impl Iterator<Item = &'a Map<String, Value>> {
         self.containers().flat_map(|c| list(at(c, "/env"))).filter_map(Value::as_object)
     }

@@ -1,7 +1,7 @@
-//! The manifests, put together in every way in which they can be.
+//! The manifests, rendered in every way in which they can be combined.
 
 use crate::object::Cluster;
-use crate::tools::{renderer, root};
+use crate::tools::{renderer, root, skip};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -14,18 +14,21 @@ pub const OVERLAYS: [(&str, &[&str]); 3] = [
     ("dev-gateway", &["gateway-api", "traefik"]),
     ("production", &["hpa", "monitoring", "network-policy", "traefik"]),
 ];
-/// All components.
 pub const COMPONENTS: [&str; 6] =
     ["gateway-api", "hpa", "monitoring", "network-policy", "nodeport", "traefik"];
-/// Everything at once: what broken copies are made of.
+/// All components at once, from which broken copies are made.
 pub const ALL: &str = "base+gateway-api+hpa+monitoring+network-policy+nodeport+traefik";
 
-/// Every overlay, and the base with every set of components; nothing where nothing can render them.
-///
-/// Rendered once for all tests of a program.
+const NO_RENDERER: &str = "kustomize 5, or kubectl 1.27 or newer, which contains it";
+
+/// Every overlay, and the base with every set of components; rendered once. `None` without a renderer.
 pub fn all() -> Option<&'static [Cluster]> {
     static RENDERED: OnceLock<Option<Vec<Cluster>>> = OnceLock::new();
-    RENDERED.get_or_init(|| Some(render_all(renderer()?))).as_deref()
+    let rendered = RENDERED.get_or_init(|| Some(render_all(renderer()?))).as_deref();
+    if rendered.is_none() {
+        skip(NO_RENDERER);
+    }
+    rendered
 }
 
 /// The rendering of this name.
@@ -38,16 +41,19 @@ pub fn one(name: &str) -> Option<&'static Cluster> {
     )
 }
 
-/// One overlay alone, with secrets of its own; nothing where nothing can render it.
+/// One overlay alone, with secrets of its own. `None` without a renderer.
 pub fn overlay(name: &str) -> Option<Cluster> {
-    let renderer = renderer()?;
+    let Some(renderer) = renderer() else {
+        skip(NO_RENDERER);
+        return None;
+    };
     let copy = copy_with_secrets();
     let (name, components) = OVERLAYS.into_iter().find(|(known, _)| *known == name)?;
     let folder = copy.path().join("overlays").join(name);
     Some(render(renderer, &Way { name: name.to_owned(), components: components.to_vec(), folder }))
 }
 
-/// A copy of the manifests: git's own folder is not written to, and whoever has secrets there keeps them.
+/// A copy of the manifests, since the overlay `dev` needs secrets, and those in the working copy must stay.
 fn copy_with_secrets() -> TempDir {
     let copy = tempfile::tempdir().expect("a folder of our own");
     copy_folder(&root().join("infra/k8s"), copy.path());
@@ -61,9 +67,9 @@ fn render_all(renderer: &[&str]) -> Vec<Cluster> {
     assert_eq!(
         folders(&source.join("overlays")),
         OVERLAYS.map(|(name, _)| name),
-        "the overlays that there are"
+        "the overlays in the folder"
     );
-    assert_eq!(folders(&source.join("components")), COMPONENTS, "the components that there are");
+    assert_eq!(folders(&source.join("components")), COMPONENTS, "the components in the folder");
     let copy = copy_with_secrets();
 
     let overlays = OVERLAYS.map(|(name, components)| Way {
@@ -83,7 +89,7 @@ fn render_all(renderer: &[&str]) -> Vec<Cluster> {
     })
 }
 
-/// One way to put the manifests together.
+/// One combination.
 struct Way {
     name: String,
     components: Vec<&'static str>,
@@ -115,7 +121,7 @@ fn render(renderer: &[&str], way: &Way) -> Cluster {
     let output = Command::new(renderer[0]).args(&renderer[1..]).arg(folder).output().expect("it ran before");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} does not render: {said}");
-    // What is deprecated is said there.
+    // kustomize warns of deprecated fields there.
     assert!(said.trim().is_empty(), "{name} renders with a warning: {said}");
     Cluster::parse(name, components.clone(), &String::from_utf8_lossy(&output.stdout))
 }

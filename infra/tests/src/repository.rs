@@ -1,4 +1,4 @@
-//! What else the manifests must agree with: other files of the repository.
+//! The other files of the repository that must agree with the manifests.
 
 use crate::object::Cluster;
 use crate::policy::network::Edge;
@@ -7,22 +7,20 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 
-/// The text of a file of the repository.
 pub fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("cannot read {path}: {error}"))
 }
 
-/// `skaffold.yaml`.
 pub fn skaffold() -> Value {
     serde_saphyr::from_str(&read("skaffold.yaml")).unwrap_or_else(|error| panic!("skaffold.yaml: {error}"))
 }
 
-/// The Pod of the lesson, which is part of no rendering.
+/// The Pod of the lesson, which no overlay contains.
 pub fn lesson() -> Cluster {
     Cluster::parse("the lesson", vec![], &read("infra/k8s/examples/lone-pod.yaml"))
 }
 
-/// The edges that the architecture lists: the rows of the table under that heading.
+/// The edges in the table of the architecture.
 pub fn listed_edges(architecture: &str) -> BTreeSet<Edge> {
     let section = architecture.split("### Who may speak to whom").nth(1).expect("the list of edges");
     let section = section.split("\n#").next().unwrap_or_default();

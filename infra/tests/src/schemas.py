@@ -1,4 +1,4 @@
-"""Holds files against schemas; prints a line for each fault, and exits with 1 where there are any.
+"""Validates files against schemas; prints a line for each fault, and exits with 1 if there are any.
 
     schemas.py kubernetes VERSION... < FILE         every object, strictly, against the schemas of each version
     schemas.py crds FOLDER < FILE                   the objects of Gateway API against their CRDs in FOLDER
@@ -17,10 +17,10 @@ import yaml
 def kubernetes(objects, versions):
     from kubernetes_validate import utils
 
-    # A schema is megabytes, and is asked for by every object.
+    # A schema is megabytes, and every object needs it.
     utils.schema_contents = functools.cache(utils.schema_contents)
     for version in versions:
-        # It would take an older one in silence.
+        # The package would silently use an older one.
         if version not in {utils.major_minor(known) for known in utils.all_versions()}:
             yield f"there are no schemas of Kubernetes {version}"
             continue
@@ -35,7 +35,7 @@ def kubernetes(objects, versions):
 
 def crds(objects, folder):
     known = {}
-    for path in pathlib.Path(folder).glob("*.yaml"):
+    for path in pathlib.Path(folder).glob("*_*.json"):
         for crd in filter(None, yaml.safe_load_all(path.read_text())):
             spec = crd["spec"]
             for version in spec["versions"]:
@@ -51,14 +51,14 @@ def crds(objects, folder):
 
 
 def closed(schema, root=True):
-    """The schema, refusing what it does not name: a cluster would drop it in silence."""
+    """The schema, refusing unknown fields, which a cluster would silently drop."""
     if isinstance(schema, list):
         return [closed(part, False) for part in schema]
     if not isinstance(schema, dict):
         return schema
     result = {key: closed(part, False) for key, part in schema.items()}
     if isinstance(schema.get("properties"), dict) and "type" in schema:
-        # `metadata` is every object's, and described nowhere in a CRD.
+        # No CRD describes `metadata`, which every object has.
         if root:
             result["properties"]["metadata"] = {"type": "object"}
         result.setdefault("additionalProperties", False)
@@ -68,7 +68,7 @@ def closed(schema, root=True):
 def json_schema(document, schema):
     validator = jsonschema.Draft7Validator(json.loads(pathlib.Path(schema).read_text()))
     for error in validator.iter_errors(document):
-        # The message repeats the whole document where no alternative fits.
+        # The message repeats the whole document if no alternative matches.
         yield f"{place(error)}: {error.message[:500]}"
 
 
@@ -83,7 +83,7 @@ def place(error):
 def main(how, *args):
     documents = [document for document in yaml.safe_load_all(sys.stdin) if document]
     if not documents:
-        sys.exit("nothing to be checked")
+        sys.exit("nothing to check")
     if how == "kubernetes":
         faults = kubernetes(documents, args)
     elif how == "crds":

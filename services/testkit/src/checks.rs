@@ -1,4 +1,4 @@
-//! What every service owes the contract in the same way, checked in the same way.
+//! What the contract demands of every service, checked in the same way for each.
 
 use crate::events::{comment_created, logged, post_created};
 use crate::http_calls::{Ask, get, post, request};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::envelope::{CLOUDEVENTS_BATCH_JSON, CLOUDEVENTS_JSON};
 use shared::{Envelope, EventType, ProblemKind, ServiceName};
 
-/// The largest delivery that a consumer takes.
+/// The largest delivery that a consumer accepts.
 const MAX_DELIVERY_BYTES: usize = 8 * 1024 * 1024;
 
 /// Bodies that are not JSON.
@@ -26,8 +26,8 @@ fn malformed() -> Vec<Vec<u8>> {
     bodies
 }
 
-/// A public route that takes JSON: what it refuses, whatever its fields are. `ask` is a request for the route without
-/// a body, and `good` a body that it takes; `limit` is the largest body in bytes.
+/// What a public route for JSON refuses, whatever its fields. `ask` is a request for the route without a body, `good` a
+/// body that it accepts, and `limit` the largest body in bytes.
 pub async fn json_route(world: &World, service: &Running, ask: &Ask, good: &Value, limit: usize) {
     let before = world.dump(service.name);
     let text = good.to_string();
@@ -74,7 +74,7 @@ pub async fn json_route(world: &World, service: &Running, ask: &Ask, good: &Valu
         reply.problem(ProblemKind::MethodNotAllowed);
         assert!(reply.header("allow").contains("POST"), "{}", reply.header("allow"));
     }
-    assert_eq!(world.dump(service.name), before, "what is refused leaves nothing behind");
+    assert_eq!(world.dump(service.name), before, "a refused request changes nothing");
 
     // Exactly the limit is fine.
     let most = format!("{text}{}", " ".repeat(limit - text.len()));
@@ -82,7 +82,7 @@ pub async fn json_route(world: &World, service: &Running, ask: &Ask, good: &Valu
     assert!(matches!(reply.status, 201 | 204), "{}", reply.text());
 }
 
-/// Routes and methods that are not there.
+/// Routes and methods that do not exist.
 pub async fn unknown_routes(service: &Running) {
     for path in ["/", "/nowhere", "/posts/a/b/c", "/events/", "/%ff", "/posts/create/x", "/..", "/.env"] {
         service.get(path).await.problem(ProblemKind::NotFound);
@@ -90,7 +90,7 @@ pub async fn unknown_routes(service: &Running) {
     service.send(request(Method::DELETE, "/events")).await.problem(ProblemKind::MethodNotAllowed);
 }
 
-/// `POST /events` of a consumer in a world with secrets: only what the bus has just signed for it is looked at.
+/// `POST /events` of a consumer in a world with secrets: it accepts only what the bus has just signed for it.
 pub async fn signed_deliveries_only(world: &World, service: &Running) {
     let name = service.name;
     let before = world.dump(name);
@@ -111,7 +111,7 @@ pub async fn signed_deliveries_only(world: &World, service: &Running) {
     }
     let mut changed = ask().signed(world, name, Direction::Deliver);
     changed.body = [&body[..], b" "].concat().into();
-    refused(changed, "a body that was changed").await;
+    refused(changed, "a changed body").await;
     for header in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
         let mut without = ask().signed(world, name, Direction::Deliver);
         without.headers.remove(header);
@@ -134,19 +134,19 @@ pub async fn signed_deliveries_only(world: &World, service: &Running) {
         refused(stale, "stale, or from the future").await;
         world.clock.advance_ms(-away);
     }
-    // What is not signed is refused before anything of it is read.
+    // An unsigned request is refused before its body is read.
     refused(post("/events").body("text/plain", "{"), "unsigned garbage").await;
 
     let captured = ask().signed(world, name, Direction::Deliver);
     world.clock.advance_ms(300_000);
-    assert_eq!(service.send(captured.clone()).await.ok(200), json!({}), "as old as may be");
+    assert_eq!(service.send(captured.clone()).await.ok(200), json!({}), "as old as is allowed");
     let after = world.dump(name);
     assert_ne!(after, before);
     assert_eq!(service.send(captured).await.ok(200), json!({}), "delivered twice");
     assert_eq!(world.dump(name), after, "and applied once");
 }
 
-/// `POST /events` of a consumer: bodies that are no events are refused and change nothing.
+/// `POST /events` of a consumer: bodies that are not events are refused and change nothing.
 pub async fn no_events(world: &World, service: &Running) {
     let name = service.name;
     let before = world.dump(name);
@@ -167,7 +167,7 @@ pub async fn no_events(world: &World, service: &Running) {
     }
     for body in no_envelopes() {
         service.post("/events", &body).await.problem(ProblemKind::Invalid);
-        // One that is none takes the whole batch with it: a batch is taken or refused as one.
+        // A batch is accepted or refused as a whole.
         service.post("/events", &json!([good, body])).await.problem(ProblemKind::Invalid);
     }
     service.send(post("/events").body(CLOUDEVENTS_JSON, "[]")).await.problem(ProblemKind::Invalid);
@@ -178,7 +178,7 @@ pub async fn no_events(world: &World, service: &Running) {
     let over = format!("{good}{}", " ".repeat(MAX_DELIVERY_BYTES + 1 - good.to_string().len()));
     service.send(post("/events").body("application/json", over)).await.problem(ProblemKind::TooLarge);
     service.send(get("/events")).await.problem(ProblemKind::MethodNotAllowed);
-    assert_eq!(world.dump(name), before, "what is refused leaves nothing behind");
+    assert_eq!(world.dump(name), before, "a refused request changes nothing");
 }
 
 /// JSON that is no event.
@@ -222,14 +222,14 @@ fn nested(levels: usize) -> Value {
     (0..levels).fold(json!(1), |inner, _| json!([inner]))
 }
 
-/// Delivery of a consumer: each event once and in order, gaps named, what is poison parked with what follows it and
-/// nothing else, and what the operator may do about it.
+/// Deliveries to a consumer: each event is applied once and in order, a gap is reported, a poison event is parked with
+/// the later events of its post and nothing else, and the operator can redrive or discard it.
 pub async fn delivery(world: &World, service: &Running) {
     let name = service.name;
-    // An event that the service reads: what is not for it, it passes over.
+    // An event type that the service consumes; it skips all others.
     let kind =
         [EventType::PostCreated, EventType::CommentCreated].into_iter().find(|kind| kind.concerns(name));
-    let kind = kind.expect("it reads one of these");
+    let kind = kind.expect("it consumes one of these");
     let ok = |sequence: i64, post: &str| match kind {
         EventType::PostCreated => logged(&post_created(post, "T", sequence), sequence),
         _ => logged(&comment_created(&format!("c{sequence}"), post, "T", sequence), sequence),
@@ -241,7 +241,7 @@ pub async fn delivery(world: &World, service: &Running) {
         envelope
     };
 
-    // Out of order: nothing of it, and where to go on from.
+    // Out of order: nothing is applied, and the answer names the cursor.
     let reply = service.deliver(world, &[ok(3, "a")]).await;
     reply.problem(ProblemKind::Conflict);
     assert_eq!(reply.json::<Value>()["cursor"], "00000000000000000000");
@@ -255,16 +255,16 @@ pub async fn delivery(world: &World, service: &Running) {
     assert_eq!(
         reply.json::<Value>()["cursor"],
         "00000000000000000003",
-        "what stands before the gap is applied"
+        "the events before the gap are applied"
     );
 
-    // Names that nobody knows are passed over: somebody else's, or tomorrow's.
+    // Unknown types are skipped.
     let mut unknown = ok(4, "a");
     unknown.kind = "PostArchived".into();
     assert_eq!(service.deliver(world, &[unknown]).await.ok(200), json!({}));
     assert_eq!(letters(world, service).await, json!([]));
 
-    // A source that is not the publisher's is no event of that name; data that cannot be read is none either.
+    // Events from a wrong publisher and events with unreadable data are parked.
     let mut forged = ok(6, "f");
     forged.source = Some("/somebody".into());
     let batch = [poison(5, "a"), forged, ok(7, "a"), ok(8, "b"), ok(9, "a")];
@@ -295,23 +295,23 @@ pub async fn delivery(world: &World, service: &Running) {
     assert!(parked[0]["parkedAt"].is_string() && parked[0]["id"].is_i64());
 
     let id = parked[0]["id"].as_i64().expect("an id");
-    let settle = async |id: &str, how: &str| {
+    let resolve = async |id: &str, how: &str| {
         service.send(post(format!("/dead-letters/{id}/{how}")).as_operator(world)).await
     };
     for unknown in ["0", "999", "-1", "x", "9223372036854775808", "1%20"] {
         for how in ["redrive", "discard"] {
-            settle(unknown, how).await.problem(ProblemKind::NotFound);
+            resolve(unknown, how).await.problem(ProblemKind::NotFound);
         }
     }
     let id = id.to_string();
     assert_eq!(
-        settle(&id, "redrive").await.ok(200),
+        resolve(&id, "redrive").await.ok(200),
         json!({"applied": 0, "remaining": 3}),
         "it is still poison"
     );
     assert_eq!(letters(world, service).await[0]["attempts"], 2);
-    assert_eq!(settle(&id, "discard").await.ok(200), json!({"applied": 2, "remaining": 0}));
-    settle(&id, "discard").await.problem(ProblemKind::NotFound);
+    assert_eq!(resolve(&id, "discard").await.ok(200), json!({"applied": 2, "remaining": 0}));
+    resolve(&id, "discard").await.problem(ProblemKind::NotFound);
     let left = letters(world, service).await;
     assert_eq!(
         (left.as_array().map(Vec::len), &left[0]["key"]),
@@ -319,7 +319,7 @@ pub async fn delivery(world: &World, service: &Running) {
         "only the other key's"
     );
     let discarded = world.rows(name, "SELECT seq FROM dead_letters WHERE discarded_at IS NOT NULL");
-    assert_eq!(discarded, ["5"], "what was discarded stays on record");
+    assert_eq!(discarded, ["5"], "a discarded event stays on record");
     let reply = service.send(get(format!("/dead-letters/{id}/redrive")).as_operator(world)).await;
     reply.problem(ProblemKind::MethodNotAllowed);
 }
@@ -328,7 +328,7 @@ async fn letters(world: &World, service: &Running) -> Value {
     service.send(get("/dead-letters").as_operator(world)).await.ok(200)
 }
 
-/// Routes of the operator: 401 without the token, and nothing happens.
+/// Routes of the operator: without the token they answer 401 and change nothing.
 pub async fn operator_only(world: &World, service: &Running, routes: &[(Method, &str)]) {
     let before = world.dump(service.name);
     for (method, path) in routes {

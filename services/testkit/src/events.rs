@@ -3,12 +3,12 @@
 use shared::events::{CommentCreated, CommentModerated, CommentUpdated, PostCreated, Status};
 use shared::{Envelope, Event, Sequence, Timestamp};
 
-/// When the event of these helpers with the number `n` happened.
+/// The time of the `n`th event: `n` seconds after a fixed moment.
 pub fn at(n: i64) -> Timestamp {
     Timestamp::from_unix_ms(1_800_000_000_000 + n * 1000)
 }
 
-/// A post, written at [`at`]`(n)`.
+/// A post, created at [`at`]`(n)`.
 pub fn post_created(id: &str, title: &str, n: i64) -> Event {
     PostCreated {
         id: id.parse().expect("an id"),
@@ -21,7 +21,7 @@ pub fn post_created(id: &str, title: &str, n: i64) -> Event {
     .into()
 }
 
-/// A comment, written at [`at`]`(n)`.
+/// A pending comment, created at [`at`]`(n)`.
 pub fn comment_created(id: &str, post: &str, content: &str, n: i64) -> Event {
     CommentCreated {
         id: id.parse().expect("an id"),
@@ -36,7 +36,7 @@ pub fn comment_created(id: &str, post: &str, content: &str, n: i64) -> Event {
     .into()
 }
 
-/// A verdict; a rejection has a reason.
+/// A verdict, with a reason if it rejects.
 pub fn comment_moderated(id: &str, post: &str, content: &str, status: Status) -> Event {
     CommentModerated {
         id: id.parse().expect("an id"),
@@ -49,7 +49,7 @@ pub fn comment_moderated(id: &str, post: &str, content: &str, status: Status) ->
     .into()
 }
 
-/// What a verdict came to.
+/// The new state of a comment after its verdict.
 pub fn comment_updated(id: &str, post: &str, content: &str, status: Status) -> Event {
     CommentUpdated {
         id: id.parse().expect("an id"),
@@ -62,19 +62,19 @@ pub fn comment_updated(id: &str, post: &str, content: &str, status: Status) -> E
     .into()
 }
 
-/// The event in a complete envelope, as its publisher sends it.
+/// The event in an envelope, as its publisher sends it.
 pub fn published(event: &Event, id: &str) -> Envelope {
     Envelope::new(event, id.to_owned(), at(0)).expect("an envelope")
 }
 
-/// The event as the bus delivers it, at this place of the log.
+/// The event as the bus delivers it, with this sequence.
 pub fn logged(event: &Event, sequence: i64) -> Envelope {
     let mut envelope = published(event, &format!("event-{sequence}"));
     envelope.sequence = Some(Sequence::new(sequence));
     envelope
 }
 
-/// The events as the bus delivers them, from the place `first` of the log on.
+/// The events as the bus delivers them, with sequences from `first` on.
 pub fn log_from(first: i64, events: &[Event]) -> Vec<Envelope> {
     (first..).zip(events).map(|(sequence, event)| logged(event, sequence)).collect()
 }

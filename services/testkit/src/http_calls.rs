@@ -1,17 +1,15 @@
 //! Requests and answers, as a client writes and reads them.
 
-use crate::world::World;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use kit::messaging::signature::Direction;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::problem::PROBLEM_JSON;
-use shared::{Problem, ProblemKind, ServiceName};
+use shared::{Problem, ProblemKind};
 
-/// A request, until it is sent with [`Running::send`](crate::Running::send).
+/// A request, until [`Running::send`](crate::Running::send) sends it.
 #[derive(Debug, Clone)]
 pub struct Ask {
     pub(crate) method: Method,
@@ -20,95 +18,82 @@ pub struct Ask {
     pub(crate) body: Bytes,
 }
 
-/// Asks with any method.
+/// A request with any method.
 pub fn request(method: Method, path: impl Into<String>) -> Ask {
     Ask { method, path: path.into(), headers: HeaderMap::new(), body: Bytes::new() }
 }
 
-/// Asks with GET.
+/// `GET`.
 pub fn get(path: impl Into<String>) -> Ask {
     request(Method::GET, path)
 }
 
-/// Asks with POST.
+/// `POST`.
 pub fn post(path: impl Into<String>) -> Ask {
     request(Method::POST, path)
 }
 
-/// Asks with DELETE.
+/// `DELETE`.
 pub fn delete(path: impl Into<String>) -> Ask {
     request(Method::DELETE, path)
 }
 
 impl Ask {
-    /// Adds a header; repeats it if it is there.
+    /// Adds a header, beside others of the same name.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let name: HeaderName = name.parse().expect("a header's name");
         self.headers.append(name, HeaderValue::from_bytes(value.as_ref()).expect("a header's value"));
         self
     }
 
-    /// Takes a header away.
+    /// Removes a header.
     pub fn without(mut self, name: &str) -> Self {
         self.headers.remove(name);
         self
     }
 
-    /// Asks for another path instead.
+    /// Replaces the path.
     pub fn at(mut self, path: &str) -> Self {
         path.clone_into(&mut self.path);
         self
     }
 
-    /// Takes this body of this media type.
+    /// Sets the body and its media type.
     pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self.headers.insert(CONTENT_TYPE, content_type.parse().expect("a media type"));
         self
     }
 
-    /// Takes this as its JSON body.
+    /// Sets a JSON body.
     pub fn json(self, body: &impl Serialize) -> Self {
         self.body("application/json", serde_json::to_vec(body).expect("JSON"))
     }
 
-    /// Shows the operator's token of this world.
-    pub fn as_operator(self, world: &World) -> Self {
-        self.bearer(world.operator_token())
-    }
-
-    /// Shows a token.
+    /// Adds a token.
     pub fn bearer(self, token: &str) -> Self {
         self.header(AUTHORIZATION.as_str(), format!("Bearer {token}"))
     }
 
-    /// Shows a writer's cookie.
+    /// Adds a cookie.
     pub fn cookie(self, cookie: &str) -> Self {
         self.header(COOKIE.as_str(), cookie)
-    }
-
-    /// Signs the body as it is now, with the key of a service in one direction.
-    pub fn signed(mut self, world: &World, service: ServiceName, direction: Direction) -> Self {
-        for (name, value) in world.sign(service, direction, &self.body) {
-            self.headers.insert(name, value);
-        }
-        self
     }
 }
 
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// Its status.
+    /// The status.
     pub status: u16,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The body.
     pub body: Bytes,
 }
 
 impl Reply {
-    /// A header as text; empty where there is none.
+    /// A header as text; empty if there is none.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
     }
@@ -123,14 +108,14 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
     }
 
-    /// The body as JSON, of an answer with this status.
+    /// The JSON body of an answer that must have this status.
     pub fn ok(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.header("content-type"), "application/json");
         self.json()
     }
 
-    /// The problem, of an answer that must be one of this kind.
+    /// The problem in an answer that must be one of this kind.
     pub fn problem(&self, kind: ProblemKind) -> Problem {
         assert_eq!(
             (self.status, self.header("content-type")),
@@ -149,13 +134,13 @@ impl Reply {
         self.problem(ProblemKind::Invalid).errors.into_iter().map(|e| e.pointer).collect()
     }
 
-    /// The cookie that was set, as it is shown in later requests.
+    /// The cookie that it sets, as a client sends it back.
     pub fn cookie(&self) -> Option<String> {
         let set = self.headers.get(SET_COOKIE)?.to_str().ok()?;
         set.split(';').next().map(str::to_owned)
     }
 
-    /// What holds for every answer of every service.
+    /// Checks what holds for every answer of every service.
     pub(crate) fn check(&self, asked: &str) {
         assert_eq!(self.header("x-content-type-options"), "nosniff", "{asked}");
         assert!(

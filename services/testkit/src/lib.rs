@@ -1,13 +1,16 @@
-//! A world for the tests of services.
+//! Runs services inside a test, over a simulated network.
 //!
-//! The services are the real ones, with their real routers and real SQLite files, and so is the event bus between
-//! them. What the test owns is what a service takes from the world: the time, the ids, and the network, which
-//! carries requests from one router to another without a socket.
+//! The services are the real ones, with their real routers and SQLite files, and so is the event bus between them. The
+//! test controls what a service takes from outside: the clock, the ids, and the network, which passes requests from one
+//! router to another without a socket.
 //!
-//! - [`World`]: makes services, stops them, wipes their stores; fails a test in which anything panicked.
+//! - [`World`]: starts services, stops them, deletes their stores; fails a test in which anything panicked.
 //! - [`Running`]: one service, to send requests to. [`Ask`] is a request, [`Reply`] an answer, [`Sse`] a stream.
 //! - [`Network`]: who is reachable, and what was sent.
-//! - [`events`]: events to publish and deliver. [`checks`]: what every service owes the contract in the same way.
+//! - [`events`]: events to publish and deliver. [`checks`]: what the contract demands of every service.
+//!
+//! Each module stands on those above it: `http_calls`, `network`, `panics`, `sse`; then `running`; then `world`; then
+//! `signing`; then `checks`.
 
 pub mod checks;
 pub mod events;
@@ -15,13 +18,21 @@ mod http_calls;
 mod network;
 mod panics;
 mod running;
+mod signing;
 mod sse;
-mod wait;
 mod world;
 
 pub use http_calls::{Ask, Reply, delete, get, post, request};
 pub use network::{Network, Sent};
 pub use running::Running;
-pub use sse::{Sse, SseEvent};
-pub use wait::{LIMIT, eventually, in_time};
+pub use sse::Sse;
+pub use test_support::sse::Event as SseEvent;
+pub use test_support::{LIMIT, in_time};
 pub use world::{TestClock, TestIds, World, store_is_closed};
+
+use test_support::Look;
+
+/// Looks until there is a value. The test fails if there is none within [`LIMIT`].
+pub async fn eventually<L: Look>(what: &str, look: impl AsyncFnMut() -> L) -> L::Found {
+    test_support::eventually(LIMIT, what, look).await
+}

@@ -1,4 +1,4 @@
-//! A network without sockets: a request goes to the router that stands at its address.
+//! A simulated network: a request goes to the router at its address, without a socket.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -12,7 +12,7 @@ use tower::ServiceExt;
 /// The most bytes of an answer.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// Who is reachable, and what was sent. Clones share it.
+/// Who is reachable, and what was sent. Clones share their state.
 #[derive(Clone, Default)]
 pub struct Network {
     inner: Arc<Mutex<Inner>>,
@@ -28,15 +28,15 @@ struct Inner {
 /// A request that reached a router, and the status of its answer.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    /// Whom it went to.
+    /// The name of the receiver.
     pub to: String,
-    /// Its method.
+    /// The method.
     pub method: Method,
-    /// Its path and query.
+    /// The path and the query.
     pub path: String,
-    /// Its headers.
+    /// The headers of the request.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The body of the request.
     pub body: Bytes,
     /// The status of the answer.
     pub status: u16,
@@ -53,28 +53,28 @@ impl Network {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a router at `http://name`.
+    /// Connects a router under `http://name`.
     pub fn connect(&self, name: impl ToString, router: Router) {
         self.lock().routers.insert(name.to_string(), router);
     }
 
-    /// Takes it away: connecting is refused from now on.
+    /// Removes a router: from now on its connections are refused.
     pub fn disconnect(&self, name: impl ToString) {
         self.lock().routers.remove(&name.to_string());
     }
 
-    /// Loses the next answers of `name`: what they acknowledge has happened, and whoever asked does not know.
+    /// Loses the next answers of `name`: the request has its effect, and the sender sees a timeout.
     pub fn lose_answers(&self, name: impl ToString, count: usize) {
         self.lock().lost.insert(name.to_string(), count);
     }
 
-    /// Takes everybody away: routers hold the network, and the network them.
+    /// Removes every router: routers and network refer to each other, so that neither would ever be dropped.
     pub(crate) fn clear(&self) {
         let routers = std::mem::take(&mut self.lock().routers);
         drop(routers);
     }
 
-    /// Everything that was sent to `name` and answered, oldest first.
+    /// Every request to `name` that was answered, oldest first.
     pub fn sent_to(&self, name: impl ToString) -> Vec<Sent> {
         let name = name.to_string();
         self.lock().sent.iter().filter(|sent| sent.to == name).cloned().collect()

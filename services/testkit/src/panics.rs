@@ -1,18 +1,18 @@
-//! Counts panics: a service catches its own and answers 500, so that only the hook sees them.
+//! Counts panics. A service catches its own and answers 500, so that only a panic hook sees them.
 
 use std::cell::Cell;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 thread_local! {
-    /// Panics on this thread: a test's own thread also runs the handlers of its services.
-    static HERE: Cell<usize> = const { Cell::new(0) };
+    /// Panics on this thread: the thread of a test also runs the handlers of its services.
+    static THIS_THREAD: Cell<usize> = const { Cell::new(0) };
 }
-/// Panics on threads that belong to no test: the writers of stores, and those that block.
-static ELSEWHERE: AtomicUsize = AtomicUsize::new(0);
+/// Panics on threads of no test: the writers of stores, and blocking tasks.
+static SHARED_THREADS: AtomicUsize = AtomicUsize::new(0);
 static HOOK: Once = Once::new();
 
-/// Counts from now on, beside what the hook before did.
+/// Counts from now on; the previous hook still runs.
 pub(crate) fn watch() {
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
@@ -20,16 +20,16 @@ pub(crate) fn watch() {
             let thread = std::thread::current();
             let name = thread.name().unwrap_or_default();
             if name.ends_with("-writer") || name.starts_with("tokio") {
-                ELSEWHERE.fetch_add(1, Ordering::Relaxed);
+                SHARED_THREADS.fetch_add(1, Ordering::Relaxed);
             } else {
-                HERE.with(|n| n.set(n.get() + 1));
+                THIS_THREAD.with(|n| n.set(n.get() + 1));
             }
             before(panic);
         }));
     });
 }
 
-/// How many there have been, as far as this thread's test is concerned.
+/// How many panics the test of this thread has seen.
 pub(crate) fn seen() -> usize {
-    HERE.with(Cell::get) + ELSEWHERE.load(Ordering::Relaxed)
+    THIS_THREAD.with(Cell::get) + SHARED_THREADS.load(Ordering::Relaxed)
 }

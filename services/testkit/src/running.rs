@@ -1,10 +1,8 @@
-//! A service that runs.
+//! A running service.
 
 use crate::http_calls::{Ask, Reply, get, post};
 use crate::network::Network;
 use crate::sse::Sse;
-use crate::wait::{LIMIT, eventually, in_time};
-use crate::world::World;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
@@ -14,20 +12,19 @@ use http::header::{HOST, HeaderValue};
 use kit::app::service::Service;
 use kit::http::probes;
 use kit::http::{Options, with_middleware};
-use kit::messaging::signature::Direction;
 use kit::runtime::lifecycle::Lifecycle;
 use serde::Serialize;
-use shared::envelope::CLOUDEVENTS_BATCH_JSON;
-use shared::{Envelope, ServiceName};
+use shared::ServiceName;
+use test_support::{LIMIT, eventually, in_time};
 use tower::ServiceExt;
 
 /// The most bytes of an answer.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// A service that runs, with the router that its port would have.
+/// A running service, with the router that its port would have.
 #[derive(Debug)]
 pub struct Running {
-    /// Who it is.
+    /// Which service it is.
     pub name: ServiceName,
     /// Its stop signal and background tasks.
     pub lifecycle: Lifecycle,
@@ -47,7 +44,7 @@ impl Running {
         Self { name, lifecycle, router, network: network.clone() }
     }
 
-    /// Sends a request, and reads the whole answer.
+    /// Sends a request and reads the whole answer.
     pub async fn send(&self, ask: Ask) -> Reply {
         let asked = format!("{} {} {}", self.name, ask.method, ask.path);
         let exchange = async {
@@ -60,7 +57,7 @@ impl Running {
         reply
     }
 
-    /// Sends a request that is answered with a stream.
+    /// Sends a request whose answer is a stream of events.
     pub async fn open(&self, ask: Ask) -> Sse {
         let (head, body) = in_time("a stream", self.answer(ask)).await.into_parts();
         assert_eq!(head.status.as_u16(), 200);
@@ -68,7 +65,7 @@ impl Running {
         Sse::new(head.headers, body)
     }
 
-    /// Sends a request, and gives back the body in the pieces in which it came.
+    /// Sends a request; returns the body in the pieces in which it came.
     pub async fn chunks(&self, ask: Ask) -> Vec<Bytes> {
         let body = self.answer(ask).await.into_body().into_data_stream();
         in_time("a whole answer", body.map(|chunk| chunk.expect("a whole answer")).collect()).await
@@ -95,27 +92,18 @@ impl Running {
         self.send(post(path).json(body)).await
     }
 
-    /// Delivers events as the bus does: a batch, signed where this world has secrets.
-    pub async fn deliver(&self, world: &World, events: &[Envelope]) -> Reply {
-        let body = serde_json::to_vec(events).expect("JSON");
-        let mut ask = post("/events").body(CLOUDEVENTS_BATCH_JSON, body);
-        if world.secret(self.name).is_some() {
-            ask = ask.signed(world, self.name, Direction::Deliver);
-        }
-        self.send(ask).await
-    }
-
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` answers 200.
     pub async fn becomes_ready(&self) {
-        eventually("it is ready", async || (self.get("/readyz").await.status == 200).then_some(())).await;
+        let ready = async || (self.get("/readyz").await.status == 200).then_some(());
+        eventually(LIMIT, &format!("{} is ready", self.name), ready).await;
     }
 
-    /// Takes it off the network: nobody reaches it, though it runs, and can still send.
+    /// Takes it off the network: it still runs and can send, and nobody can reach it.
     pub fn cut_off(&self) {
         self.network.disconnect(self.name);
     }
 
-    /// Puts it back.
+    /// Puts it back on the network.
     pub fn rejoin(&self) {
         self.network.connect(self.name, self.router.clone());
     }

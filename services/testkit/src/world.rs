@@ -1,9 +1,8 @@
-//! What a service takes from the world, in the hands of the test.
+//! Everything around the services of one test, under the test's control.
 
 use crate::network::Network;
 use crate::panics;
 use crate::running::Running;
-use crate::wait::eventually;
 use http::HeaderValue;
 use kit::app::StartError;
 use kit::app::config::{PeerConfig, StoreConfig};
@@ -21,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
+use test_support::{LIMIT, eventually};
 use uuid::{Builder, Uuid};
 
 /// A clock that stands still until the test moves it.
@@ -28,12 +28,12 @@ use uuid::{Builder, Uuid};
 pub struct TestClock(AtomicI64);
 
 impl TestClock {
-    /// Sets it.
+    /// Sets the time.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.unix_ms(), Ordering::Relaxed);
     }
 
-    /// Moves it.
+    /// Moves the time forward, or back.
     pub fn advance_ms(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::Relaxed);
     }
@@ -68,12 +68,12 @@ impl Ids for TestIds {
     }
 }
 
-/// Everything around the services of one test. At its end nothing may have panicked or crashed.
+/// Everything around the services of one test. Dropping it fails the test if anything has panicked or crashed.
 #[derive(Debug)]
 pub struct World {
-    /// The time.
+    /// The clock of all services.
     pub clock: Arc<TestClock>,
-    /// The network.
+    /// The network between them.
     pub network: Network,
     ids: Arc<TestIds>,
     dir: TempDir,
@@ -112,12 +112,12 @@ impl World {
         }
     }
 
-    /// What the services take from this world.
+    /// The clock, the ids and the network of this world.
     pub fn deps(&self) -> Deps {
         Deps { clock: self.clock.clone(), ids: self.ids.clone(), transport: Arc::new(self.network.clone()) }
     }
 
-    /// The secret that a service shares with the bus, where this world has secrets.
+    /// The secret that a service shares with the bus; none in a world without secrets.
     pub fn secret(&self, name: ServiceName) -> Option<Secret> {
         self.secure.then(|| Secret::new(format!("the-secret-of-{name}")).expect("a secret"))
     }
@@ -138,7 +138,7 @@ impl World {
         SigningKey::derive(&secret, direction).sign("msg_test", self.clock.now(), body)
     }
 
-    /// A service's folder.
+    /// The folder of a service's store.
     pub fn data_dir(&self, name: ServiceName) -> PathBuf {
         self.dir.path().join(name.as_str())
     }
@@ -179,7 +179,7 @@ impl World {
         self.start(self.bus_config(), event_bus::build).await
     }
 
-    /// Starts a service, and puts it on the network under its name.
+    /// Starts a service and connects it to the network under its name.
     pub async fn start<C, F, Fut>(&self, config: C, build: F) -> Running
     where
         F: FnOnce(C, Deps, Lifecycle) -> Fut,
@@ -201,19 +201,19 @@ impl World {
         Ok(running)
     }
 
-    /// Stops a service and waits until all that it held is let go of.
+    /// Stops a service and waits until it has released its store.
     pub async fn stop(&self, running: Running) {
         let name = running.name;
         running.end().await;
         store_is_closed(&self.data_dir(name), name.as_str()).await;
     }
 
-    /// Takes a stopped service's store away.
+    /// Deletes the store of a stopped service.
     pub fn wipe(&self, name: ServiceName) {
-        std::fs::remove_dir_all(self.data_dir(name)).expect("a folder to take away");
+        std::fs::remove_dir_all(self.data_dir(name)).expect("a folder to delete");
     }
 
-    /// Everything in a service's store, as text.
+    /// Everything in the store of a service, as text.
     pub fn dump(&self, name: ServiceName) -> String {
         let path = self.data_dir(name).join(format!("{name}.db"));
         let c = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a store");
@@ -227,7 +227,7 @@ impl World {
         rows(&c, sql).expect("a query")
     }
 
-    /// Changes a service's store behind its back.
+    /// Runs statements on the store of a service, without the service.
     pub fn execute(&self, name: ServiceName, sql: &str) {
         let path = self.data_dir(name).join(format!("{name}.db"));
         let c = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("a store");
@@ -256,7 +256,7 @@ impl Drop for World {
 /// Waits until the store `<dir>/<name>.db` is closed: its last handle is dropped, and what waited is written.
 pub async fn store_is_closed(dir: &Path, name: &str) {
     let lock = dir.join(format!("{name}.lock"));
-    eventually("the store is closed", async || File::open(&lock).ok()?.try_lock().ok()).await;
+    eventually(LIMIT, "the store is closed", async || File::open(&lock).ok()?.try_lock().ok()).await;
 }
 
 fn dump(c: &Connection) -> rusqlite::Result<String> {

@@ -24,10 +24,10 @@ async fn one_trace_leads_from_the_click_through_every_event_to_the_page() {
     let created = posts.post("/posts/create", &json!({"title": "T"})).await.ok(201);
     let id = created["id"].as_str().unwrap();
     query.becomes_ready().await;
-    let mut page = query.open(get(&format!("/live?post={id}"))).await;
+    let mut page = query.open(get(format!("/live?post={id}"))).await;
 
     let click = format!("00-{TRACE}-00f067aa0ba902b7-01");
-    let comment = post(&format!("/posts/{id}/comments")).json(&json!({"content": "hi"}));
+    let comment = post(format!("/posts/{id}/comments")).json(&json!({"content": "hi"}));
     comments.send(comment.header(TRACEPARENT, &click)).await.ok(201);
 
     // The page is told of the comment when it is written, and when it is judged.
@@ -59,9 +59,16 @@ async fn one_trace_leads_from_the_click_through_every_event_to_the_page() {
             s.headers.get(TRACEPARENT).is_some_and(|h| context(h.to_str().unwrap()).trace_id_hex() == TRACE)
         })
     };
-    eventually("the publications are traced", async || {
-        let types = ["CommentCreated", "CommentModerated", "CommentUpdated"];
-        types.iter().all(|text| sent(EventBus, text)).then_some(())
-    })
-    .await;
+    let hops = [
+        (EventBus, "CommentCreated"),
+        (Moderation, "CommentCreated"),
+        (EventBus, "CommentModerated"),
+        (Comments, "CommentModerated"),
+        (EventBus, "CommentUpdated"),
+        (Query, "CommentUpdated"),
+    ];
+    for (to, event) in hops {
+        let traced = async || sent(to, event).then_some(());
+        eventually(&format!("{event} to {to} is traced"), traced).await;
+    }
 }

@@ -1,4 +1,4 @@
-//! The process that drives the browser.
+//! The process `chromedriver`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// How long the last words to the driver may take.
-const GOODBYE: Duration = Duration::from_secs(10);
+/// How long ending the session may take.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running `chromedriver`. Dropping it ends it and the browser that it has opened.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Driver {
     session: Option<String>,
 }
 
-/// A program of the browser tests. They never pass by not being run.
+/// Panics where it is missing: browser tests are never skipped.
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
@@ -46,26 +46,26 @@ impl Driver {
             said.push_str(&line);
             line.strip_suffix('.')?.rsplit_once("successfully on port ")?.1.parse().ok()
         });
-        // It must not come to a halt because nobody reads what it says.
+        // It would block on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let port = port.unwrap_or_else(|| panic!("chromedriver says no port: {said}"));
         Self { process, port, session: None }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Remembers the session that is to be ended with it.
+    /// The session to end when this is dropped.
     pub(super) fn owns(&mut self, session: String) {
         self.session = Some(session);
     }
 
-    /// Ends the session, and with it the browser.
-    fn say_goodbye(&self, session: &str) -> std::io::Result<()> {
+    /// Ends the session and with it the browser.
+    fn end_session(&self, session: &str) -> std::io::Result<()> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(GOODBYE))?;
+        stream.set_read_timeout(Some(END_TIMEOUT))?;
         write!(stream, "DELETE /session/{session} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
         stream.read(&mut [0; 64]).map(drop)
     }
@@ -73,7 +73,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        if let Some(error) = self.session.take().and_then(|session| self.say_goodbye(&session).err()) {
+        if let Some(error) = self.session.take().and_then(|session| self.end_session(&session).err()) {
             eprintln!("the browser may be left running: {error}");
         }
         let _ = self.process.kill();

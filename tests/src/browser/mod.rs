@@ -1,10 +1,10 @@
-//! A real browser: chromium, without a window, driven from outside.
+//! A real browser: headless chromium, controlled through WebDriver.
 
 mod driver;
-mod notes;
+mod records;
 
-use crate::eventually::{LIMIT, eventually, within};
 use driver::Driver;
+use fantoccini::actions::{InputSource, MOUSE_BUTTON_LEFT, MouseActions, PointerAction};
 use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::str::FromStr;
 use tempfile::TempDir;
+use test_support::{LIMIT, eventually, within};
 
-/// What chromium is started with: alone with the page, and nothing that a test machine may lack.
+/// Nothing that disturbs a page, and nothing that a test machine may lack.
 const FLAGS: [&str; 13] = [
     "--headless=new",
     "--no-sandbox",
@@ -31,14 +32,14 @@ const FLAGS: [&str; 13] = [
     "--window-size=1280,1400",
 ];
 
-/// What the browser is able or allowed to do.
+/// What the browser can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ability {
-    /// Everything.
+    /// Scripts and WebAssembly.
     Full,
-    /// Its reader has turned scripts off.
+    /// Scripts are turned off.
     NoScript,
-    /// WebAssembly does not get through.
+    /// WebAssembly files are blocked.
     NoWasm,
 }
 
@@ -48,13 +49,13 @@ pub struct Browser {
     client: Client,
     site: String,
     forgiven: Vec<String>,
-    /// What the console has said so far: the driver tells it once.
+    /// The console's messages so far: the driver returns each once.
     console: RefCell<Vec<Value>>,
     driver: Driver,
     _profile: TempDir,
 }
 
-/// A command of chromedriver's own.
+/// A command of chromedriver that WebDriver does not define.
 #[derive(Debug)]
 struct Own {
     path: &'static str,
@@ -76,7 +77,7 @@ fn said(error: fantoccini::error::CmdError) -> String {
 }
 
 impl Browser {
-    /// Opens a browser that is to look at this site.
+    /// Opens a browser for this site.
     pub async fn open(site: &str, ability: Ability) -> Self {
         let mut driver = Driver::start();
         let profile = tempfile::Builder::new().prefix("mini-blog-browser-").tempdir().expect("a folder");
@@ -128,13 +129,13 @@ impl Browser {
         self.client.goto(&url).await.unwrap_or_else(|e| panic!("{url}: {e}"));
     }
 
-    /// Opens a page of the site and waits until its islands are awake.
+    /// Opens a page of the site and waits until it is live.
     pub async fn goto_live(&self, path: &str) {
         self.goto(path).await;
         self.until_live().await;
     }
 
-    /// Waits until the islands of the page are awake.
+    /// Waits until the page is live: its islands run, and its stream is open if it has one.
     pub async fn until_live(&self) {
         eventually(LIMIT, "the page is live", async || {
             let live = self.attribute("html", "data-live").await;
@@ -147,21 +148,21 @@ impl Browser {
         .await;
     }
 
-    async fn notes(&self, kind: &str) -> Vec<Value> {
+    async fn records(&self, kind: &str) -> Vec<Value> {
         self.own("se/log", json!({ "type": kind })).await.as_array().cloned().unwrap_or_default()
     }
 
     async fn listen(&self) {
-        let news = self.notes("browser").await;
-        self.console.borrow_mut().extend(news);
+        let messages = self.records("browser").await;
+        self.console.borrow_mut().extend(messages);
     }
 
-    /// The path of the page that is shown.
+    /// The path of the current page.
     pub async fn path(&self) -> String {
         self.client.current_url().await.expect("an address").path().to_owned()
     }
 
-    /// Waits until the browser shows a page whose path begins so, and is another one than `from`.
+    /// Waits until the path of the current page begins with `begins` and is not `from`; returns it.
     pub async fn until_on(&self, begins: &str, from: &str) -> String {
         eventually(LIMIT, &format!("the browser is on {begins}… and no longer on {from}"), async || {
             let path = self.path().await;
@@ -170,7 +171,7 @@ impl Browser {
         .await
     }
 
-    /// Waits until there is such an element.
+    /// Waits until an element matches.
     pub async fn until_there(&self, css: &str) {
         eventually(LIMIT, &format!("there is {css}"), async || {
             self.client.find(Locator::Css(css)).await.map(drop).map_err(said)
@@ -178,7 +179,7 @@ impl Browser {
         .await;
     }
 
-    /// Waits until such an element shows this text.
+    /// Waits until a matching element shows this text.
     pub async fn until_shows(&self, css: &str, text: &str) {
         let what = format!("{css} shows {text:?}");
         let shows = within(LIMIT, &what, async || {
@@ -190,7 +191,7 @@ impl Browser {
         }
     }
 
-    /// What the browser knows about the page, for whoever has to find out why something did not happen.
+    /// What the browser knows about the page, for the message of a test that fails.
     async fn account(&self) -> String {
         const PAGE: &str = "return { \
             visibility: document.visibilityState, now: performance.now(), live: document.documentElement.dataset.live, \
@@ -200,7 +201,7 @@ impl Browser {
         format!("the page: {page:?}\ncomplaints: {:?}", self.complaints().await)
     }
 
-    /// The texts of all such elements, as they are seen.
+    /// The visible texts of all matching elements.
     pub async fn texts(&self, css: &str) -> Result<Vec<String>, String> {
         let mut texts = Vec::new();
         for element in self.client.find_all(Locator::Css(css)).await.map_err(said)? {
@@ -209,13 +210,13 @@ impl Browser {
         Ok(texts)
     }
 
-    /// What stands in a field.
+    /// The value of a field.
     pub async fn value(&self, css: &str) -> String {
         let field = self.client.find(Locator::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"));
         field.prop("value").await.unwrap_or_else(|e| panic!("{css}: {e}")).unwrap_or_default()
     }
 
-    /// An attribute of an element; nothing where it has none.
+    /// An attribute of an element; `None` where it has none.
     pub async fn attribute(&self, css: &str, name: &str) -> Option<String> {
         let element = self.client.find(Locator::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"));
         element.attr(name).await.unwrap_or_else(|e| panic!("{css}: {e}"))
@@ -227,25 +228,25 @@ impl Browser {
         field.send_keys(text).await.unwrap_or_else(|e| panic!("{css}: {e}"));
     }
 
-    /// Clicks.
+    /// Clicks the element; waits for the next page if the click leads there at once.
     pub async fn click(&self, css: &str) {
         let element = self.client.find(Locator::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"));
         element.click().await.unwrap_or_else(|e| panic!("{css}: {e}"));
     }
 
-    /// Leaves a mark in the page that a reload would wipe out.
+    /// Sets a mark in the page that a reload removes.
     pub async fn mark_page(&self) {
         self.run("window.stillHere = true").await;
     }
 
-    /// Fails if the page was loaded again since the mark was left.
+    /// Fails if the page was loaded again since it was marked.
     pub async fn expect_same_page(&self) {
         let here =
             self.client.execute("return window.stillHere === true", Vec::new()).await.expect("a script");
         assert_eq!(here, json!(true), "the page was loaded again");
     }
 
-    /// Runs a script in the page, as no reader does: for tests of the tests.
+    /// Runs a script in the page: for tests of the tests, and for what no reader can cause at will.
     pub async fn run(&self, script: &str) {
         self.client.execute(script, Vec::new()).await.unwrap_or_else(|e| panic!("{script}: {e}"));
     }
@@ -262,24 +263,67 @@ impl Browser {
         tab
     }
 
-    /// Brings a tab to the front.
-    pub async fn bring_to_front(&self, tab: &WindowHandle) {
-        self.client.switch_to_window(tab.clone()).await.expect("the tab");
+    /// Opens another window, which hides none of the others.
+    pub async fn new_window(&self) -> WindowHandle {
+        let window = self.client.new_window(false).await.expect("another window").handle;
+        self.switch_to(&window).await;
+        window
     }
 
-    /// Complaints with this text are meant to be there.
+    /// Directs everything that follows to this window, without bringing it to the front.
+    pub async fn switch_to(&self, window: &WindowHandle) {
+        self.client.switch_to_window(window.clone()).await.expect("the window");
+    }
+
+    /// Closes the window that everything is directed to.
+    pub async fn close_window(&self) {
+        self.client.close_window().await.expect("it closes");
+    }
+
+    /// Brings a tab to the front: all others are hidden then.
+    pub async fn bring_to_front(&self, tab: &WindowHandle) {
+        self.switch_to(tab).await;
+        self.devtools("Page.bringToFront", json!({})).await;
+    }
+
+    /// Goes back, as with the browser's button.
+    pub async fn back(&self) {
+        self.client.back().await.expect("a page to go back to");
+    }
+
+    /// Clicks twice in a row, as fast as a mouse does.
+    pub async fn double_click(&self, css: &str) {
+        let element = self.client.find(Locator::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"));
+        let button = MOUSE_BUTTON_LEFT;
+        let mouse = MouseActions::new("mouse".to_owned())
+            .then(PointerAction::MoveToElement { element, duration: None, x: 0.0, y: 0.0 })
+            .then(PointerAction::Down { button })
+            .then(PointerAction::Up { button })
+            .then(PointerAction::Down { button })
+            .then(PointerAction::Up { button });
+        self.client.perform_actions(mouse).await.unwrap_or_else(|e| panic!("{css}: {e}"));
+    }
+
+    /// Whether the element has the focus.
+    pub async fn is_focused(&self, css: &str) -> bool {
+        let script = "return document.activeElement === document.querySelector(arguments[0])";
+        let answer = self.client.execute(script, vec![json!(css)]).await;
+        answer.unwrap_or_else(|e| panic!("{css}: {e}")) == json!(true)
+    }
+
+    /// Complaints with this text are expected.
     pub fn forgive(&mut self, text: &str) {
         self.forgiven.push(text.to_owned());
     }
 
-    /// What should not be there: errors and warnings in the console, broken policies, requests to other sites,
-    /// requests that failed. Each is told once.
+    /// Errors and warnings in the console, violated policies, requests to other sites, failed requests. Each is
+    /// returned once.
     pub async fn complaints(&self) -> Vec<String> {
         self.listen().await;
-        let network = self.notes("performance").await;
-        assert!(!network.is_empty(), "the browser has noted nothing");
+        let network = self.records("performance").await;
+        assert!(!network.is_empty(), "the browser has recorded nothing");
         let console = std::mem::take(&mut *self.console.borrow_mut());
-        notes::complaints(&console, &network, &self.site, &self.forgiven)
+        records::complaints(&console, &network, &self.site, &self.forgiven)
     }
 
     /// Closes the browser. Fails if there are complaints.

@@ -1,50 +1,47 @@
-//! The containers on a network of their own, as their manifests describe them.
+//! The containers on a network, as their manifests describe them.
 
 use super::engine::{Engine, said};
 use super::network::Network;
 use super::{Container, Containers};
 use crate::blog::Blog;
-use crate::eventually::within;
-use crate::http::{Place, client};
+use crate::http::{Server, client};
 use futures_util::future::join_all;
 use serde_json::Value;
 use shared::ServiceName;
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
+use test_support::ports;
+use test_support::within;
 
-/// How long a start may take: what a startup probe grants.
+/// How long a start may take, as the startup probe allows.
 const START: Duration = Duration::from_secs(60);
-/// After how long without readiness it is asked whether the container still runs.
+/// How long to wait for readiness before checking that the container still runs.
 const LOOK: Duration = Duration::from_secs(1);
-/// The port of this machine is taken from below the range from which the system takes ports for outgoing connections:
-/// while the website is down, nothing else is given it by chance.
-const PORTS: std::ops::Range<u16> = 16_000..32_000;
-/// How many of its last lines each container shows when a test fails.
+/// How many of its last lines a failed test prints of each container.
 const SHOWN_LINES: usize = 15;
 
-/// Where the containers' data is.
+/// Where the data of the containers is.
 #[derive(Debug, Clone)]
 pub enum Storage {
-    /// In the engine's own volumes, one for each claim.
+    /// In volumes of the engine, one for each claim.
     Volumes,
-    /// In a folder of this machine, with a folder in it for each claim.
+    /// In a folder of this machine, with a subfolder for each claim.
     Folder(PathBuf),
 }
 
-/// The containers, and what they share.
+/// The containers, with their network and storage.
 #[derive(Debug)]
 pub struct Deployment {
     /// The engine that runs them.
     pub engine: Engine,
-    /// What the manifests say, service by service.
+    /// The containers in the manifests, by service.
     pub manifests: Containers,
-    /// The network that they are on.
+    /// Their network.
     pub network: Network,
     storage: Storage,
-    /// What `docker run` is told about every container besides.
+    /// Additional flags of `docker run` for every container.
     besides: Vec<String>,
     /// The port of this machine that leads to the website.
     port: u16,
@@ -55,23 +52,23 @@ pub struct Deployment {
 pub struct Ended {
     /// Its exit code.
     pub code: i64,
-    /// How long it took from SIGTERM.
+    /// How long it took from SIGTERM to its end.
     pub took: Duration,
 }
 
 impl Deployment {
-    /// Makes the network; nothing runs yet. The name begins everybody's.
+    /// Creates the network; no container runs yet. The name is the prefix of every container's.
     pub async fn prepare(engine: Engine, name: &str, manifests: Containers, storage: Storage) -> Self {
         let network = Network::create(&engine, name).await;
-        Self { engine, manifests, network, storage, besides: Vec::new(), port: free_port() }
+        Self { engine, manifests, network, storage, besides: Vec::new(), port: ports::free(1)[0] }
     }
 
-    /// Tells `docker run` more about every container that is launched from now on.
+    /// Adds a flag of `docker run` for every container that is launched from now on.
     pub fn tell(&mut self, flag: String) {
         self.besides.push(flag);
     }
 
-    /// Which services there are.
+    /// The services of this deployment.
     pub fn services(&self) -> impl Iterator<Item = ServiceName> + use<'_> {
         self.manifests.keys().copied()
     }
@@ -81,7 +78,7 @@ impl Deployment {
         format!("{}-{service}", self.network.name)
     }
 
-    /// What stands for a claim: a folder of this machine, or a volume.
+    /// The folder or the volume of a claim.
     pub fn store(&self, claim: &str) -> String {
         match &self.storage {
             Storage::Volumes => format!("{}-{claim}", self.network.name),
@@ -89,13 +86,13 @@ impl Deployment {
         }
     }
 
-    /// Makes a store ready to be mounted where it is not yet.
+    /// Creates the folder or volume of a claim if it does not exist.
     async fn provide(&self, container: &Container, store: &str) {
         match &self.storage {
             Storage::Volumes => {
                 self.engine.run(&["volume", "create", &self.engine.label(), store]).await;
             }
-            // The volume's owner is the pod's group, as a cluster sees to it.
+            // The owner of a volume is the pod's group, as in a cluster.
             Storage::Folder(_) => std::fs::create_dir_all(store)
                 .and_then(|()| {
                     std::os::unix::fs::chown(store, Some(container.user.0), Some(container.user.1))
@@ -104,7 +101,7 @@ impl Deployment {
         }
     }
 
-    /// What `docker run` is told about every container like this one; names, addresses and ports are its own.
+    /// The flags of `docker run` for a container, without its name, address and ports.
     pub fn flags(&self, container: &Container) -> Vec<String> {
         let mut flags = vec![self.engine.label(), format!("--network={}", self.network.name)];
         flags.extend(container.walls.iter().cloned());
@@ -113,7 +110,7 @@ impl Deployment {
         flags
     }
 
-    /// Makes a service's container anew and starts it. What is in its volumes stays.
+    /// Creates a service's container again and starts it. Its volumes stay.
     pub async fn launch(&self, service: ServiceName) {
         self.create(service).await;
         self.engine.run(&["start", &self.name(service)]).await;
@@ -146,15 +143,15 @@ impl Deployment {
 
     /// Starts all that have ended, and waits until they are ready.
     pub async fn start_all(&self) {
-        // One command takes one after the other: older engines (20.10) count a network's containers wrongly where two
-        // join it at the same moment, and then never let go of it.
+        // One command starts one after the other: older engines (20.10) miscount the containers of a network when two
+        // join it at the same moment, and then never release it.
         let names: Vec<_> = self.services().map(|service| self.name(service)).collect();
         let args: Vec<_> = ["start"].into_iter().chain(names.iter().map(String::as_str)).collect();
         self.engine.run(&args).await;
         join_all(self.services().map(|service| self.until_ready(service))).await;
     }
 
-    /// Stops all at once; gives back how each ended.
+    /// Stops all at once; returns how each ended.
     pub async fn stop_all(&self) -> Vec<Ended> {
         join_all(self.services().map(|service| self.stop(service))).await
     }
@@ -175,7 +172,7 @@ impl Deployment {
         self.engine.run(&["kill", &self.name(service)]).await;
     }
 
-    /// Ends a container with SIGTERM, as a cluster does; the engine kills it after what the manifest grants.
+    /// Ends a container with SIGTERM, as a cluster does; the engine kills it after the grace period.
     pub async fn stop(&self, service: ServiceName) -> Ended {
         let (name, grace) = (self.name(service), self.manifests[&service].grace.to_string());
         let begun = Instant::now();
@@ -185,7 +182,7 @@ impl Deployment {
         Ended { code, took }
     }
 
-    /// Takes away all containers; volumes stay.
+    /// Removes all containers; volumes stay.
     pub fn remove_all(&self) {
         let names: Vec<_> = self.services().map(|service| self.name(service)).collect();
         let names = names.iter().map(String::as_str);
@@ -193,14 +190,14 @@ impl Deployment {
         assert!(thread::panicking() || removed.status.success(), "{}", said(&removed));
     }
 
-    /// Takes away all containers and the network; volumes stay.
+    /// Removes all containers and the network; volumes stay.
     pub fn end(&self) {
         self.remove_all();
         let removed = self.engine.output_now(&["network", "rm", &self.network.name]);
         assert!(thread::panicking() || removed.status.success(), "{}", said(&removed));
     }
 
-    /// What the engine knows of a container.
+    /// `docker inspect` of a container.
     pub async fn inspect(&self, container: &str) -> Value {
         let text = self.engine.run(&["inspect", "--type", "container", container]).await;
         let all: Value = serde_json::from_str(&text).expect("JSON");
@@ -212,7 +209,7 @@ impl Deployment {
         self.inspect(container).await["State"].clone()
     }
 
-    /// What the engine knows of each container, as far as `docker inspect --format` is told.
+    /// `docker inspect --format` of each container.
     pub fn inspect_all(&self, format: &str) -> Vec<(ServiceName, String)> {
         let names: Vec<_> = self.services().map(|service| self.name(service)).collect();
         let ask = ["inspect", "--type", "container", "--format", format];
@@ -221,21 +218,21 @@ impl Deployment {
         self.services().zip(answers.lines().map(str::to_owned)).collect()
     }
 
-    /// Where a service itself is.
-    pub fn service(&self, service: ServiceName) -> Place {
+    /// The address of a service.
+    pub fn service(&self, service: ServiceName) -> Server {
         self.place(service, self.manifests[&service].ports["http"])
     }
 
-    /// Where a service's probes and metrics are.
-    pub fn admin(&self, service: ServiceName) -> Place {
+    /// The address of a service's probes and metrics.
+    pub fn admin(&self, service: ServiceName) -> Server {
         self.place(service, self.manifests[&service].probes)
     }
 
-    fn place(&self, service: ServiceName, port: u16) -> Place {
-        Place::new(&client(), &format!("http://{}:{port}", self.network.address(service)))
+    fn place(&self, service: ServiceName, port: u16) -> Server {
+        Server::new(&client(), &format!("http://{}:{port}", self.network.address(service)))
     }
 
-    /// Waits until a service is ready by its own probe. It has one attempt.
+    /// Waits until the probe of a service says that it is ready. The test fails if it restarts meanwhile.
     pub async fn until_ready(&self, service: ServiceName) {
         let (name, probes) = (self.name(service), self.admin(service));
         let (until, what) = (Instant::now() + START, format!("{service} is ready"));
@@ -252,12 +249,12 @@ impl Deployment {
         }
     }
 
-    /// What a container has written.
+    /// The output of a container.
     pub fn logs(&self, container: &str) -> String {
         said(&self.engine.output_now(&["logs", container]))
     }
 
-    /// What each container has written, of those that there are.
+    /// The output of each container that exists.
     pub fn all_logs(&self) -> Vec<(ServiceName, String)> {
         let read = |service| {
             let output = self.engine.output_now(&["logs", &self.name(service)]);
@@ -269,24 +266,19 @@ impl Deployment {
         })
     }
 
-    /// The website, as the world sees it.
-    pub fn front_door(&self) -> Place {
-        Place::new(&client(), &format!("http://127.0.0.1:{}", self.port))
+    /// The public address of the website.
+    pub fn front_door(&self) -> Server {
+        Server::new(&client(), &format!("http://127.0.0.1:{}", self.port))
     }
 
-    /// The blog as the world sees it.
+    /// The blog through the front door.
     pub fn blog(&self) -> Blog {
         let door = self.front_door();
         Blog { posts: door.clone(), comments: door.clone(), query: door }
     }
 }
 
-fn free_port() -> u16 {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    std::iter::repeat_with(|| fastrand::u16(PORTS)).take(PORTS.len()).find(free).expect("a free port")
-}
-
-/// The last lines of each, for whoever has to find out what went wrong.
+/// The last lines of each container, for a failed test.
 pub fn last_words(logs: &[(ServiceName, String)]) -> String {
     let mut words = String::new();
     for (service, log) in logs {

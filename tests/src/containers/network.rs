@@ -1,29 +1,29 @@
-//! A network of its own for each deployment. Every service has an address on it that stays when its container is
-//! started again, as the address of a Service does in a cluster.
+//! A separate network for each deployment. Every service keeps its address on it when its container is started again, as
+//! a Service does in a cluster.
 
 use super::engine::{Engine, said};
 use shared::ServiceName;
 use std::net::Ipv4Addr;
 
-/// Where the networks are: addresses that are for tests of networks and nobody's own (RFC 2544).
+/// The addresses of all networks, which are reserved for tests (RFC 2544).
 const RANGE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
-/// How many addresses a network has: half for the services, half for whoever is given one by the engine.
+/// How many addresses a network has: half for the services, half for the engine to assign.
 const SIZE: u32 = 32;
-/// How many networks there is room for.
+/// How many networks fit.
 const NETWORKS: u32 = (1 << 17) / SIZE;
-/// The place of the first service; before it is the machine itself.
+/// The offset of the first service; this machine is before it.
 const FIRST: u32 = 2;
 
 /// A network.
 #[derive(Debug, Clone)]
 pub struct Network {
-    /// What the engine knows it by.
+    /// Its name in the engine.
     pub name: String,
     base: u32,
 }
 
 impl Network {
-    /// Makes one that overlaps with no other of the engine's.
+    /// Creates a network that overlaps with no other of the engine.
     pub async fn create(engine: &Engine, name: &str) -> Self {
         let mut refused = String::new();
         for _ in 0..NETWORKS {
@@ -40,10 +40,10 @@ impl Network {
             refused = said(&made);
             assert!(refused.contains("overlaps"), "docker network create: {refused}");
         }
-        panic!("there is no room for one more network: {refused}");
+        panic!("no free range for another network: {refused}");
     }
 
-    /// The address of this machine, as a container sees it.
+    /// The address of this machine for containers.
     pub fn machine(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.base + 1)
     }

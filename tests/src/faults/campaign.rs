@@ -1,7 +1,7 @@
-//! A campaign from its start to its report.
+//! A campaign, from its start to its report.
 
 use super::check::{self, Check, Machine};
-use super::history::{self, Held, History};
+use super::history::{self, History, Usage};
 use super::inject;
 use super::ledger::{Ledger, Rule, Write};
 use super::plan::{self, SERVICES};
@@ -9,11 +9,11 @@ use super::readers::Readers;
 use super::report::Report;
 use super::world::World;
 use super::writers::{self, Writers};
-use crate::eventually::within;
 use shared::ServiceName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use test_support::within;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -22,19 +22,19 @@ use tokio::time::sleep;
 pub struct Settings {
     /// Where all its randomness comes from.
     pub seed: u64,
-    /// For how many minutes faults befall the system.
+    /// For how many minutes faults are injected.
     pub minutes: f64,
-    /// How many writes are begun each second, as far as they are answered in time.
+    /// How many writes begin each second, fewer where answers are slow.
     pub writes_per_second: u64,
 }
 
-/// How many writes a second leave two shared cores some time for the readers.
+/// So many writes a second leave two shared cores some time for the readers.
 pub const WRITES_PER_SECOND: u64 = 40;
-/// How long the connections of those who filled the pools may take to be closed.
+/// How long the connections that filled the pools may take to be closed.
 const SETTLING: Duration = Duration::from_secs(5);
-/// How often memory is looked at.
+/// How often memory is measured.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long connections may take to be closed after the last reader has left, and streams to come to the end.
+/// How long connections may take to be closed after the last reader has left, and streams to reach the end of the log.
 const CLOSING: Duration = Duration::from_secs(120);
 
 /// Runs it.
@@ -45,7 +45,7 @@ pub async fn run(settings: Settings) -> Report {
     let ledger = Arc::new(Ledger::default());
     writers::fill_pools(&world, &ledger).await;
     sleep(SETTLING).await;
-    let before = history::held(&world);
+    let before = history::usage(&world);
     let writers = Writers::start(&world, &ledger, seed, writes_per_second);
     let readers = Readers::start(&world, &ledger, seed);
     let peaks = Peaks::watch(&world);
@@ -57,7 +57,9 @@ pub async fn run(settings: Settings) -> Report {
     let peaks = peaks.end();
     if let Ok(head) = rest {
         traffic.extend(
-            until(CLOSING, "the stream has come to the end", || ledger.streamed() >= head).await.err(),
+            until(CLOSING, "the stream has reached the end of the log", || ledger.streamed() >= head)
+                .await
+                .err(),
         );
     }
     traffic.extend(readers.end().err());
@@ -98,35 +100,38 @@ pub async fn run(settings: Settings) -> Report {
     report
 }
 
-/// What single answers have broken.
+/// The checks of single answers.
 fn at_once(ledger: &Ledger, writes: &[Write]) -> Vec<Check> {
     let keyed = writes.iter().filter(|write| write.keyed).count();
     [
         (Rule::FirstAnswer, "a repeated request gets its first answer", format!("{keyed} writes with a key")),
-        (Rule::Manners, "nothing is answered 500, and 503 says when to come back", "every answer".to_owned()),
-        (Rule::ApprovedText, "text that is not approved is shown to nobody", "every comment seen".to_owned()),
+        (
+            Rule::ErrorAnswers,
+            "nothing is answered 500, and every 503 has Retry-After",
+            "every answer".to_owned(),
+        ),
+        (Rule::ApprovedText, "no reader sees text that is not approved", "every comment seen".to_owned()),
         (Rule::Stream, "the streamed log has no gap and does not go back", "every event streamed".to_owned()),
     ]
     .into_iter()
-    .map(|(rule, name, looked_at)| Check::noticed(name, looked_at, ledger.complaints(rule)))
+    .map(|(rule, name, examined)| Check::noticed(name, examined, ledger.complaints(rule)))
     .collect()
 }
 
-/// Waits until there are no more open files than allowed, or for as long as idle connections may stay open; the check
-/// says what it came to.
-async fn settled_files(world: &World, before: &BTreeMap<ServiceName, Held>) -> BTreeMap<ServiceName, Held> {
+/// Waits until no more files are open than allowed, or for as long as idle connections may stay open.
+async fn settled_files(world: &World, before: &BTreeMap<ServiceName, Usage>) -> BTreeMap<ServiceName, Usage> {
     let most = |service| before.get(&service).map_or(0, |held| held.files + check::MOST_FILES);
-    let few = || history::held(world).into_iter().all(|(service, held)| held.files <= most(service));
-    // Where it does not come to that, the check says so with the numbers.
+    let few = || history::usage(world).into_iter().all(|(service, held)| held.files <= most(service));
+    // The check reports the numbers either way.
     let _ = until(CLOSING, "files are closed", few).await;
-    history::held(world)
+    history::usage(world)
 }
 
 async fn until(limit: Duration, what: &str, condition: impl Fn() -> bool) -> Result<(), String> {
     within(limit, what, async || if condition() { Ok(()) } else { Err("not yet".to_owned()) }).await
 }
 
-/// The most memory that each process holds.
+/// The most memory that each process uses.
 struct Peaks {
     peaks: Arc<Mutex<BTreeMap<ServiceName, u64>>>,
     watching: JoinHandle<()>,
@@ -138,7 +143,7 @@ impl Peaks {
         let (world, noted) = (Arc::clone(world), Arc::clone(&peaks));
         let watching = tokio::spawn(async move {
             loop {
-                for (service, held) in history::held(&world) {
+                for (service, held) in history::usage(&world) {
                     let mut peaks = noted.lock().unwrap_or_else(PoisonError::into_inner);
                     let peak: &mut u64 = peaks.entry(service).or_default();
                     *peak = held.memory_kib.max(*peak);

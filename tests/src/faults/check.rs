@@ -1,9 +1,10 @@
-//! What must be true in the end. Pure: each check is a function of what was tried, what was seen and what is there.
+//! What must be true after the faults. Pure: each check is a function of the writes, of what readers saw, and of the
+//! state at the end.
 
 mod events;
 mod fold;
+mod observations;
 mod processes;
-mod sights;
 mod writes;
 
 pub use processes::{MOST_FILES, MOST_MEMORY_KIB, Machine};
@@ -11,28 +12,28 @@ pub use processes::{MOST_FILES, MOST_MEMORY_KIB, Machine};
 use super::history::History;
 use super::ledger::{Seen, Write};
 
-/// How many examples of what is wrong a check gives.
+/// How many examples a failed check shows.
 const EXAMPLES: usize = 5;
 
-/// A check with what it found.
+/// A check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// What must be true.
     pub name: &'static str,
-    /// What was held against it.
-    pub looked_at: String,
-    /// Where it is not true; nothing where it holds.
+    /// What it examined.
+    pub examined: String,
+    /// Examples where it is not true; none if it holds.
     pub wrong: Vec<String>,
 }
 
 impl Check {
-    fn new(name: &'static str, looked_at: impl Into<String>) -> Self {
-        Self { name, looked_at: looked_at.into(), wrong: Vec::new() }
+    fn new(name: &'static str, examined: impl Into<String>) -> Self {
+        Self { name, examined: examined.into(), wrong: Vec::new() }
     }
 
-    /// A check that is made of what was noticed at once.
-    pub fn noticed(name: &'static str, looked_at: impl Into<String>, wrong: Vec<String>) -> Self {
-        Self { wrong, ..Self::new(name, looked_at) }
+    /// A check whose violations were found during the campaign.
+    pub fn noticed(name: &'static str, examined: impl Into<String>, wrong: Vec<String>) -> Self {
+        Self { wrong, ..Self::new(name, examined) }
     }
 
     /// Whether it holds.
@@ -40,17 +41,17 @@ impl Check {
         self.wrong.is_empty()
     }
 
-    /// Notes what is wrong: some in words, the rest as a number.
+    /// Adds an example, up to the limit.
     fn wrong(&mut self, what: impl FnOnce() -> String) {
         match self.wrong.len() {
             0..EXAMPLES => self.wrong.push(what()),
-            EXAMPLES => self.wrong.push("and more of these".to_owned()),
+            EXAMPLES => self.wrong.push("and more like these".to_owned()),
             _ => {}
         }
     }
 }
 
-/// Everything that is held against the history.
+/// Every check of the state at the end.
 pub fn history(writes: &[Write], seen: &Seen, history: &History) -> Vec<Check> {
     vec![
         writes::acknowledged(writes, history),
@@ -61,9 +62,9 @@ pub fn history(writes: &[Write], seen: &Seen, history: &History) -> Vec<Check> {
         events::order(history),
         events::order_in_comments(history),
         events::dead_letters(history),
-        sights::pages(seen, history),
-        sights::changes(seen, history),
-        sights::stream(seen, history),
+        observations::pages(seen, history),
+        observations::changes(seen, history),
+        observations::stream(seen, history),
         fold::rebuilt(history),
         fold::folded(history),
     ]

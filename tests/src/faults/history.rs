@@ -1,9 +1,8 @@
-//! What is there in the end: the log, what each service holds, and how the processes are.
+//! The state after the faults: the log, the stores, and the processes.
 
 use super::inject::wipe;
 use super::plan::SERVICES;
 use super::world::World;
-use crate::eventually::{holds, within};
 use crate::http::{Answer, Request};
 use crate::processes;
 use serde_json::Value;
@@ -13,6 +12,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
+use test_support::{holds, within};
 
 /// How long the system may take to come to rest.
 const REST: Duration = Duration::from_secs(120);
@@ -24,17 +24,17 @@ const SHOWN_PANICS: usize = 3;
 /// An event of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
-    /// Its place.
+    /// Its sequence.
     pub sequence: u64,
-    /// Who published it.
+    /// Its source: the service that published it.
     pub source: String,
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// Its name.
+    /// Its type.
     pub kind: String,
     /// The event that caused it.
     pub cause: Option<String>,
-    /// What it says.
+    /// Its data.
     pub data: Value,
 }
 
@@ -52,35 +52,35 @@ impl Logged {
         }
     }
 
-    /// A text of its data; empty where it has none of this name.
+    /// A text in its data; empty if there is none of this name.
     pub fn text(&self, name: &str) -> &str {
         self.data[name].as_str().unwrap_or_default()
     }
 
-    /// The post that it belongs to.
+    /// The id of the post that it is about.
     pub fn post(&self) -> &str {
         self.text(if self.kind == "PostCreated" { "id" } else { "postId" })
     }
 }
 
-/// Everything that is there in the end.
+/// The state of the system after the faults.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     /// The log, in order.
     pub log: Vec<Logged>,
-    /// The posts that posts holds: titles by id.
+    /// The store of posts: titles by id.
     pub posts: BTreeMap<String, String>,
-    /// The comments that comments holds: ids and states in their order, by post.
+    /// The store of comments: ids and statuses in order, by post.
     pub comments: BTreeMap<String, Vec<(String, String)>>,
-    /// The read model of query as it was at the end of the faults.
+    /// The read model of query when the system had come to rest.
     pub read_model: String,
-    /// The read model after query was wiped once more and has read the whole log.
+    /// The read model that query has rebuilt from the log.
     pub rebuilt: String,
-    /// What each service has parked.
+    /// The dead letters of each service.
     pub dead_letters: BTreeMap<ServiceName, Vec<Value>>,
 }
 
-/// Waits until the system has come to rest: every event delivered, every outbox empty, and nothing new. Gives back the
+/// Waits until the system has come to rest: every event delivered, every outbox empty, and no new event. Returns the
 /// length of the log.
 pub async fn until_at_rest(world: &World) -> Result<u64, String> {
     let mut before = None;
@@ -95,7 +95,7 @@ pub async fn until_at_rest(world: &World) -> Result<u64, String> {
     .await
 }
 
-/// The length of the log, if all are ready and have all of it, and nobody has anything to publish.
+/// The length of the log, if every service is ready, has all of it, and has nothing to publish.
 async fn at_rest(world: &World) -> Result<u64, String> {
     let mut head = 0;
     let rows = json(world.operator_get(EventBus, "/subscriptions")).await?;
@@ -105,13 +105,13 @@ async fn at_rest(world: &World) -> Result<u64, String> {
         let row = rows.as_array().and_then(|rows| rows.iter().find(|row| row["name"] == service.as_str()));
         let row = row.ok_or_else(|| format!("{service} has not subscribed"))?;
         if row["lag"] != 0 {
-            return Err(format!("{service} lags behind: {row}"));
+            return Err(format!("{service} lags: {row}"));
         }
         head = row["cursor"].as_str().and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
         let metrics = world.at(service).get("/metrics").try_send().await?.text();
         let depth = metrics.lines().find_map(|line| line.strip_prefix("outbox_depth "));
         if depth != Some("0") {
-            return Err(format!("the outbox of {service} holds {depth:?}"));
+            return Err(format!("the outbox of {service} has {depth:?} events"));
         }
     }
     Ok(head)
@@ -126,7 +126,7 @@ async fn json(request: Request) -> Result<Value, String> {
 }
 
 impl History {
-    /// Reads everything from a system at rest; wipes query at last.
+    /// Reads everything from a system at rest, and wipes query at the end.
     pub async fn read(world: &World) -> Result<Self, String> {
         let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let mut history = Self::default();
@@ -166,20 +166,20 @@ async fn rebuilt(world: &World) -> Result<String, String> {
     read_model(world).await
 }
 
-/// How a process was before the faults, and how it is after them.
+/// What a process uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct Usage {
     /// Open files and sockets.
     pub files: usize,
-    /// Memory, in kibibytes.
+    /// Memory in KiB.
     pub memory_kib: u64,
 }
 
-/// What the processes hold now.
-pub fn held(world: &World) -> BTreeMap<ServiceName, Held> {
+/// What each process uses now.
+pub fn usage(world: &World) -> BTreeMap<ServiceName, Usage> {
     let held = |service| {
         let pid = world.process(service).pid().unwrap_or(0);
-        (service, Held { files: processes::open_files(pid), memory_kib: processes::memory_kib(pid) })
+        (service, Usage { files: processes::open_files(pid), memory_kib: processes::memory_kib(pid) })
     };
     SERVICES.into_iter().map(held).collect()
 }

@@ -1,4 +1,4 @@
-//! Carries out a plan, and counts what really happened.
+//! Carries out a plan, and counts what happened.
 
 use super::plan::{Fault, Kind, Plan, Planned};
 use super::world::World;
@@ -9,18 +9,18 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// What was done.
+/// What happened.
 #[derive(Debug, Clone, Default)]
 pub struct Injected {
-    /// How often each kind of fault.
+    /// How often each kind of fault was injected.
     pub counts: BTreeMap<Kind, u64>,
-    /// Why faults of a kind could not be done.
+    /// Why faults of a kind could not be injected.
     pub refused: BTreeMap<Kind, BTreeSet<String>>,
-    /// How many connections and exchanges have met with the troubles of a kind.
+    /// How many connections and exchanges each kind of network fault has hit.
     pub met: BTreeMap<Kind, u64>,
 }
 
-/// Lets all faults happen in their time; comes back when the last is over and everything is up again.
+/// Injects all faults at their times; returns when the last has ended and everything runs again.
 pub async fn carry_out(world: &Arc<World>, plan: &Plan) -> Injected {
     let (start, mut underway) = (Instant::now(), JoinSet::new());
     for planned in plan.faults.clone() {
@@ -46,7 +46,7 @@ pub async fn carry_out(world: &Arc<World>, plan: &Plan) -> Injected {
     injected
 }
 
-/// Does it, and undoes it after its time; gives back how many exchanges met with it, where that is known.
+/// Injects a fault and ends it after its time; returns how many exchanges it hit, if that is known.
 async fn inject(world: &World, planned: Planned) -> Result<Option<u64>, String> {
     match planned.fault {
         Fault::Kill(service) if planned.lasts.is_zero() => world.process(service).crash()?,
@@ -66,13 +66,13 @@ async fn inject(world: &World, planned: Planned) -> Result<Option<u64>, String> 
             sleep(planned.lasts).await;
             drop(paused);
         }
-        Fault::Trouble(edge, trouble) => {
-            let road = world.edge(edge);
-            let before = road.hit();
-            road.set(Some(trouble));
+        Fault::Network(link, fault) => {
+            let proxy = world.link(link);
+            let before = proxy.hit();
+            proxy.set(Some(fault));
             sleep(planned.lasts).await;
-            road.set(None);
-            return Ok(Some(road.hit() - before));
+            proxy.set(None);
+            return Ok(Some(proxy.hit() - before));
         }
         Fault::DiskFull(service) => {
             let disk = world.disk(service)?;

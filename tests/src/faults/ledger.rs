@@ -1,14 +1,14 @@
-//! What writers tried and what became of it, and what readers saw.
+//! What writers tried, with the results, and what readers saw.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many complaints about one rule are kept; the others are counted.
 const KEPT_COMPLAINTS: usize = 5;
-/// How many posts are new enough to be commented on and read.
+/// How many of the newest posts are commented on and read.
 const RECENT: usize = 40;
 
-/// What was to be written.
+/// What a write creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// A post.
@@ -17,66 +17,66 @@ pub enum What {
     Comment(String),
 }
 
-/// What a writer knows in the end.
+/// The result of a write, as its writer knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was answered 201, with this id: it must be there.
+    /// Answered 201 with this id: it must exist.
     Acknowledged(String),
-    /// It was refused: it must not be there.
+    /// Answered 4xx: it must not exist.
     Refused(u16),
-    /// There was no answer, or one that says that something went wrong: it may be there.
+    /// No answer, or 5xx: it may exist.
     Unknown,
 }
 
-/// One thing that a writer wanted written.
+/// A write that a writer tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// What.
+    /// What it creates.
     pub what: What,
-    /// The title or the content: the same only where a writer tried again without a key.
+    /// The title or the content: unique, unless a writer tried again without a key.
     pub text: String,
-    /// Whether it was tried under one key until it was answered.
+    /// Whether it was repeated with its key until it was answered.
     pub keyed: bool,
-    /// How it ended.
+    /// The result.
     pub outcome: Outcome,
 }
 
 /// A comment as a reader saw it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeenComment {
-    /// Its post.
+    /// The id of its post.
     pub post: String,
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// Where it stood.
+    /// The status.
     pub status: String,
 }
 
-/// A change as `GET /live` told it.
+/// A change from `GET /live`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeenChange {
-    /// The place in the log that it names.
+    /// Its sequence.
     pub sequence: u64,
     /// The post.
     pub post: String,
-    /// The comment, where one changed.
+    /// The id of the comment, if a comment changed.
     pub comment: Option<String>,
 }
 
-/// What readers saw. What is seen again is kept once, so that it stays as small as the log.
+/// What readers saw, without repetitions, so that it stays as small as the log.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     /// Posts by id, with their titles.
     pub posts: BTreeSet<(String, String)>,
     /// Comments.
     pub comments: BTreeSet<SeenComment>,
-    /// What `GET /live` told.
+    /// Changes from `GET /live`.
     pub changes: BTreeSet<SeenChange>,
-    /// The log as it was streamed: the ids of the events, in order, from the first.
+    /// The ids of the streamed events, in order, from the first.
     pub streamed: Vec<String>,
 }
 
-/// What is wrong at first sight.
+/// The violations of one rule.
 #[derive(Debug, Clone, Default)]
 pub struct Complaints {
     count: u64,
@@ -84,7 +84,7 @@ pub struct Complaints {
 }
 
 impl Complaints {
-    /// One sentence for each example, and how many there are beside them.
+    /// Each example, and the number of the others.
     pub fn sentences(&self) -> Vec<String> {
         let rest = self.count - self.examples.len() as u64;
         let more = (rest > 0).then(|| format!("and {rest} more"));
@@ -92,14 +92,14 @@ impl Complaints {
     }
 }
 
-/// What a single answer can break.
+/// A rule that a single answer can break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// Whoever repeats a request with its key gets the first answer.
+    /// A repeated request gets its first answer.
     FirstAnswer,
-    /// Nothing is answered 500, and 503 says when to come back.
-    Manners,
-    /// Text that is not approved is shown to nobody.
+    /// Nothing is answered 500, and every 503 has `Retry-After`.
+    ErrorAnswers,
+    /// No reader sees text that is not approved.
     ApprovedText,
     /// The streamed log has no gap and does not go back.
     Stream,
@@ -124,17 +124,17 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request to write is sent, perhaps not the first for the same thing.
+    /// Counts a write request; repeated ones count, too.
     pub fn attempt(&self) {
         self.books().attempts += 1;
     }
 
-    /// How many requests to write were sent.
+    /// How many write requests were sent.
     pub fn attempts(&self) -> u64 {
         self.books().attempts
     }
 
-    /// An answer came; whether it was a 503.
+    /// Counts an answer if it was a 503.
     pub fn unavailable(&self, unavailable: bool) {
         self.books().unavailable += u64::from(unavailable);
     }
@@ -144,7 +144,7 @@ impl Ledger {
         self.books().unavailable
     }
 
-    /// Enters what became of a write.
+    /// Stores the result of a write.
     pub fn enter(&self, write: Write) {
         let mut books = self.books();
         if let (What::Post, Outcome::Acknowledged(id)) = (&write.what, &write.outcome) {
@@ -156,19 +156,19 @@ impl Ledger {
         books.writes.push(write);
     }
 
-    /// A post that was acknowledged not long ago, chosen by this number.
+    /// One of the newest acknowledged posts, chosen by this number.
     pub fn recent_post(&self, any: u64) -> Option<String> {
         let books = self.books();
         let count = books.recent.len() as u64;
         (count > 0).then(|| books.recent[(any % count) as usize].clone())
     }
 
-    /// Takes in what a reader saw.
+    /// Stores what a reader saw.
     pub fn saw(&self, see: impl FnOnce(&mut Seen)) {
         see(&mut self.books().seen);
     }
 
-    /// Something is wrong at first sight.
+    /// Stores a violation of a rule.
     pub fn complain(&self, rule: Rule, what: impl Into<String>) {
         let mut books = self.books();
         let complaints = books.complaints.entry(rule).or_default();
@@ -178,22 +178,22 @@ impl Ledger {
         }
     }
 
-    /// What is wrong by this rule.
+    /// The violations of a rule.
     pub fn complaints(&self, rule: Rule) -> Vec<String> {
         self.books().complaints.get(&rule).map(Complaints::sentences).unwrap_or_default()
     }
 
-    /// Everything that was to be written.
+    /// Every write.
     pub fn writes(&self) -> Vec<Write> {
         self.books().writes.clone()
     }
 
-    /// Everything that was seen.
+    /// Everything that readers saw.
     pub fn seen(&self) -> Seen {
         self.books().seen.clone()
     }
 
-    /// How far the log was streamed.
+    /// How many events of the log were streamed.
     pub fn streamed(&self) -> u64 {
         self.books().seen.streamed.len() as u64
     }

@@ -1,22 +1,22 @@
-//! Where an HTTP/1 message ends: whoever delivers one twice has to know.
+//! Where an HTTP/1 message ends, which the proxy has to know to send one twice.
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The longest head.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// What was read of a connection.
+/// What was read from a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
     /// A message, to its last byte.
     Whole(Vec<u8>),
-    /// The beginning of one whose end cannot be told: a stream, or an answer in chunks.
+    /// The beginning of one without a known end: a stream, or an answer in chunks.
     Open(Vec<u8>),
     /// The connection has ended.
     End,
 }
 
-/// Reads the next message of a connection on which nothing is underway.
+/// Reads the next message of a connection that is between two messages.
 pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Read {
     let mut bytes = Vec::new();
     loop {
@@ -36,12 +36,12 @@ pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Read {
     }
 }
 
-/// The length of the head with the empty line that ends it.
+/// The length of the head with the empty line at its end.
 fn head_length(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
 }
 
-/// The length of the body; nothing where only its end will tell.
+/// The length of the body; nothing if only its end shows it.
 fn body_length(head: &[u8]) -> Option<usize> {
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
     let field =
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     async fn read_all(text: &str) -> Read {
-        // In small pieces, as a network may bring them.
+        // In small pieces, as from a network.
         read(&mut in_pieces(text)).await
     }
 
@@ -67,7 +67,7 @@ mod tests {
         let (reader, mut writer) = tokio::io::duplex(3);
         let text = text.to_owned();
         tokio::spawn(async move {
-            // An error says that the reader has seen enough.
+            // It fails once the reader has closed the connection.
             let _ = tokio::io::AsyncWriteExt::write_all(&mut writer, text.as_bytes()).await;
         });
         reader

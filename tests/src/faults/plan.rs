@@ -1,4 +1,4 @@
-//! Which fault when, on whom, for how long. Pure: the same seed is the same plan on every machine.
+//! Which fault, when, where, and for how long. Pure: the same seed gives the same plan on every machine.
 
 use fastrand::Rng;
 use shared::ServiceName::{self, Comments, EventBus, Moderation, Posts, Query};
@@ -9,9 +9,9 @@ use std::time::Duration;
 /// Every service of the campaign.
 pub const SERVICES: [ServiceName; 5] = [Posts, Comments, Moderation, Query, EventBus];
 
-/// A road that requests take.
+/// Which way requests go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Road {
+pub enum Direction {
     /// From a service to the bus: publications and registrations.
     ToBus,
     /// From the bus to a service: deliveries.
@@ -20,82 +20,82 @@ pub enum Road {
     FromClients,
 }
 
-/// One road of one service.
+/// The connections of one service in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Edge {
-    /// The road.
-    pub road: Road,
-    /// The service at its end that is not the bus.
+pub struct Link {
+    /// The direction.
+    pub direction: Direction,
+    /// The service; the other end is the bus or a client.
     pub service: ServiceName,
 }
 
-/// The services that writers and readers speak to.
+/// The services that writers and readers use.
 pub const PUBLIC: [ServiceName; 3] = [Posts, Comments, Query];
 
-impl Edge {
-    /// Every one there is.
+impl Link {
+    /// Every link of the system.
     pub fn all() -> Vec<Self> {
-        let of = |road, services: &[ServiceName]| -> Vec<_> {
-            services.iter().map(|&service| Self { road, service }).collect()
+        let of = |direction, services: &[ServiceName]| -> Vec<_> {
+            services.iter().map(|&service| Self { direction, service }).collect()
         };
         [
-            of(Road::ToBus, &ServiceName::PEERS),
-            of(Road::FromBus, &ServiceName::PEERS),
-            of(Road::FromClients, &PUBLIC),
+            of(Direction::ToBus, &ServiceName::PEERS),
+            of(Direction::FromBus, &ServiceName::PEERS),
+            of(Direction::FromClients, &PUBLIC),
         ]
         .concat()
     }
 }
 
-impl fmt::Display for Edge {
+impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.road {
-            Road::ToBus => write!(f, "{} -> event-bus", self.service),
-            Road::FromBus => write!(f, "event-bus -> {}", self.service),
-            Road::FromClients => write!(f, "clients -> {}", self.service),
+        match self.direction {
+            Direction::ToBus => write!(f, "{} -> event-bus", self.service),
+            Direction::FromBus => write!(f, "event-bus -> {}", self.service),
+            Direction::FromClients => write!(f, "clients -> {}", self.service),
         }
     }
 }
 
-/// How a road misbehaves.
+/// How a link misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum NetworkFault {
     /// Open connections break and new ones are closed at once.
     Cut,
-    /// Everything takes this much longer, either way.
+    /// Everything takes this much longer, in both directions.
     Delay(Duration),
-    /// An answer breaks off after so many bytes.
+    /// An answer breaks off after this many bytes.
     CutAnswer(usize),
-    /// Each request arrives twice; the second answer is the one that is heard.
+    /// Each request arrives twice; the caller receives the second answer.
     RequestTwice,
-    /// Each answer comes twice, if it is short.
+    /// Each short answer comes twice.
     AnswerTwice,
-    /// Connections are accepted, and nothing ever comes back.
+    /// Connections are accepted and never answered.
     Silence,
 }
 
-/// What befalls the system.
+/// A fault to inject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL; the service is started again after the fault's time.
+    /// SIGKILL; the service is started again when the fault ends.
     Kill(ServiceName),
-    /// SIGTERM; the service ends as it likes to, and is started again.
+    /// SIGTERM; the service ends by itself and is started again.
     Stop(ServiceName),
-    /// SIGSTOP for the fault's time, then SIGCONT.
+    /// SIGSTOP, then SIGCONT when the fault ends.
     Pause(ServiceName),
-    /// The bus is killed and stays away.
+    /// The bus is killed and stays down.
     BusDown,
-    /// A road misbehaves.
-    Trouble(Edge, Trouble),
+    /// A link misbehaves.
+    Network(Link, NetworkFault),
     /// The disk of the service is full.
     DiskFull(ServiceName),
     /// Query is killed, its store deleted, and it is started again.
     WipeQuery,
 }
 
-/// A kind of fault: a row of the table.
+/// A kind of fault: a row of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "each is named like the fault or the trouble it counts")]
+#[allow(missing_docs, reason = "each is named like the fault that it counts")]
 pub enum Kind {
     Kill,
     Stop,
@@ -112,7 +112,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind there is.
+    /// Every kind.
     pub const ALL: [Self; 12] = [
         Self::Kill,
         Self::Stop,
@@ -128,19 +128,19 @@ impl Kind {
         Self::WipeQuery,
     ];
 
-    /// What the table calls it.
+    /// Its name in the report.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Kill => "a service killed (kill -9) and started again",
             Self::Stop => "a service stopped (SIGTERM) and started again",
-            Self::Pause => "a service held still (SIGSTOP)",
+            Self::Pause => "a service paused (SIGSTOP)",
             Self::BusDown => "the bus down for a while",
             Self::Cut => "connections cut",
             Self::Delay => "connections delayed",
-            Self::CutAnswer => "cut in mid-answer",
+            Self::CutAnswer => "answers cut off",
             Self::RequestTwice => "requests delivered twice",
-            Self::AnswerTwice => "answered twice",
-            Self::Silence => "accepts and never answers",
+            Self::AnswerTwice => "answers sent twice",
+            Self::Silence => "connections never answered",
             Self::DiskFull => "disk full for a while",
             Self::WipeQuery => "query wiped",
         }
@@ -148,7 +148,7 @@ impl Kind {
 }
 
 impl Fault {
-    /// Its row of the table.
+    /// Its row of the report.
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Kill(_) => Kind::Kill,
@@ -157,66 +157,66 @@ impl Fault {
             Self::BusDown => Kind::BusDown,
             Self::DiskFull(_) => Kind::DiskFull,
             Self::WipeQuery => Kind::WipeQuery,
-            Self::Trouble(_, trouble) => match trouble {
-                Trouble::Cut => Kind::Cut,
-                Trouble::Delay(_) => Kind::Delay,
-                Trouble::CutAnswer(_) => Kind::CutAnswer,
-                Trouble::RequestTwice => Kind::RequestTwice,
-                Trouble::AnswerTwice => Kind::AnswerTwice,
-                Trouble::Silence => Kind::Silence,
+            Self::Network(_, fault) => match fault {
+                NetworkFault::Cut => Kind::Cut,
+                NetworkFault::Delay(_) => Kind::Delay,
+                NetworkFault::CutAnswer(_) => Kind::CutAnswer,
+                NetworkFault::RequestTwice => Kind::RequestTwice,
+                NetworkFault::AnswerTwice => Kind::AnswerTwice,
+                NetworkFault::Silence => Kind::Silence,
             },
         }
     }
 
-    /// What it needs for itself: two faults on the same thing come one after the other.
-    const fn place(&self) -> Place {
+    /// What it breaks: two faults on the same target come one after the other.
+    const fn target(&self) -> Target {
         match *self {
-            Self::Kill(service) | Self::Stop(service) | Self::Pause(service) => Place::Process(service),
-            Self::BusDown => Place::Process(EventBus),
-            Self::WipeQuery => Place::Process(Query),
-            Self::DiskFull(service) => Place::Disk(service),
-            Self::Trouble(edge, _) => Place::Edge(edge),
+            Self::Kill(service) | Self::Stop(service) | Self::Pause(service) => Target::Process(service),
+            Self::BusDown => Target::Process(EventBus),
+            Self::WipeQuery => Target::Process(Query),
+            Self::DiskFull(service) => Target::Disk(service),
+            Self::Network(link, _) => Target::Link(link),
         }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum Target {
     Process(ServiceName),
     Disk(ServiceName),
-    Edge(Edge),
+    Link(Link),
 }
 
-/// A fault in its time.
+/// A fault with its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Planned {
-    /// When it begins, counted from the first.
+    /// When it begins, from the start of the campaign.
     pub at: Duration,
     /// How long it lasts.
     pub lasts: Duration,
-    /// What it is.
+    /// The fault.
     pub fault: Fault,
 }
 
 /// All faults of a campaign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The services whose data is on a small disk of their own; the others are on the machine's.
+    /// The services whose data is on a small disk.
     pub small_disks: Vec<ServiceName>,
-    /// In the order of their beginning.
+    /// The faults, by the time when they begin.
     pub faults: Vec<Planned>,
 }
 
-/// The least rest between two faults on the same thing: it must get to work again before it breaks again.
+/// The shortest time between two faults on the same target: it has to work again before it breaks again.
 const REST_MS: u64 = 500;
-/// How long it takes, at least and at most, from one fault to the next.
+/// The shortest and the longest time from one fault to the next.
 const GAP_MS: (u64, u64) = (300, 1_500);
 
 /// The kinds that end a process.
 const ENDING: [Kind; 4] = [Kind::Kill, Kind::Stop, Kind::BusDown, Kind::WipeQuery];
 
-/// Draws the faults of a campaign of this length. In its last third no process is ended: what leaks away with every
-/// failed exchange is given back by a process that ends, and has to be seen.
+/// Draws the faults of a campaign of this length. In its last third no process is ended: a new process would hide what
+/// the old one has leaked.
 pub fn draw(seed: u64, length: Duration) -> Plan {
     let mut dice = Dice(Rng::with_seed(seed));
     let mut small_disks: Vec<_> = SERVICES.into_iter().filter(|_| dice.below(2) == 0).collect();
@@ -226,16 +226,16 @@ pub fn draw(seed: u64, length: Duration) -> Plan {
     let length = length.as_millis() as u64;
     let spared_from = length / 3 * 2;
     let (mut faults, mut deck, mut now) = (Vec::new(), Vec::new(), 0);
-    let mut busy_until: BTreeMap<Place, u64> = BTreeMap::new();
+    let mut busy_until: BTreeMap<Target, u64> = BTreeMap::new();
     loop {
         now += dice.between(GAP_MS.0, GAP_MS.1);
-        // From a deck, so that a short campaign has every kind.
+        // From a shuffled deck, so that a short campaign has every kind.
         let kind = deck.pop().unwrap_or_else(|| {
             deck = dice.shuffled(&Kind::ALL);
             deck.pop().unwrap_or(Kind::Kill)
         });
         let (fault, lasts) = dice.fault(kind, &small_disks);
-        let at = now.max(busy_until.get(&fault.place()).copied().unwrap_or(0));
+        let at = now.max(busy_until.get(&fault.target()).copied().unwrap_or(0));
         if now >= length {
             break;
         }
@@ -243,7 +243,7 @@ pub fn draw(seed: u64, length: Duration) -> Plan {
         if at + lasts > until {
             continue;
         }
-        busy_until.insert(fault.place(), at + lasts + REST_MS);
+        busy_until.insert(fault.target(), at + lasts + REST_MS);
         let (at, lasts) = (Duration::from_millis(at), Duration::from_millis(lasts));
         faults.push(Planned { at, lasts, fault });
     }
@@ -251,7 +251,7 @@ pub fn draw(seed: u64, length: Duration) -> Plan {
     Plan { small_disks, faults }
 }
 
-/// Random numbers of one width, so that the machine's own makes no difference.
+/// Random numbers of one width, so that every machine draws the same.
 struct Dice(Rng);
 
 impl Dice {
@@ -277,35 +277,37 @@ impl Dice {
 
     /// A fault of this kind, and how many milliseconds it lasts.
     fn fault(&mut self, kind: Kind, small_disks: &[ServiceName]) -> (Fault, u64) {
-        let edges = Edge::all();
+        let links = Link::all();
         match kind {
             Kind::Kill => (Fault::Kill(self.of(&SERVICES)), self.of(&[0, 0, 500, 3_000])),
             Kind::Stop => (Fault::Stop(self.of(&SERVICES)), 0),
             Kind::Pause => (Fault::Pause(self.of(&SERVICES)), self.between(1_000, 5_000)),
             Kind::BusDown => (Fault::BusDown, self.between(2_000, 8_000)),
-            Kind::Cut => (Fault::Trouble(self.of(&edges), Trouble::Cut), self.between(100, 4_000)),
+            Kind::Cut => (Fault::Network(self.of(&links), NetworkFault::Cut), self.between(100, 4_000)),
             Kind::Delay => {
                 let delay = Duration::from_millis(self.between(20, 1_500));
-                (Fault::Trouble(self.of(&edges), Trouble::Delay(delay)), self.between(1_000, 5_000))
+                (Fault::Network(self.of(&links), NetworkFault::Delay(delay)), self.between(1_000, 5_000))
             }
             Kind::CutAnswer => {
                 let after = self.between(1, 200) as usize;
-                (Fault::Trouble(self.of(&edges), Trouble::CutAnswer(after)), self.between(500, 4_000))
+                (Fault::Network(self.of(&links), NetworkFault::CutAnswer(after)), self.between(500, 4_000))
             }
             Kind::RequestTwice => {
-                // A writer's request that arrives twice is two requests, and rightly makes two posts.
-                let inner: Vec<_> = edges.into_iter().filter(|e| e.road != Road::FromClients).collect();
-                (Fault::Trouble(self.of(&inner), Trouble::RequestTwice), self.between(2_000, 8_000))
+                // A writer's request that arrives twice rightly creates two posts.
+                let inner: Vec<_> =
+                    links.into_iter().filter(|e| e.direction != Direction::FromClients).collect();
+                (Fault::Network(self.of(&inner), NetworkFault::RequestTwice), self.between(2_000, 8_000))
             }
             Kind::AnswerTwice => {
-                (Fault::Trouble(self.of(&edges), Trouble::AnswerTwice), self.between(2_000, 8_000))
+                (Fault::Network(self.of(&links), NetworkFault::AnswerTwice), self.between(2_000, 8_000))
             }
-            // Some outlast the ten seconds after which an exchange is given up.
+            // Some last longer than the ten-second timeout of an exchange.
             Kind::Silence => {
-                // Half of them are the famous one: a consumer that never answers the bus.
-                let consumers: Vec<_> = edges.iter().copied().filter(|e| e.road == Road::FromBus).collect();
-                let edge = if self.below(2) == 0 { self.of(&consumers) } else { self.of(&edges) };
-                (Fault::Trouble(edge, Trouble::Silence), self.between(2_000, 14_000))
+                // Half of them are the worst case: a consumer that never answers the bus.
+                let consumers: Vec<_> =
+                    links.iter().copied().filter(|e| e.direction == Direction::FromBus).collect();
+                let link = if self.below(2) == 0 { self.of(&consumers) } else { self.of(&links) };
+                (Fault::Network(link, NetworkFault::Silence), self.between(2_000, 14_000))
             }
             Kind::DiskFull => (Fault::DiskFull(self.of(small_disks)), self.between(2_000, 8_000)),
             Kind::WipeQuery => (Fault::WipeQuery, 0),
@@ -328,14 +330,14 @@ mod tests {
 
     #[test]
     fn a_seed_means_the_same_everywhere_and_always() {
-        // Where this fails, seeds that were noted down stop meaning what they meant.
+        // If this fails, the seeds of earlier reports no longer repeat their plans.
         let plan = draw(42, TWO_MINUTES);
         let first: Vec<_> = plan.faults[..3].iter().map(|p| format!("{:?} {:?}", p.at, p.fault)).collect();
         assert_eq!(plan.small_disks, [Comments, Query]);
         let expected = [
             "847ms DiskFull(Query)",
-            "2.202s Trouble(Edge { road: FromBus, service: Moderation }, Cut)",
-            "3.093s Trouble(Edge { road: FromBus, service: Comments }, RequestTwice)",
+            "2.202s Network(Link { direction: FromBus, service: Moderation }, Cut)",
+            "3.093s Network(Link { direction: FromBus, service: Comments }, RequestTwice)",
         ];
         assert_eq!(first, expected);
     }
@@ -366,9 +368,9 @@ mod tests {
     #[test]
     fn one_thing_breaks_once_at_a_time() {
         for seed in 0..200 {
-            let mut free_at: BTreeMap<Place, Duration> = BTreeMap::new();
+            let mut free_at: BTreeMap<Target, Duration> = BTreeMap::new();
             for planned in draw(seed, TWO_MINUTES).faults {
-                let free = free_at.insert(planned.fault.place(), planned.at + planned.lasts);
+                let free = free_at.insert(planned.fault.target(), planned.at + planned.lasts);
                 assert!(free.is_none_or(|free| free < planned.at), "seed {seed}: {planned:?}");
             }
         }
@@ -380,7 +382,9 @@ mod tests {
             let plan = draw(seed, TWO_MINUTES);
             for planned in &plan.faults {
                 match planned.fault {
-                    Fault::Trouble(edge, Trouble::RequestTwice) => assert_ne!(edge.road, Road::FromClients),
+                    Fault::Network(link, NetworkFault::RequestTwice) => {
+                        assert_ne!(link.direction, Direction::FromClients);
+                    }
                     Fault::DiskFull(service) => assert!(plan.small_disks.contains(&service)),
                     _ => {}
                 }

@@ -1,4 +1,4 @@
-//! One service's process: kept running unless it is meant to be down, as a supervisor would.
+//! The process of one service, kept running as a supervisor would, unless it has to be down.
 
 use crate::processes::{self, Paused};
 use rustix::process::Signal;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// How long a process may take to start or to be gone.
+/// How long a process may take to end.
 const LIMIT: Duration = Duration::from_secs(60);
 /// The pause before a process that has ended is started again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -24,16 +24,16 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Start {
     /// The program; the service is its first argument.
     pub program: PathBuf,
-    /// Its environment, beside what the system's own programs need.
+    /// Its whole environment.
     pub environment: Vec<(String, String)>,
-    /// Where its output goes.
+    /// The file for its output.
     pub log: PathBuf,
 }
 
-/// A service that is kept running. Dropping it ends it.
+/// A service that is kept running. Dropping this ends it.
 #[derive(Debug)]
 pub struct Process {
-    /// Who it is.
+    /// The service.
     pub service: ServiceName,
     log: PathBuf,
     wanted: watch::Sender<bool>,
@@ -44,9 +44,9 @@ pub struct Process {
 
 #[derive(Debug, Default)]
 struct Ends {
-    /// The process that was killed on purpose: its end is no news.
+    /// The process that was killed on purpose, whose end is expected.
     killed: Option<u32>,
-    /// The process that was asked to stop: it has to end well.
+    /// The process that was asked to stop, which has to end with 0.
     stopped: Option<u32>,
     by_itself: Vec<String>,
 }
@@ -54,7 +54,7 @@ struct Ends {
 impl Drop for Process {
     fn drop(&mut self) {
         self.keeper.abort();
-        // The keeper's end kills its child as well, but not before the folder is deleted under it.
+        // The keeper kills its child as well, but perhaps only after its folder has been deleted.
         if let Some(pid) = self.pid() {
             processes::send(pid, Signal::KILL);
         }
@@ -77,12 +77,12 @@ impl Process {
         Self { service, log, wanted, pid, ends, keeper }
     }
 
-    /// Its process; nothing while it does not run.
+    /// The id of its process; nothing while it is down.
     pub fn pid(&self) -> Option<u32> {
         *self.pid.borrow()
     }
 
-    /// Ends it with SIGKILL and keeps it down.
+    /// Kills it (SIGKILL) and keeps it down.
     pub async fn down(&self) {
         self.wanted.send_replace(false);
         let mut pid = self.pid.clone();
@@ -90,7 +90,7 @@ impl Process {
         assert!(gone.is_ok(), "{} does not end within {LIMIT:?}", self.service);
     }
 
-    /// Ends it with SIGKILL; it is started again at once.
+    /// Kills it (SIGKILL); it is started again at once.
     pub fn crash(&self) -> Result<(), String> {
         let pid = self.pid().ok_or("it was not running at that moment")?;
         lock(&self.ends).killed = Some(pid);
@@ -101,7 +101,7 @@ impl Process {
     /// Asks it to stop (SIGTERM); when it has ended, it is started again.
     pub fn stop(&self) -> Result<(), String> {
         let pid = self.pid().ok_or("it was not running at that moment")?;
-        // A second signal would rightly end it at once.
+        // A second signal would end it at once.
         if lock(&self.ends).stopped.replace(pid) == Some(pid) {
             return Err("it was stopping already".to_owned());
         }
@@ -114,17 +114,17 @@ impl Process {
         self.wanted.send_replace(true);
     }
 
-    /// Holds it still until the answer is dropped; nothing while it does not run.
+    /// Pauses it until the result is dropped; nothing while it is down.
     pub fn pause(&self) -> Option<Paused> {
         self.pid().map(processes::pause)
     }
 
-    /// Where its output is.
+    /// The file with its output.
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// How processes of it ended that nobody had ended, or that did not end well.
+    /// How its processes ended, where that was not on purpose or not with 0.
     pub fn ended_by_itself(&self) -> Vec<String> {
         lock(&self.ends).by_itself.clone()
     }
@@ -148,10 +148,10 @@ impl Keeper {
         }
     }
 
-    /// Waits until the process has ended, or is not wanted any more.
+    /// Waits until the process has ended, or has to be down.
     async fn watch(&self, mut child: Child, wanted: &mut watch::Receiver<bool>) {
         let pid = child.id();
-        // Held until then: a service that is supervised ends with its supervisor, which is when this closes.
+        // Open until then: a supervised service ends when its supervisor closes this.
         let _stdin = child.stdin.take();
         self.pid.send_replace(pid);
         let unwanted = async { drop(wanted.wait_for(|wanted| !wanted).await) };
@@ -161,7 +161,7 @@ impl Keeper {
                 self.ended(pid, ended);
             }
             () = unwanted => {
-                // It fails only where the process has ended already.
+                // It fails only if the process has ended already.
                 let _ = child.kill().await;
                 self.pid.send_replace(None);
             }
@@ -179,11 +179,11 @@ impl Keeper {
             Ok(status) if status.code() == Some(1) && self.found_its_disk_full() => {}
             Ok(status) if stopped => self.note(format!("was asked to stop, and ended with {status}")),
             Ok(status) => self.note(format!("ended with {status}")),
-            Err(error) => self.note(format!("was lost: {error}")),
+            Err(error) => self.note(format!("its end is unknown: {error}")),
         }
     }
 
-    /// Whether the last that it said is that it cannot start on a full disk: the next try may.
+    /// Whether its last line says that it cannot start on a full disk; the next start may succeed.
     fn found_its_disk_full(&self) -> bool {
         let output = std::fs::read(&self.start.log).unwrap_or_default();
         let last = output.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! A network that misbehaves when it is told to: TCP connections carried from one end to the other.
+//! A TCP proxy that injects network faults.
 
 use super::message::{self, Read};
-use super::plan::Trouble;
+use super::plan::NetworkFault;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// The bytes that are carried at once.
+/// How many bytes are forwarded at once.
 const PIECE: usize = 16 * 1024;
-/// The largest answer that comes twice. Both copies go out in one piece: a second one that came later could be taken
-/// for the answer to the next request, and HTTP/1 has nothing to tell them apart by.
+/// The largest answer that is sent twice. Both copies go out in one piece: a later copy could be mistaken for the answer
+/// to the next request, since HTTP/1 cannot tell whose it is.
 const DOUBLED: usize = 4 * 1024;
 
-/// Carries every connection to one address, as well or as badly as it is told. Dropping it takes no new ones.
+/// Forwards every connection to one address, with the fault that is set. Dropping it stops accepting connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    trouble: watch::Sender<Option<Trouble>>,
+    fault: watch::Sender<Option<NetworkFault>>,
     hit: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
@@ -34,67 +34,67 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Listens on a port of its own and carries what comes there.
+    /// Listens on a free port and forwards from there.
     pub async fn start(to: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let (trouble, told) = watch::channel(None);
+        let (fault, current) = watch::channel(None);
         let hit = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&hit);
         let accepting = tokio::spawn(async move {
             loop {
-                // Where the system is out of descriptors the next attempt may do better.
+                // If the process is out of descriptors, the next attempt may succeed.
                 let Ok((client, _)) = listener.accept().await else { continue };
-                let road = Road { to, trouble: told.clone(), hit: Arc::clone(&counter) };
-                tokio::spawn(road.carry(client));
+                let connection = Connection { to, fault: current.clone(), hit: Arc::clone(&counter) };
+                tokio::spawn(connection.forward(client));
             }
         });
-        Ok(Self { address, trouble, hit, accepting })
+        Ok(Self { address, fault, hit, accepting })
     }
 
-    /// Where it listens.
+    /// The address where it listens.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Misbehaves from now on, or behaves again.
-    pub fn set(&self, trouble: Option<Trouble>) {
-        self.trouble.send_replace(trouble);
+    /// Sets a fault, or none.
+    pub fn set(&self, fault: Option<NetworkFault>) {
+        self.fault.send_replace(fault);
     }
 
-    /// How many connections or exchanges have met with trouble so far.
+    /// How many connections or exchanges a fault has hit so far.
     pub fn hit(&self) -> u64 {
         self.hit.load(Ordering::Relaxed)
     }
 }
 
 /// One connection.
-struct Road {
+struct Connection {
     to: SocketAddr,
-    trouble: watch::Receiver<Option<Trouble>>,
+    fault: watch::Receiver<Option<NetworkFault>>,
     hit: Arc<AtomicU64>,
 }
 
-/// Whether the connection goes on.
+/// Whether the connection continues.
 #[derive(Debug, PartialEq, Eq)]
 enum Then {
     GoesOn,
     Ends,
 }
 
-impl Road {
-    async fn carry(mut self, mut client: TcpStream) {
+impl Connection {
+    async fn forward(mut self, mut client: TcpStream) {
         let mut server = None;
-        // What is small is sent at once, as the services themselves do.
+        // Small messages are sent at once, as the services do.
         let _ = client.set_nodelay(true);
         loop {
-            let trouble = *self.trouble.borrow_and_update();
-            let then = match trouble {
-                Some(Trouble::Cut) => {
+            let fault = *self.fault.borrow_and_update();
+            let then = match fault {
+                Some(NetworkFault::Cut) => {
                     self.count();
                     return;
                 }
-                Some(Trouble::Silence) => self.swallow(&mut client).await,
+                Some(NetworkFault::Silence) => self.swallow(&mut client).await,
                 None | Some(_) => {
                     let server = match &mut server {
                         Some(server) => server,
@@ -104,11 +104,11 @@ impl Road {
                         },
                     };
                     let _ = server.set_nodelay(true);
-                    match trouble {
-                        Some(twice @ (Trouble::RequestTwice | Trouble::AnswerTwice)) => {
-                            self.twice(&mut client, server, twice == Trouble::RequestTwice).await
+                    match fault {
+                        Some(twice @ (NetworkFault::RequestTwice | NetworkFault::AnswerTwice)) => {
+                            self.twice(&mut client, server, twice == NetworkFault::RequestTwice).await
                         }
-                        trouble => self.pass(&mut client, server, trouble).await,
+                        fault => self.pass(&mut client, server, fault).await,
                     }
                 }
             };
@@ -122,29 +122,29 @@ impl Road {
         self.hit.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Carries bytes until the trouble changes or either end closes.
+    /// Forwards bytes until the fault changes or either end closes.
     async fn pass(
         &mut self,
         client: &mut TcpStream,
         server: &mut TcpStream,
-        trouble: Option<Trouble>,
+        fault: Option<NetworkFault>,
     ) -> Then {
-        let delay = match trouble {
-            Some(Trouble::Delay(delay)) => Some(delay),
+        let delay = match fault {
+            Some(NetworkFault::Delay(delay)) => Some(delay),
             _ => None,
         };
-        let mut left = match trouble {
-            Some(Trouble::CutAnswer(after)) => Some(after),
+        let mut left = match fault {
+            Some(NetworkFault::CutAnswer(after)) => Some(after),
             _ => None,
         };
         let (mut asked, mut answered) = (vec![0; PIECE], vec![0; PIECE]);
         let mut counted = false;
         loop {
             tokio::select! {
-                changed = self.trouble.changed() => {
-                    let now = *self.trouble.borrow();
-                    // Nobody knows whether a message is underway, and twice means a whole one.
-                    let needs_a_start = matches!(now, Some(Trouble::RequestTwice | Trouble::AnswerTwice));
+                changed = self.fault.changed() => {
+                    let now = *self.fault.borrow();
+                    // A message may be underway, and only a whole one can be repeated.
+                    let needs_a_start = matches!(now, Some(NetworkFault::RequestTwice | NetworkFault::AnswerTwice));
                     return if changed.is_err() || needs_a_start { Then::Ends } else { Then::GoesOn };
                 }
                 read = client.read(&mut asked) => {
@@ -180,23 +180,23 @@ impl Road {
         }
     }
 
-    /// Takes whatever is sent and says nothing. What was swallowed cannot be carried later: then the connection ends.
+    /// Reads everything and sends nothing. What it has read cannot be forwarded later, so the connection ends then.
     async fn swallow(&mut self, client: &mut TcpStream) -> Then {
         self.count();
         let mut bytes = vec![0; PIECE];
         loop {
             tokio::select! {
-                _ = self.trouble.changed() => return Then::Ends,
+                _ = self.fault.changed() => return Then::Ends,
                 read = client.read(&mut bytes) => if read.ok().is_none_or(|n| n == 0) { return Then::Ends },
             }
         }
     }
 
-    /// Carries one exchange, its request or its answer twice.
+    /// Forwards one exchange, with its request or its answer twice.
     async fn twice(&mut self, client: &mut TcpStream, server: &mut TcpStream, request_twice: bool) -> Then {
         let request = tokio::select! {
-            // Between two exchanges any trouble may begin.
-            _ = self.trouble.changed() => return Then::Ends,
+            // Another fault may begin between two exchanges.
+            _ = self.fault.changed() => return Then::Ends,
             read = message::read(client) => match read {
                 Read::Whole(request) => request,
                 Read::Open(_) | Read::End => return Then::Ends,
@@ -223,7 +223,7 @@ impl Road {
                 }
                 if client.write_all(&answer).await.is_err() { Then::Ends } else { Then::GoesOn }
             }
-            // A stream goes on as it is.
+            // A stream continues unchanged.
             Read::Open(beginning) => match client.write_all(&beginning).await {
                 Ok(()) => self.pass(client, server, None).await,
                 Err(_) => Then::Ends,

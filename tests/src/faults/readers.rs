@@ -1,4 +1,4 @@
-//! Readers that read all the time, and note what they saw.
+//! Readers that never stop reading, and record what they see.
 
 use super::ledger::{Ledger, Rule, SeenChange, SeenComment};
 use super::world::World;
@@ -15,19 +15,19 @@ use tokio::time::{sleep, timeout};
 
 /// How long a reader waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// The pause of a reader between two pages.
+/// The pause between two requests of a reader.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a stream may say nothing before it is opened again.
+/// How long a stream may be silent before it is opened again.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// Readers at work. Dropping them disconnects them.
+/// The running readers. Dropping this disconnects them.
 #[derive(Debug)]
 pub struct Readers {
     tasks: JoinSet<()>,
 }
 
 impl Readers {
-    /// One of each kind.
+    /// Starts one reader of each kind.
     pub fn start(world: &Arc<World>, ledger: &Arc<Ledger>, seed: u64) -> Self {
         let both = || (Arc::clone(world), Arc::clone(ledger));
         let mut tasks = JoinSet::new();
@@ -42,10 +42,10 @@ impl Readers {
         Self { tasks }
     }
 
-    /// Disconnects them; an error says that one has given up before.
+    /// Disconnects all readers; an error says that one has failed before.
     pub fn end(mut self) -> Result<(), String> {
         match self.tasks.try_join_next() {
-            Some(ended) => Err(format!("a reader has given up: {ended:?}")),
+            Some(ended) => Err(format!("a reader has failed: {ended:?}")),
             None => Ok(()),
         }
     }
@@ -55,7 +55,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The newest posts, again and again; and now and then all of them, as the course's client reads them.
+/// Reads the newest posts, and sometimes all, as the course's client does.
 async fn read_lists(world: &World, ledger: &Ledger) {
     for n in 0_u64.. {
         let all = n % 50 == 49;
@@ -71,7 +71,7 @@ async fn read_lists(world: &World, ledger: &Ledger) {
     }
 }
 
-/// Posts that were written not long ago, each as its writer reads it after writing.
+/// Reads new posts, as their writers do after writing.
 async fn read_posts(world: &World, ledger: &Ledger, mut dice: Rng) {
     loop {
         if let Some(post) = ledger.recent_post(dice.u64(..)) {
@@ -102,7 +102,7 @@ fn see_comment(ledger: &Ledger, post: &str, comment: &Value) {
     ledger.saw(|seen| seen.comments.extend([seen_comment]));
 }
 
-/// `GET /live`, opened again from where it broke off.
+/// Reads `GET /live`, resumed after each break.
 async fn listen(world: &World, ledger: &Ledger) {
     let mut last = String::new();
     loop {
@@ -110,7 +110,7 @@ async fn listen(world: &World, ledger: &Ledger) {
         let request = if last.is_empty() { request } else { request.header("last-event-id", &last) };
         follow(request, |event| {
             last.clone_from(&event.id);
-            if event.name == "change" {
+            if event.event == "change" {
                 see_change(ledger, &event.json());
             }
         })
@@ -133,7 +133,7 @@ fn see_change(ledger: &Ledger, change: &Value) {
     ledger.saw(|seen| seen.changes.extend([change]));
 }
 
-/// The log as it grows, opened again from where it broke off.
+/// Reads the stream of the log, resumed after each break.
 async fn follow_log(world: &World, ledger: &Ledger) {
     loop {
         let path = format!("/events/stream?after={}", ledger.streamed());
@@ -142,7 +142,7 @@ async fn follow_log(world: &World, ledger: &Ledger) {
             if event.id.parse() == Ok(next) {
                 ledger.saw(|seen| seen.streamed.push(text(&event.json()["id"])));
             } else {
-                ledger.complain(Rule::Stream, format!("the stream brought {} instead of {next}", event.id));
+                ledger.complain(Rule::Stream, format!("the stream sent {} instead of {next}", event.id));
             }
         })
         .await;
@@ -150,7 +150,7 @@ async fn follow_log(world: &World, ledger: &Ledger) {
     }
 }
 
-/// Reads a stream until it ends, or says nothing for too long.
+/// Reads a stream until it ends or is silent for too long.
 async fn follow(request: Request, mut take: impl FnMut(&Event)) {
     let Ok(Ok(mut reader)) = timeout(PATIENCE, Reader::open(request)).await else { return };
     while let Ok(Some(event)) = timeout(SILENCE, reader.next()).await {

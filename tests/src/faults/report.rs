@@ -1,4 +1,4 @@
-//! The table.
+//! The report.
 
 use super::check::Check;
 use super::inject::Injected;
@@ -7,18 +7,18 @@ use super::plan::Kind;
 use std::fmt;
 use std::path::PathBuf;
 
-/// What a campaign came to.
+/// The result of a campaign.
 #[derive(Debug)]
 pub struct Report {
     /// The seed.
     pub seed: u64,
-    /// How long faults befell the system, in minutes.
+    /// For how many minutes faults were injected.
     pub minutes: f64,
-    /// Requests to write, repeated ones among them.
+    /// Write requests, with repeated ones.
     pub attempts: u64,
     /// How many answers were 503.
     pub unavailable: u64,
-    /// What became of each write.
+    /// Every write with its result.
     pub writes: Vec<Write>,
     /// The length of the log.
     pub events: usize,
@@ -26,12 +26,12 @@ pub struct Report {
     pub injected: Injected,
     /// The checks.
     pub checks: Vec<Check>,
-    /// Where data and output are kept, if anything is wrong.
+    /// The folder with data and output, if a check fails.
     pub kept: Option<PathBuf>,
 }
 
 impl Report {
-    /// Whether everything holds.
+    /// Whether every check holds.
     pub fn passed(&self) -> bool {
         self.checks.iter().all(Check::holds)
     }
@@ -46,7 +46,7 @@ impl fmt::Display for Report {
         let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "| {name} | {value} |");
         writeln!(f, "| campaign | |\n|---|---|")?;
         row(f, "seed", self.seed.to_string())?;
-        row(f, "minutes of faults", format!("{}", self.minutes))?;
+        row(f, "minutes", format!("{}", self.minutes))?;
         row(f, "writes tried (requests)", format!("{} ({})", self.writes.len(), self.attempts))?;
         let acknowledged = self.count(|outcome| matches!(outcome, Outcome::Acknowledged(_)));
         row(f, "acknowledged", acknowledged.to_string())?;
@@ -58,15 +58,15 @@ impl fmt::Display for Report {
         for kind in Kind::ALL {
             let count = self.injected.counts.get(&kind).copied().unwrap_or(0);
             let why = self.injected.refused.get(&kind).map(|why| why.iter().cloned().collect::<Vec<_>>());
-            let refused = why.map(|why| format!(" (not done: {})", why.join("; "))).unwrap_or_default();
+            let refused = why.map(|why| format!(" (not injected: {})", why.join("; "))).unwrap_or_default();
             let met = self.injected.met.get(&kind);
-            let met = met.map(|met| format!(", met by {met} exchanges")).unwrap_or_default();
+            let met = met.map(|met| format!(", {met} exchanges hit")).unwrap_or_default();
             row(f, kind.label(), format!("{count}{met}{refused}"))?;
         }
-        writeln!(f, "\n| check | looked at | result |\n|---|---|---|")?;
+        writeln!(f, "\n| check | examined | result |\n|---|---|---|")?;
         for check in &self.checks {
-            let result = if check.holds() { "holds" } else { "**FAILS**" };
-            writeln!(f, "| {} | {} | {result} |", check.name, check.looked_at)?;
+            let result = if check.holds() { "holds" } else { "**fails**" };
+            writeln!(f, "| {} | {} | {result} |", check.name, check.examined)?;
         }
         for check in self.checks.iter().filter(|check| !check.holds()) {
             writeln!(f, "\n{}:", check.name)?;
@@ -75,10 +75,14 @@ impl fmt::Display for Report {
             }
         }
         if !self.passed() {
-            writeln!(f, "\nagain: cargo xtask faults --seed {} --minutes {}", self.seed, self.minutes)?;
+            writeln!(
+                f,
+                "\nrepeat it with: cargo xtask faults --seed {} --minutes {}",
+                self.seed, self.minutes
+            )?;
         }
         if let Some(kept) = &self.kept {
-            writeln!(f, "data and output are kept in {}", kept.display())?;
+            writeln!(f, "data and output are in {}", kept.display())?;
         }
         Ok(())
     }

@@ -1,27 +1,26 @@
-//! All services as processes of their own, with the misbehaving network between them.
+//! All services as processes, with a proxy in every connection.
 
-use super::disk::Disk;
-use super::plan::{Edge, Road, SERVICES};
+use super::plan::{Direction, Link, SERVICES};
 use super::process::{Process, Start};
 use super::proxy::Proxy;
-use crate::eventually::{eventually, holds};
-use crate::http::{Place, Request, client_with_idle};
+use crate::http::{Request, Server, client_with_idle};
 use crate::program;
 use fastrand::Rng;
 use shared::ServiceName::{self, EventBus};
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
+use test_support::disk::Disk;
+use test_support::folders::copy_folder;
+use test_support::ports;
+use test_support::{eventually, holds};
 
-/// Where services listen: below the ports of outgoing connections, one of which could else take the port of a service
-/// that is down.
-const PORTS: std::ops::Range<u16> = 16_000..32_000;
-/// How long writers and readers keep a connection that they do not use: what is open after them is a leak.
+/// How long writers and readers keep an unused connection: one that is open longer is a leak.
 const IDLE: Duration = Duration::from_secs(2);
-/// How long all may take to be ready.
+/// How long the services may take to be ready.
 const READY: Duration = Duration::from_secs(60);
 
 /// The running system.
@@ -29,43 +28,43 @@ const READY: Duration = Duration::from_secs(60);
 pub struct World {
     // Dropped in this order: processes end before their disks are unmounted and their folder is deleted.
     processes: BTreeMap<ServiceName, Process>,
-    edges: BTreeMap<Edge, Proxy>,
+    links: BTreeMap<Link, Proxy>,
     disks: BTreeMap<ServiceName, Disk>,
     no_disks: Option<String>,
-    direct: BTreeMap<ServiceName, Place>,
-    front: BTreeMap<ServiceName, Place>,
+    direct: BTreeMap<ServiceName, Server>,
+    front: BTreeMap<ServiceName, Server>,
     operator_token: String,
     folder: Mutex<Option<TempDir>>,
     root: PathBuf,
 }
 
 impl World {
-    /// Starts everything, with a small disk for each of these services where that can be mounted.
+    /// Starts everything, with a small disk for each of these services if one can be mounted.
     pub async fn start(small_disks: &[ServiceName]) -> Self {
         let folder = tempfile::Builder::new().prefix("mini-blog-faults-").tempdir().expect("a folder");
         let root = folder.path().to_owned();
         let (disks, no_disks) = mount(&root, small_disks);
         let addresses = free_addresses();
-        let mut edges = BTreeMap::new();
-        for edge in Edge::all() {
-            let to = if edge.road == Road::ToBus { EventBus } else { edge.service };
-            edges.insert(edge, Proxy::start(addresses[&to]).await.expect("a port for a proxy"));
+        let mut links = BTreeMap::new();
+        for link in Link::all() {
+            let to = if link.direction == Direction::ToBus { EventBus } else { link.service };
+            links.insert(link, Proxy::start(addresses[&to]).await.expect("a port for a proxy"));
         }
         let secrets = Secrets::draw();
         let processes = SERVICES.into_iter().map(|service| {
-            let environment = environment(service, &root, addresses[&service], &edges, &secrets);
+            let environment = environment(service, &root, addresses[&service], &links, &secrets);
             let log = root.join(format!("{service}.log"));
             (service, Process::keep(service, Start { program: program::path(), environment, log }))
         });
         let processes = processes.collect();
         let client = client_with_idle(IDLE);
-        let direct = addresses.iter().map(|(s, at)| (*s, Place::new(&client, &format!("http://{at}"))));
-        let public = edges.iter().filter(|(edge, _)| edge.road == Road::FromClients);
-        let front = public.map(|(edge, proxy)| (edge.service, Place::new(&client, &proxy.url()))).collect();
+        let direct = addresses.iter().map(|(s, at)| (*s, Server::new(&client, &format!("http://{at}"))));
+        let public = links.iter().filter(|(link, _)| link.direction == Direction::FromClients);
+        let front = public.map(|(link, proxy)| (link.service, Server::new(&client, &proxy.url()))).collect();
         let (direct, operator_token) = (direct.collect(), secrets.operator);
         let world = Self {
             processes,
-            edges,
+            links,
             disks,
             no_disks,
             direct,
@@ -78,7 +77,7 @@ impl World {
         world
     }
 
-    /// Waits until every service says that it is ready.
+    /// Waits until every service is ready.
     pub async fn until_ready(&self, limit: Duration) {
         for service in SERVICES {
             eventually(limit, &format!("{service} is ready"), async || {
@@ -88,14 +87,14 @@ impl World {
         }
     }
 
-    /// A service's own address.
-    pub fn at(&self, service: ServiceName) -> &Place {
+    /// The address of a service, without a proxy.
+    pub fn at(&self, service: ServiceName) -> &Server {
         &self.direct[&service]
     }
 
-    /// A service's address as writers and readers know it.
-    pub fn front(&self, service: ServiceName) -> &Place {
-        self.front.get(&service).unwrap_or_else(|| panic!("nobody speaks to {service} but the bus"))
+    /// The address of a service for writers and readers, through a proxy.
+    pub fn front(&self, service: ServiceName) -> &Server {
+        self.front.get(&service).unwrap_or_else(|| panic!("only the bus uses {service}"))
     }
 
     /// `GET` with the operator's token.
@@ -108,9 +107,9 @@ impl World {
         &self.processes[&service]
     }
 
-    /// The road of an edge.
-    pub fn edge(&self, edge: Edge) -> &Proxy {
-        &self.edges[&edge]
+    /// The proxy of a link.
+    pub fn link(&self, link: Link) -> &Proxy {
+        &self.links[&link]
     }
 
     /// The small disk of a service; an error says why it has none.
@@ -119,21 +118,21 @@ impl World {
         self.disks.get(&service).ok_or_else(why)
     }
 
-    /// Where a service keeps its data.
+    /// The data folder of a service.
     pub fn data(&self, service: ServiceName) -> PathBuf {
         data(&self.root, service)
     }
 
-    /// Ends everything and keeps the data and the output; says where.
+    /// Ends everything and keeps the data and the output; returns their folder.
     pub async fn keep(&self) -> PathBuf {
         for process in self.processes.values() {
             process.down().await;
         }
         for service in self.disks.keys() {
-            // What is on a small disk goes with it.
+            // A small disk is lost when it is unmounted.
             let kept = self.root.join(format!("{service}.kept"));
-            if let Err(error) = copy(&self.data(*service), &kept) {
-                eprintln!("the data of {service} could not be kept: {error}");
+            if let Err(error) = copy_folder(&self.data(*service), &kept) {
+                eprintln!("cannot keep the data of {service}: {error}");
             }
         }
         let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -145,16 +144,7 @@ fn data(root: &Path, service: ServiceName) -> PathBuf {
     root.join(service.as_str())
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
-}
-
-/// Mounts the small disks; where the first cannot be mounted, there are none, and it is said why.
+/// Mounts the small disks; the second value says why there are none.
 fn mount(root: &Path, services: &[ServiceName]) -> (BTreeMap<ServiceName, Disk>, Option<String>) {
     let mut disks = BTreeMap::new();
     for &service in services {
@@ -169,17 +159,11 @@ fn mount(root: &Path, services: &[ServiceName]) -> (BTreeMap<ServiceName, Disk>,
 }
 
 fn free_addresses() -> BTreeMap<ServiceName, SocketAddr> {
-    let mut dice = Rng::new();
-    // Held until all are found: no port is found twice.
-    let mut held = Vec::new();
-    while held.len() < SERVICES.len() {
-        held.extend(TcpListener::bind(("127.0.0.1", dice.u16(PORTS))));
-    }
-    let addresses = held.iter().map(|listener| listener.local_addr().expect("its address"));
+    let addresses = ports::free(SERVICES.len()).into_iter().map(|port| ([127, 0, 0, 1], port).into());
     SERVICES.into_iter().zip(addresses).collect()
 }
 
-/// What the services share with the bus, and the operator with all.
+/// The secrets of the services, and the operator's token.
 struct Secrets {
     peers: BTreeMap<ServiceName, String>,
     operator: String,
@@ -197,7 +181,7 @@ fn environment(
     service: ServiceName,
     root: &Path,
     address: SocketAddr,
-    edges: &BTreeMap<Edge, Proxy>,
+    links: &BTreeMap<Link, Proxy>,
     secrets: &Secrets,
 ) -> Vec<(String, String)> {
     let secret =
@@ -212,9 +196,9 @@ fn environment(
     if service == EventBus {
         all.extend(ServiceName::PEERS.iter().map(secret));
     } else {
-        let url = |road| edges[&Edge { road, service }].url();
-        all.push(("EVENT_BUS_URL".to_owned(), url(Road::ToBus)));
-        all.push(("ADVERTISE_URL".to_owned(), url(Road::FromBus)));
+        let url = |direction| links[&Link { direction, service }].url();
+        all.push(("EVENT_BUS_URL".to_owned(), url(Direction::ToBus)));
+        all.push(("ADVERTISE_URL".to_owned(), url(Direction::FromBus)));
         all.push(secret(&service));
     }
     all

@@ -1,29 +1,29 @@
-//! Writers that write all the time, whatever befalls the system.
+//! Writers that never stop writing, whatever fault there is.
 
 use super::ledger::{Ledger, Outcome, Rule, What, Write};
 use super::plan::SERVICES;
 use super::world::World;
-use crate::eventually::{eventually, holds};
 use crate::http::{Answer, Request};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use shared::ServiceName::{Comments, EventBus, Posts};
 use std::sync::Arc;
 use std::time::Duration;
+use test_support::{eventually, holds};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How many write at the same time.
+/// How many writers there are.
 const WRITERS: u64 = 12;
 /// How long a writer waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause before a request is repeated.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How long those who repeat a request may take once everything is up again.
+/// How long repeated requests may take to be answered once everything runs again.
 const LAST_ANSWERS: Duration = Duration::from_secs(60);
 
-/// Writers at work.
+/// The running writers.
 #[derive(Debug)]
 pub struct Writers {
     over: watch::Sender<bool>,
@@ -31,7 +31,7 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Writes so many things a second, all writers together, as far as they are answered in time.
+    /// Starts all writers, with this many writes a second together, fewer where answers are slow.
     pub fn start(world: &Arc<World>, ledger: &Arc<Ledger>, seed: u64, per_second: u64) -> Self {
         let (over, told) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -48,13 +48,12 @@ impl Writers {
         Self { over, tasks }
     }
 
-    /// Begins nothing new, and waits for those who are still repeating a request; an error says that they were not
-    /// answered.
+    /// Stops new writes and waits for repeated requests; an error says that they were not answered.
     pub async fn end(mut self) -> Result<(), String> {
         self.over.send_replace(true);
         let all = async {
             while let Some(ended) = self.tasks.join_next().await {
-                ended.map_err(|e| format!("a writer has given up: {e}"))?;
+                ended.map_err(|e| format!("a writer has failed: {e}"))?;
             }
             Ok(())
         };
@@ -64,19 +63,20 @@ impl Writers {
     }
 }
 
-/// How many ask each service at once, so that it opens everything that it keeps open.
+/// How many requests each service receives at once, so that it fills its pools.
 const CROWD: usize = 400;
 /// How long the first post may take to reach the log.
 const FIRST_POST: Duration = Duration::from_secs(30);
 
-/// Lets each service open what it keeps open, such as its store's readers: writes a first post, then many ask at once.
+/// Makes each service fill its pools, such as the readers of its store: writes a first post, then sends many requests
+/// at once.
 pub async fn fill_pools(world: &World, ledger: &Ledger) {
     let (what, text) = (What::Post, "The first post".to_owned());
     let answer = world.at(Posts).post("/posts/create").json(&json!({ "title": text })).send().await;
     let outcome = judge(&what, &answer);
     ledger.attempt();
     ledger.enter(Write { what, text, keyed: false, outcome });
-    // An empty log is not read.
+    // An empty log opens no reader.
     eventually(FIRST_POST, "the first post is in the log", async || {
         let log = world.operator_get(EventBus, "/events").try_send().await?;
         holds(log, |log| log.body.len() > 2)
@@ -104,7 +104,7 @@ struct Writer {
 
 impl Writer {
     async fn write_on(mut self, every: Duration) {
-        // Not all at once.
+        // The writers do not start at the same moment.
         sleep(every.mul_f64(self.dice.f64())).await;
         for n in 0_u64.. {
             if *self.over.borrow() {
@@ -123,13 +123,13 @@ impl Writer {
             _ => What::Post,
         };
         let mut text = format!("{n} of writer {}", self.number);
-        // Every fourth breaks the rule of the course; a title may say what it likes.
+        // Every fourth comment breaks the moderation rule; titles are not moderated.
         text.push_str(if self.dice.u8(..4) == 0 { " about an Orange" } else { " about a pear" });
         let keyed = self.dice.bool();
         let key = keyed.then(|| format!("key-{}-{n}-{:x}", self.number, self.dice.u64(..)));
         let mut outcome = self.attempt(&what, &text, key.as_deref()).await;
         if !keyed && outcome == Outcome::Unknown && self.dice.bool() {
-            // Whoever tries again without a key may have written twice, and knows it.
+            // A second try without a key may create it twice, so it counts as a write of its own.
             self.enter(&what, &text, keyed, outcome);
             sleep(AGAIN).await;
             outcome = self.attempt(&what, &text, None).await;
@@ -141,7 +141,7 @@ impl Writer {
         if keyed && self.dice.u8(..5) == 0 {
             let again = self.attempt(&what, &text, key.as_deref()).await;
             if matches!(again, Outcome::Acknowledged(_) | Outcome::Refused(_)) && again != outcome {
-                let complaint = format!("{text:?} was answered {outcome:?}, and then {again:?}");
+                let complaint = format!("{text:?} was answered {outcome:?} first and {again:?} later");
                 self.ledger.complain(Rule::FirstAnswer, complaint);
             }
         }
@@ -169,21 +169,21 @@ impl Writer {
     }
 }
 
-/// Sends a request, and notes what no answer may be; nothing where there was none.
+/// Sends a request and checks the rules that every answer must follow; returns nothing if there was no answer.
 pub(super) async fn ask(ledger: &Ledger, request: Request, patience: Duration) -> Option<Answer> {
     let answer = request.try_send_within(patience).await.ok()?;
     if answer.status == 500 {
-        ledger.complain(Rule::Manners, format!("answered 500: {answer}"));
+        ledger.complain(Rule::ErrorAnswers, format!("answered 500: {answer}"));
     }
     ledger.unavailable(answer.status == 503);
     if answer.status == 503 && answer.header("retry-after").is_empty() {
-        ledger.complain(Rule::Manners, format!("503 does not say when to come back: {answer}"));
+        ledger.complain(Rule::ErrorAnswers, format!("503 without Retry-After: {answer}"));
     }
     Some(answer)
 }
 
 fn judge(what: &What, answer: &Answer) -> Outcome {
-    // An answer that was cut short, or says that something went wrong on the way, says nothing about the write.
+    // An incomplete answer or an error on the way says nothing about the write.
     let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else { return Outcome::Unknown };
     match answer.status {
         201 => {

@@ -1,52 +1,52 @@
-//! What a test does to a running stack: what an operator could do, and what befalls machines.
+//! How a test breaks a running stack: as an operator could, or as a machine could.
 
-use super::{Ended, Keeper, Stack};
-use crate::eventually::{LIMIT, eventually};
+use super::{Ended, Runner, Stack};
 use crate::processes::{self, Paused, runs};
 use rustix::process::Signal;
 use shared::ServiceName;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::PathBuf;
+use test_support::{LIMIT, eventually};
 
 /// A copy of a store.
 #[derive(Debug)]
 pub struct Backup(Vec<(PathBuf, Vec<u8>)>);
 
 impl Stack {
-    /// Ends a service on the spot, and it stays down.
+    /// Kills a service (SIGKILL), which stays down.
     pub async fn kill(&self, service: ServiceName) {
-        match &self.keeper {
-            Keeper::Program(program) => program.order("kill", service).await,
-            Keeper::Engine(containers) => containers.kill(service).await,
+        match &self.runner {
+            Runner::Program(program) => program.order("kill", service).await,
+            Runner::Engine(containers) => containers.kill(service).await,
         }
     }
 
     /// Starts a service; returns when it is ready.
     pub async fn start_service(&self, service: ServiceName) {
-        match &self.keeper {
-            Keeper::Program(program) => program.order("start", service).await,
-            Keeper::Engine(containers) => containers.start(service).await,
+        match &self.runner {
+            Runner::Program(program) => program.order("start", service).await,
+            Runner::Engine(containers) => containers.start(service).await,
         }
     }
 
     /// Stops a service in order and starts it again; returns when it is ready.
     pub async fn restart(&self, service: ServiceName) {
-        match &self.keeper {
-            Keeper::Program(program) => program.order("restart", service).await,
-            Keeper::Engine(containers) => containers.restart(service).await,
+        match &self.runner {
+            Runner::Program(program) => program.order("restart", service).await,
+            Runner::Engine(containers) => containers.restart(service).await,
         }
     }
 
-    /// Holds a service still: its port is open, and nobody answers there.
+    /// Pauses a service (SIGSTOP): its port is open, and nothing answers.
     pub fn pause(&self, service: ServiceName) -> Paused {
         processes::pause(self.pid(service).unwrap_or_else(|| panic!("{service} does not run")))
     }
 
-    /// Ends a service with SIGKILL behind its keeper's back, and waits until it was started again.
+    /// Kills a service (SIGKILL) without telling its supervisor, and waits until it has been started again.
     pub async fn crash(&self, service: ServiceName) {
         let before = self.pid(service).unwrap_or_else(|| panic!("{service} does not run"));
-        if let Keeper::Engine(containers) = &self.keeper {
+        if let Runner::Engine(containers) = &self.runner {
             containers.expect_death(service);
         }
         processes::send(before, Signal::KILL);
@@ -76,13 +76,13 @@ impl Stack {
         }
     }
 
-    /// Keeps a copy of the store of a service, which must be down.
+    /// Copies the store of a service, which must be down.
     pub fn back_up(&self, service: ServiceName) -> Backup {
         let read = |path: PathBuf| (path.clone(), fs::read(path).expect("a file to read"));
         Backup(self.store_files(service).into_iter().map(read).collect())
     }
 
-    /// Puts the copy back in place of the store of a service, which must be down.
+    /// Replaces the store of a service, which must be down, by a copy.
     pub fn restore(&self, service: ServiceName, backup: &Backup) {
         self.wipe(service);
         let owner = fs::metadata(self.data(service)).expect("the data folder");
@@ -92,12 +92,12 @@ impl Stack {
         }
     }
 
-    /// SIGKILL for every process at once, so that none of them can say goodbye.
+    /// Kills every process at once (SIGKILL).
     pub async fn kill_everything(&mut self) {
         let pids = self.pids();
-        match &mut self.keeper {
-            Keeper::Program(program) => program.kill_everything(),
-            Keeper::Engine(containers) => containers.kill_everything().await,
+        match &mut self.runner {
+            Runner::Program(program) => program.kill_everything(),
+            Runner::Engine(containers) => containers.kill_everything().await,
         }
         eventually(LIMIT, "every process has ended", async || match pids.values().find(|pid| runs(**pid)) {
             None => Ok(()),
@@ -106,12 +106,12 @@ impl Stack {
         .await;
     }
 
-    /// Stops everything in order, as Ctrl-C does, and says how that went.
+    /// Stops everything in order, as Ctrl-C does.
     pub async fn interrupt(&mut self) -> Ended {
         let pids = self.pids();
-        let ended = match &mut self.keeper {
-            Keeper::Program(program) => program.interrupt().await,
-            Keeper::Engine(containers) => containers.interrupt().await,
+        let ended = match &mut self.runner {
+            Runner::Program(program) => program.interrupt().await,
+            Runner::Engine(containers) => containers.interrupt().await,
         };
         let left: Vec<_> = pids.iter().filter(|(_, pid)| runs(**pid)).collect();
         assert!(left.is_empty(), "left running: {left:?}");

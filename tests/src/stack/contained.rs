@@ -1,6 +1,6 @@
-//! The services as containers, which the engine starts again when they die, as a cluster's nodes do.
+//! The services as containers, which the engine starts again when they die, as a cluster does.
 
-use super::{Addresses, Ended, Remains, Setup};
+use super::{Addresses, Ended, Outcome, Setup};
 use crate::containers::Images;
 use crate::containers::deployment::{Deployment, Storage, last_words};
 use crate::containers::engine::Engine;
@@ -12,14 +12,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// The name by which the containers reach this machine.
+/// The host name of this machine for the containers.
 pub(super) const MACHINE: &str = "the-tests-machine";
-/// Where the containers find the files that they are given.
+/// The folder in the containers for files of the test.
 const FILES: &str = "/files";
 /// How long a probe may take, as in the manifests.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// Counts the stacks of this process, so that each has names of its own.
+/// Counts the stacks of this process, so that each has its own names.
 static STACKS: AtomicU32 = AtomicU32::new(0);
 
 /// The containers of one stack.
@@ -27,12 +27,12 @@ static STACKS: AtomicU32 = AtomicU32::new(0);
 pub(super) struct Contained {
     deployment: Deployment,
     launched: bool,
-    /// How many deaths of each service are the test's doing.
+    /// How many deaths of each service the test has caused.
     expected: Mutex<BTreeMap<ServiceName, u32>>,
 }
 
 impl Contained {
-    /// Nothing runs yet. The data will be in the folder, in a folder for each claim.
+    /// No container runs yet. The data will be in this folder, with a subfolder for each claim.
     pub(super) async fn new(images: &Images, setup: Setup, folder: &Path) -> Self {
         let engine = Engine { run: images.run.clone(), host: None };
         let number = STACKS.fetch_add(1, Ordering::Relaxed);
@@ -53,7 +53,7 @@ impl Contained {
         Self { deployment, launched: false, expected: Mutex::default() }
     }
 
-    /// Makes the containers, or starts them again, and waits until all are ready.
+    /// Creates the containers, or starts them again, and waits until all are ready.
     pub(super) async fn up(&mut self) -> Addresses {
         if self.launched {
             self.deployment.start_all().await;
@@ -68,12 +68,12 @@ impl Contained {
         }
     }
 
-    /// A value that a container is given.
+    /// A value in the environment of the containers.
     pub(super) fn secret(&self, name: &str) -> Option<String> {
         self.deployment.manifests.values().find_map(|container| container.environment.get(name)).cloned()
     }
 
-    /// What a probe finds.
+    /// Why a service is not ready, from its probe.
     pub(super) async fn not_ready(&self, service: ServiceName) -> Option<String> {
         match self.deployment.admin(service).get("/readyz").try_send_within(PROBE).await {
             Err(_) => Some("does not answer".to_owned()),
@@ -102,16 +102,16 @@ impl Contained {
     pub(super) fn pids(&self) -> BTreeMap<ServiceName, u32> {
         let pids = self.deployment.inspect_all("{{.State.Pid}}").into_iter();
         let pids = pids.map(|(service, pid)| (service, pid.parse().expect("a number")));
-        // 0 is said of one that does not run.
+        // A container that is down has 0.
         pids.filter(|(_, pid)| *pid > 0).collect()
     }
 
-    /// From now on one more death of a service is the test's doing.
+    /// Announces that the test will kill a service once more.
     pub(super) fn expect_death(&self, service: ServiceName) {
         *self.expected.lock().expect("a count").entry(service).or_default() += 1;
     }
 
-    /// Who has died by itself, and was started again before anybody could notice.
+    /// The services that died by themselves and were started again.
     fn died(&self) -> Vec<ServiceName> {
         let expected = self.expected.lock().expect("a count");
         let deaths = self.deployment.inspect_all("{{.RestartCount}}").into_iter();
@@ -124,10 +124,10 @@ impl Contained {
         self.deployment.all_logs().into_iter().map(|(_, log)| log + "\n").collect()
     }
 
-    /// The folder that stands for the claim of a service.
+    /// The folder for the claim of a service.
     pub(super) fn data(&self, service: ServiceName) -> PathBuf {
         let claim = self.deployment.manifests[&service].volumes.first();
-        let (claim, _) = claim.unwrap_or_else(|| panic!("{service} keeps nothing"));
+        let (claim, _) = claim.unwrap_or_else(|| panic!("{service} has no store"));
         self.deployment.store(claim).into()
     }
 
@@ -135,7 +135,7 @@ impl Contained {
         self.deployment.kill_all().await;
     }
 
-    /// SIGTERM to all at once, as a cluster does when all of it is taken away.
+    /// SIGTERM to all at once, as when a cluster deletes the whole deployment.
     pub(super) async fn interrupt(&mut self) -> Ended {
         let begun = Instant::now();
         let codes = self.deployment.stop_all().await.into_iter().map(|ended| ended.code);
@@ -143,13 +143,13 @@ impl Contained {
         Ended { code: i32::try_from(code).ok(), took: begun.elapsed() }
     }
 
-    /// Takes everything away.
-    pub(super) fn end(&mut self) -> Remains {
+    /// Removes everything.
+    pub(super) fn end(&mut self) -> Outcome {
         let logs = self.deployment.all_logs();
-        // A test that has failed already may have left too little to be asked.
+        // After a failed test the containers may be gone.
         let died = if std::thread::panicking() { Vec::new() } else { self.died() };
         self.deployment.end();
-        Remains {
+        Outcome {
             what: format!("images of {}", self.deployment.engine.run),
             last: last_words(&logs),
             output: logs.into_iter().map(|(_, log)| log + "\n").collect(),

@@ -1,24 +1,24 @@
-//! `mini-blog up`: the services as processes that the program starts, watches and ends.
+//! `mini-blog up`: the services as processes of the program.
 
-use super::{Addresses, Ended, Remains, Setup, said};
-use crate::eventually::{LIMIT, eventually, holds};
-use crate::processes;
+use super::{Addresses, Ended, Outcome, Setup, said};
 use crate::program;
 use rustix::process::Signal;
 use serde::Deserialize;
 use shared::ServiceName;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use test_support::processes::{self, Process};
+use test_support::{LIMIT, eventually, holds};
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(60);
-/// How many lines of its output are shown when a test fails.
+/// How many lines of its output a failed test prints.
 const SHOWN_LINES: usize = 60;
 
-/// The part of `stack.json` that is of interest.
+/// The part of `stack.json` that tests need.
 #[derive(Debug, Clone, Deserialize)]
 struct StackFile {
     pid: u32,
@@ -34,7 +34,7 @@ struct Entry {
     pid: Option<u32>,
 }
 
-/// The program, and what it was told.
+/// The program and its settings.
 #[derive(Debug)]
 pub(super) struct Supervised {
     program: PathBuf,
@@ -42,11 +42,11 @@ pub(super) struct Supervised {
     data: PathBuf,
     /// The port of the site, once it has one.
     port: Option<String>,
-    up: Option<Child>,
+    up: Option<Process>,
 }
 
 impl Supervised {
-    /// Nothing runs yet. The data will be in the folder's own `data`.
+    /// Nothing runs yet. The data will be in `data` in this folder.
     pub(super) fn new(setup: Setup, folder: &Path) -> Self {
         Self { program: program::path(), setup, data: folder.join("data"), port: None, up: None }
     }
@@ -63,19 +63,10 @@ impl Supervised {
         (&self.program, self.folder())
     }
 
-    /// Runs `mini-blog up` (again), without waiting for it.
-    fn launch(&mut self) {
-        assert!(self.up.is_none(), "it runs");
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
-        let mut command = self.up_command();
-        command.stdout(log.try_clone().expect("the log file again")).stderr(log);
-        self.up = Some(command.spawn().expect("mini-blog starts"));
-    }
-
     fn up_command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["up", "--ports", "free", "--data-dir"]).arg(&self.data);
-        // Pages that are open go on at the same address.
+        // Open pages keep their address.
         command.args(self.port.iter().flat_map(|port| ["--port", port]));
         command.args(self.setup.without.iter().flat_map(|s| ["--without", s.as_str()]));
         command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
@@ -86,12 +77,12 @@ impl Supervised {
 
     /// Runs `mini-blog up` (again) and waits until all is ready.
     pub(super) async fn up(&mut self) -> Addresses {
-        self.launch();
-        let data = self.data.clone();
-        let up = self.up.as_mut().expect("just launched");
-        let pid = up.id();
+        assert!(self.up.is_none(), "it runs");
+        let up = Process::start(&mut self.up_command(), &self.log_path());
+        let (pid, data) = (up.id(), self.data.clone());
+        let up = self.up.insert(up);
         let file = eventually(START, "the stack is ready", async || {
-            let ended = up.try_wait().expect("its state");
+            let ended = up.ended();
             assert!(ended.is_none(), "mini-blog up has ended by itself: {ended:?}");
             let file = read_file(&data).filter(|file| file.pid == pid).ok_or("no stack.json of it")?;
             if file.ready { Ok(file) } else { Err(format!("not ready: {file:?}")) }
@@ -128,13 +119,13 @@ impl Supervised {
     pub(super) async fn order(&self, verb: &str, service: ServiceName) {
         let output = self.cli(&[verb, service.as_str()]).await;
         assert!(output.status.success(), "mini-blog {verb} {service}: {}", said(&output));
-        // The answer may come a moment before the file that the tests read.
+        // `stack.json` may follow a moment after the answer.
         let (what, runs) = (format!("stack.json says whether {service} runs"), verb != "kill");
         eventually(LIMIT, &what, async || holds(self.pids(), |pids| pids.contains_key(&service) == runs))
             .await;
     }
 
-    /// What `mini-blog status` says of a service.
+    /// Why a service is not ready, from `mini-blog status`.
     pub(super) async fn not_ready(&self, service: ServiceName) -> Option<String> {
         let status = said(&self.cli(&["status"]).await);
         let row = status.lines().find(|line| line.starts_with(service.as_str()));
@@ -161,12 +152,11 @@ impl Supervised {
             .unwrap_or_default()
     }
 
-    /// The supervisor first, so that nobody is started again.
+    /// The supervisor first, so that no service is started again.
     pub(super) fn kill_everything(&mut self) {
         let mut up = self.up.take().expect("it runs");
         let pids = self.pids();
-        let _ = up.kill();
-        up.wait().expect("its end");
+        up.kill();
         for &pid in pids.values() {
             processes::send(pid, Signal::KILL);
         }
@@ -176,23 +166,20 @@ impl Supervised {
     pub(super) async fn interrupt(&mut self) -> Ended {
         let (mut up, started) = (self.up.take().expect("it runs"), Instant::now());
         processes::send(up.id(), Signal::INT);
-        let status = eventually(LIMIT, "mini-blog up ends", async || {
-            up.try_wait().expect("its state").ok_or_else(|| "it runs".to_owned())
-        })
-        .await;
+        let status = up.end().await;
         Ended { code: status.code(), took: started.elapsed() }
     }
 
-    /// Ends everything on the spot.
-    pub(super) fn end(&mut self) -> Remains {
-        // Only what certainly runs: the ids of processes that ended are given to others.
+    /// Ends everything at once.
+    pub(super) fn end(&mut self) -> Outcome {
+        // Only while it runs: the ids of ended processes are used again.
         if self.up.is_some() {
             self.kill_everything();
         }
         let output = self.output();
         let lines: Vec<_> = output.lines().collect();
         let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-        Remains { what: self.program.display().to_string(), output, last, died: Vec::new() }
+        Outcome { what: self.program.display().to_string(), output, last, died: Vec::new() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the course's client and its students' scripts do works unchanged.
+//! The course's client and its students' scripts work unchanged.
 
 use serde_json::json;
 use shared::ServiceName::{Comments, Moderation, Posts, Query};
@@ -7,7 +7,7 @@ use system_tests::blog::{Blog, contents, id_of, statuses};
 use system_tests::bus::{comment_created, post_created, signed};
 use system_tests::signature::Direction;
 
-/// What the course's client and its students' scripts do, in their order.
+/// Does what the course's client and its students' scripts do, in their order.
 async fn use_as_the_course_does(blog: &Blog) {
     let created =
         blog.posts.post("/posts/create").json(&json!({ "title": "First" })).send().await.expect(201);
@@ -30,7 +30,7 @@ async fn use_as_the_course_does(blog: &Blog) {
     let entry = &posts[&id];
     assert_eq!((&entry["id"], &entry["title"]), (&json!(id), &json!("First")));
     assert_eq!(statuses(&entry["comments"]), ["approved", "rejected"]);
-    assert_eq!(contents(&entry["comments"]), ["Nice", ""], "what is rejected is not told");
+    assert_eq!(contents(&entry["comments"]), ["Nice", ""], "rejected text is not public");
     assert_eq!(posts[&second]["comments"], json!([]));
     let text = blog.query.get("/posts").send().await.text();
     assert!(text.find(&id) < text.find(&second), "oldest post first: {text}");

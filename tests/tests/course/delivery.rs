@@ -1,4 +1,4 @@
-//! Events that were lost, came twice, or piled up.
+//! Events that the course's app loses, applies twice, or lets pile up.
 
 use serde_json::Value;
 use shared::ServiceName::{Comments, EventBus, Moderation, Posts, Query};
@@ -46,7 +46,7 @@ async fn a_comment_written_while_moderation_is_down_is_moderated_when_it_is_back
     stack.kill(Moderation).await;
     blog.comment(&post, "good").await;
     blog.comment(&post, "an orange").await;
-    eventually(LIMIT, "readers see that two comments wait", async || {
+    eventually(LIMIT, "readers see two pending comments", async || {
         holds(blog.read_post(&post).await, |p| statuses(&p["comments"]) == ["pending", "pending"])
     })
     .await;
@@ -85,7 +85,7 @@ async fn a_comment_on_a_post_that_does_not_exist_hides_no_later_post() {
     let stack = Stack::services().await;
     let blog = stack.blog();
     blog.try_comment("nowhere", "lost").await.expect_problem(404);
-    // A log from elsewhere may hold one nevertheless.
+    // An imported log may contain one.
     stack.publish(Comments, &comment_created("stray", "nowhere", "lost")).await;
     let later = blog.post("Later").await;
     blog.comment(&later, "still here").await;
@@ -99,7 +99,7 @@ async fn a_comment_on_a_post_that_does_not_exist_hides_no_later_post() {
     let posts = blog.read().await;
     assert_eq!(posts.as_object().map(|all| all.keys().collect::<Vec<_>>()), Some(vec![&later]));
 
-    // The post may yet come: then its comment is there.
+    // When the post arrives later, it has its comment.
     stack.publish(Posts, &post_created("nowhere", "It was somewhere")).await;
     let post = blog.until_settled("nowhere", 1).await;
     assert_eq!(contents(&post["comments"]), ["lost"]);
@@ -124,7 +124,7 @@ async fn restarting_query_under_load_duplicates_no_comment_and_empties_no_post()
     for (n, post) in posts.iter().enumerate() {
         stack.publish(Posts, &post_created(post, &format!("Post {n}"))).await;
     }
-    // Whatever the repetitions do, they have done it when a later post is there.
+    // A later post shows that the repetitions have been applied.
     let later = blog.post("Later").await;
     blog.until_known(&later).await;
     let mut after = blog.read().await;
@@ -133,7 +133,7 @@ async fn restarting_query_under_load_duplicates_no_comment_and_empties_no_post()
     assert_eq!(comments(&after), comments(&before));
 }
 
-/// Accepts connections and never answers; tells how many are open.
+/// Accepts connections and never answers; reports how many are open.
 async fn never_answers() -> (String, watch::Receiver<usize>) {
     let (listener, address) = listen().await;
     let (open, seen) = watch::channel(0);
@@ -163,7 +163,7 @@ async fn a_consumer_that_never_answers_costs_the_bus_one_connection_and_the_othe
     let (files, memory) = (processes::open_files(bus), processes::memory_kib(bus));
 
     let load = Load::start(&blog, &all);
-    // The bus gives up on an exchange and begins another: the first must be gone then.
+    // When the bus begins another exchange, the first must be closed.
     eventually(LIMIT, "the bus has tried again", async || {
         holds(stack.subscription("mute").await, |row| row["attempts"].as_i64() >= Some(1))
     })
@@ -177,5 +177,5 @@ async fn a_consumer_that_never_answers_costs_the_bus_one_connection_and_the_othe
     assert!(files_now < files + 20, "{files} open files became {files_now}");
     assert!(memory_now < memory + 32 * 1024, "{memory} KiB became {memory_now} KiB");
     let row = stack.subscription("mute").await;
-    assert!(row["lag"].as_u64() > Some(written.len() as u64), "it is still to get everything: {row}");
+    assert!(row["lag"].as_u64() > Some(written.len() as u64), "its lag is the whole log: {row}");
 }

@@ -1,7 +1,8 @@
-//! The course's app: its client must work unchanged, and each of the eleven ways in which it loses or breaks
-//! something has a test here that would find it again.
+//! The course's app: its client must work unchanged, and each of its eleven known faults has a test here.
+//!
+//! `client`: the client and the students' scripts. `delivery`, `live_updates`, `requests`: the faults, by topic.
 
 mod client;
 mod delivery;
-mod news;
+mod live_updates;
 mod requests;

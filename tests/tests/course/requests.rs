@@ -1,4 +1,4 @@
-//! Requests that ended a service, blanked every page, or said what was nobody's to say.
+//! Requests that end a service of the course's app, blank every page, or reveal private text.
 
 use serde_json::{Value, json};
 use shared::ServiceName::{Comments, EventBus, Moderation, Posts, Query};
@@ -46,7 +46,7 @@ async fn no_request_ends_a_service() {
     let secret = stack.secret("MODERATION_SECRET");
     let odd = json!({ "type": "CommentCreated", "data": { "id": "odd", "content": 5, "postId": "odd" } });
     signed(stack.at(Moderation), &secret, Direction::Deliver, 0, &odd).send().await.expect(200);
-    // A name that means something elsewhere is a name like any other.
+    // `__proto__` is an id like any other.
     stack.publish(Posts, &post_created("__proto__", "Not special")).await;
     blog.until_known("__proto__").await;
     blog.comment("__proto__", "works").await;
@@ -61,7 +61,7 @@ async fn no_request_ends_a_service() {
     blog.until_settled(&post, 1).await;
     let mut after = stack.pids();
     after.insert(EventBus, before[&EventBus]);
-    assert_eq!(after, before, "a service has ended and was started again");
+    assert_eq!(after, before, "a service has been restarted");
 }
 
 /// 7. A title that is an object gives 201, then a blank page for every visitor.
@@ -103,7 +103,7 @@ async fn rejected_text_reaches_nobody_and_only_the_publisher_can_change_a_verdic
     let query = format!("/query/posts/{post}");
     let comments = format!("/posts/{post}/comments");
 
-    eventually(LIMIT, "its author reads it while it waits", async || {
+    eventually(LIMIT, "its author reads it while it is pending", async || {
         let seen = front_door.get(&query).header("cookie", &cookie).send().await.json();
         holds(seen, |seen| contents(&seen["comments"]) == [secret_text])
     })
@@ -116,23 +116,23 @@ async fn rejected_text_reaches_nobody_and_only_the_publisher_can_change_a_verdic
         }
         texts
     };
-    assert!(!read_everywhere("").await.contains("zanzibar"), "while it waits it is its author's alone");
+    assert!(!read_everywhere("").await.contains("zanzibar"), "only its author reads it while it is pending");
 
     stack.start_service(Moderation).await;
     let settled = blog.until_settled(&post, 1).await;
     assert_eq!(settled["comments"][0]["status"], "rejected");
-    eventually(LIMIT, "the comments service knows, too", async || {
+    eventually(LIMIT, "the comments service knows the verdict", async || {
         holds(blog.comments(&post).await, |all| statuses(all) == ["rejected"])
     })
     .await;
     for reader in ["", &cookie] {
-        assert!(!read_everywhere(reader).await.contains("zanzibar"), "rejected text is nobody's");
+        assert!(!read_everywhere(reader).await.contains("zanzibar"), "nobody reads rejected text");
     }
     let told = live.until("the verdict", |e| e.data.contains("rejected")).await;
     assert_eq!(told.json()["comment"]["id"], comment.as_str());
     assert!(live.seen().iter().all(|event| !event.data.contains("zanzibar")), "{:?}", live.seen());
 
-    // Every way to say that it was approved after all.
+    // Every attempt to approve it after all.
     let log = stack.log_bytes().await;
     let data =
         json!({ "id": comment, "content": secret_text, "postId": post, "status": "approved", "version": 9 });
@@ -160,7 +160,7 @@ async fn rejected_text_reaches_nobody_and_only_the_publisher_can_change_a_verdic
     stack.publication(Comments, &moderated).send().await.expect_problem(403);
     let posing = json!({ "type": "CommentUpdated", "source": "/moderation", "data": data });
     stack.publication(Comments, &posing).send().await.expect_problem(403);
-    assert_eq!(stack.log_bytes().await, log, "nothing was added");
+    assert_eq!(stack.log_bytes().await, log, "the log has not changed");
     assert_eq!(statuses(&blog.comments(&post).await), ["rejected"]);
     assert_eq!(blog.read_post(&post).await, settled);
 }

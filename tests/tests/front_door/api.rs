@@ -1,4 +1,4 @@
-//! What is created and read: its limits, and what the answers say.
+//! Creating and reading: limits, and the form of the answers.
 
 use serde_json::{Value, json};
 use shared::ServiceName::{Comments, Moderation, Posts, Query};
@@ -6,7 +6,7 @@ use system_tests::blog::id_of;
 use system_tests::http::Answer;
 use system_tests::{LIMIT, Stack, eventually, holds};
 
-/// A case of the table of limits.
+/// A case in the table of limits.
 async fn ask(stack: &Stack, path: &str, body: &Value) -> Answer {
     stack.front_door().post(path).json(body).send().await
 }
@@ -28,7 +28,7 @@ async fn every_limit_holds_just_inside_and_fails_just_outside() {
         ("/posts/create", json!({ "title": "t", "body": "", "author": "" })),
         ("/posts/create", json!({ "title": "t", "body": null, "author": null })),
         ("/posts/create", json!({ "title": "t", "body": "a\tb\r\nc" })),
-        // Four bytes a character are the most there are; escaped in JSON, they would be more than the route takes.
+        // A character has at most four bytes; escaped in JSON, this text would exceed the limit of the route.
         ("/posts/create", json!({ "title": "t", "body": "😀".repeat(50_000) })),
         (&comments, json!({ "content": "x" })),
         (&comments, json!({ "content": x(4_000), "author": x(80) })),
@@ -87,7 +87,7 @@ async fn every_limit_holds_just_inside_and_fails_just_outside() {
     for (path, size, status) in [
         ("/posts/create", 256 * 1024, 201),
         ("/posts/create", 256 * 1024 + 1, 413),
-        // A title is no field of a comment; what counts here is that it was read.
+        // A comment has no title; the problem shows that the body was read.
         (&comments, 64 * 1024, 422),
         (&comments, 64 * 1024 + 1, 413),
     ] {
@@ -102,7 +102,7 @@ async fn every_limit_holds_just_inside_and_fails_just_outside() {
     let posts = accepted.iter().filter(|(path, _)| *path == "/posts/create").count() + 2;
     let comments = accepted.len() - (posts - 2);
     let expected = log_before + posts + 3 * comments;
-    eventually(LIMIT, "what was accepted is in the log, and nothing else", async || {
+    eventually(LIMIT, "the log has what was accepted, and nothing else", async || {
         holds(stack.log().await.len(), |events| *events == expected)
     })
     .await;
@@ -136,7 +136,7 @@ async fn creation_says_where_to_read_what_was_created() {
     let cookie = answer.header("set-cookie");
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
     let again = door.post(&path).header("cookie", &answer.cookies()).json(&json!({ "content": "again" }));
-    assert_eq!(again.send().await.expect(201).cookies(), "", "a writer who is known keeps the cookie");
+    assert_eq!(again.send().await.expect(201).cookies(), "", "a known author keeps the cookie");
 
     for place in [Posts, Comments, Moderation, Query] {
         let id = "my-own.request_id";

@@ -1,4 +1,4 @@
-//! Services that are down or hang, clients that dawdle, and how errors look.
+//! Services that are down or hang, slow clients, and the form of errors.
 
 use serde_json::json;
 use shared::ServiceName::{Comments, Posts, Query};
@@ -24,7 +24,7 @@ async fn a_service_that_is_down_or_hangs_is_503_and_the_rest_goes_on() {
     blog.comment(&post, "back").await;
     blog.until_settled(&post, 1).await;
 
-    // One that hangs is given up on, and keeps nobody else waiting meanwhile.
+    // A request to a service that hangs times out, and other requests do not wait for it.
     let paused = stack.pause(Posts);
     let hanging = async {
         let began = Instant::now();
@@ -104,7 +104,7 @@ async fn an_error_is_a_problem_that_gives_nothing_away() {
         .expect_problem(401);
     let queue = door.get("/moderation/queue").token(&stack.secret("OPERATOR_TOKEN")).send().await.expect(200);
     assert_eq!(queue.json(), json!([]));
-    // The site's own answer for people.
+    // People get a page.
     let page = door.get("/nothing").header("accept", "text/html,*/*").send().await.expect(404);
     assert!(page.header("content-type").starts_with("text/html"), "{page}");
 }
@@ -133,17 +133,17 @@ async fn clients_that_dawdle_keep_nobody_waiting_and_are_cut_off() {
     let (_, mut slow) = dawdlers.swap_remove(1);
     let mut rest = Vec::new();
     let cut_off = tokio::time::timeout(Duration::from_secs(15), slow.read_to_end(&mut rest)).await;
-    assert!(cut_off.is_ok(), "a head that never ends is cut off");
+    assert!(cut_off.is_ok(), "the connection of an endless head is closed");
     assert!(rest.is_empty() || raw::status(&String::from_utf8_lossy(&rest)) == 408, "{rest:?}");
 }
 
-/// However much is begun and not ended: what a service holds of it stays below what its container is granted.
+/// However many bodies are unfinished, the memory of a service stays below the limit of its container.
 #[tokio::test]
 async fn bodies_whose_end_is_held_back_end_no_service() {
     const CLIENTS: usize = 450;
     const BODY: usize = 250_000;
     const GRANTED_KIB: u64 = 96 * 1024;
-    // Before the front door gives up on all of them.
+    // Before the front door times out.
     const SOON: Duration = Duration::from_secs(10);
     let stack = Stack::start().await;
     let (blog, door, before) = (stack.public_blog(), stack.front_door(), stack.pids());
@@ -157,14 +157,14 @@ async fn bodies_whose_end_is_held_back_end_no_service() {
     for _ in 0..CLIENTS {
         let mut stream = TcpStream::connect(door.authority()).await.expect("a connection");
         let (answer, mut request) = stream.split();
-        // Whoever is refused may be told so before everything is sent.
+        // A refusal may come before the whole body has been sent.
         tokio::select! {
             _ = request.write_all(&begun) => {}
             _ = answer.readable() => {}
         }
         held.push(stream);
     }
-    eventually(SOON, "whoever finds no room is refused", async || {
+    eventually(SOON, "bodies beyond the limit are refused", async || {
         let waiting = held.iter().filter(|stream| {
             let nothing = stream.try_read(&mut [0; 1024]).map_err(|e| e.kind());
             nothing == Err(std::io::ErrorKind::WouldBlock)
@@ -177,7 +177,7 @@ async fn bodies_whose_end_is_held_back_end_no_service() {
     assert!(memory < GRANTED_KIB, "{memory} KiB");
     door.get(&format!("/p/{post}")).send().await.expect(200);
     drop(held);
-    eventually(LIMIT, "posts are taken again", async || {
+    eventually(LIMIT, "posts are accepted again", async || {
         let answer = blog.posts.post("/posts/create").json(&json!({ "title": "Later" })).send().await;
         holds(answer, |answer| answer.status == 201)
     })

@@ -1,4 +1,4 @@
-//! The stream of changes, as it comes through the door.
+//! The stream of changes, through the front door.
 
 use shared::ServiceName::Query;
 use system_tests::sse::Stream;
@@ -12,28 +12,28 @@ async fn the_live_stream_comes_through_at_once_and_goes_on_where_it_broke_off() 
     let open_at_first = processes::open_files(stack.pid(Query).expect("query runs"));
     let mut stream = Stream::open(door.get("/live")).await;
     let hello = stream.next().await.expect("a greeting");
-    assert_eq!(hello.name, "hello");
+    assert_eq!(hello.event, "hello");
     let mut posts = vec![blog.post("Seen live").await];
-    let told = stream.until("the post", |event| event.name == "change").await;
-    assert_eq!(told.json()["postId"], posts[0].as_str());
+    let update = stream.until("the post", |event| event.event == "change").await;
+    assert_eq!(update.json()["postId"], posts[0].as_str());
     drop(stream);
 
     for n in 0..3 {
         posts.push(blog.post(&format!("Missed {n}")).await);
         blog.until_known(&posts[n + 1]).await;
     }
-    let mut resumed = Stream::open(door.get("/live").header("last-event-id", &told.id)).await;
+    let mut resumed = Stream::open(door.get("/live").header("last-event-id", &update.id)).await;
     for missed in &posts[1..] {
-        let event = resumed.until("what was missed", |event| event.name == "change").await;
+        let event = resumed.until("what was missed", |event| event.event == "change").await;
         assert_eq!(event.json()["postId"], missed.as_str(), "in order, none left out: {:?}", resumed.seen());
-        assert!(event.id > told.id);
+        assert!(event.id > update.id);
     }
-    // From the beginning, too; and of one post alone.
+    // From the beginning, and for one post.
     let mut all = Stream::open(door.get("/live").header("last-event-id", "0")).await;
     all.until("the first post", |event| event.data.contains(&posts[0])).await;
     let mut one =
         Stream::open(door.get(&format!("/live?post={}", posts[3])).header("last-event-id", "0")).await;
-    let event = one.until("its post", |event| event.name == "change").await;
+    let event = one.until("its post", |event| event.event == "change").await;
     assert_eq!(event.json()["postId"], posts[3].as_str());
     door.get("/live").header("last-event-id", "never").send().await.expect_problem(400);
     door.get("/live?post=a%20b").send().await.expect_problem(400);
@@ -43,7 +43,7 @@ async fn the_live_stream_comes_through_at_once_and_goes_on_where_it_broke_off() 
         crowd.push(Stream::open(door.get("/live")).await);
     }
     drop((crowd, resumed, all, one));
-    eventually(LIMIT, "query hears that the readers have left", async || {
+    eventually(LIMIT, "query sees that the readers have left", async || {
         let open = processes::open_files(stack.pid(Query).expect("query runs"));
         holds(open, |open| *open <= open_at_first + 10)
     })
@@ -64,6 +64,6 @@ async fn a_live_stream_outlasts_a_restart_of_the_reading_side() {
     })
     .await;
     let mut again = Stream::open(stack.front_door().get("/live").header("last-event-id", &hello.id)).await;
-    let event = again.until("the post", |event| event.name == "change").await;
+    let event = again.until("the post", |event| event.event == "change").await;
     assert_eq!(event.json()["postId"], post.as_str());
 }

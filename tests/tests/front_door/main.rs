@@ -1,4 +1,4 @@
-//! The one door that the world comes through: what it lets in, what it keeps out, and how it answers.
+//! The front door: what it forwards, what it refuses, and how it answers.
 
 mod api;
 mod failures;

@@ -1,4 +1,4 @@
-//! What other sites may make a reader's browser do, and what they may read.
+//! What other sites can make a reader's browser do, and what they can read.
 
 use serde_json::json;
 use system_tests::Stack;
@@ -43,12 +43,12 @@ async fn what_another_site_sends_is_refused() {
     }
     let text = door.get("/posts").send().await.text();
     assert!(!text.contains("Planted"), "{text}");
-    // The site's own pages, and programs, which send no such headers.
+    // The site's own pages may write, and so may programs, which send no such headers.
     let create = || door.post("/posts/create").json(&json!({ "title": "Own" }));
     create().header("sec-fetch-site", "same-origin").header("origin", &own).send().await.expect(201);
     create().header("origin", &own).send().await.expect(201);
     create().send().await.expect(201);
-    // Following a link from elsewhere is reading.
+    // Following a link from another site only reads.
     door.get("/").header("sec-fetch-site", "cross-site").send().await.expect(200);
 }
 

@@ -1,13 +1,13 @@
-//! Paths and framings that mean one thing to one program and another to the next.
+//! Paths and framings that two programs could read in two ways.
 
 use shared::ServiceName::{Comments, EventBus, Frontend};
 use system_tests::{Stack, raw};
 
-/// What no public path may reach.
+/// Routes that no public path may reach.
 const PRIVATE: [&str; 7] =
     ["events", "metrics", "livez", "readyz", "subscriptions", "dead-letters", "read-model"];
 
-/// Ways to write a path that a careless program reads as `/{private}`.
+/// Spellings that a careless program reads as `/{private}`.
 const TRICKS: [&str; 42] = [
     "/@",
     "/@/",
@@ -59,8 +59,8 @@ async fn no_trick_with_the_path_reaches_what_is_private() {
     let post = stack.public_blog().post("Something for the log").await;
     stack.public_blog().until_known(&post).await;
     let (door, token) = (stack.front_door().authority(), stack.secret("OPERATOR_TOKEN"));
-    // What the private routes would say.
-    let tells = ["\"specversion\"", "# TYPE", "lastError", "\"attempts\"", "[\"post\"", "\r\n\r\nok"];
+    // Texts that only the private routes answer.
+    let private_texts = ["\"specversion\"", "# TYPE", "lastError", "\"attempts\"", "[\"post\"", "\r\n\r\nok"];
     let head = |line: &str| {
         format!(
             "{line} HTTP/1.1\r\nhost: {door}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
@@ -76,7 +76,7 @@ async fn no_trick_with_the_path_reaches_what_is_private() {
                 let answer = raw::exchange(door, head(&format!("{method} {path}")).as_bytes()).await;
                 let status = raw::status(&answer);
                 assert!(matches!(status, 400 | 404 | 405), "{method} {path}: {answer}");
-                for tell in tells {
+                for tell in private_texts {
                     assert!(!answer.contains(tell), "{method} {path}: {answer}");
                 }
             }
@@ -88,9 +88,9 @@ async fn no_trick_with_the_path_reaches_what_is_private() {
         let answer = raw::exchange(door, head(&line).as_bytes()).await;
         assert!(matches!(raw::status(&answer), 400 | 404 | 405), "{line}: {answer}");
     }
-    // The same paths where they do belong, so that the list above is known to be the right one.
+    // On the services' own ports these texts do appear, so the list above is right.
     let bus = stack.operator_get(EventBus, "/events").await.expect(200).text();
-    assert!(bus.contains(tells[0]));
+    assert!(bus.contains(private_texts[0]));
     assert_eq!(stack.admin(Frontend).get("/livez").send().await.expect(200).text(), "ok");
     assert!(stack.admin(Frontend).get("/metrics").send().await.expect(200).text().contains("# TYPE"));
 }

@@ -1,4 +1,4 @@
-//! What events carry, and what becomes of one that cannot be applied.
+//! The envelope of events, and events that cannot be applied.
 
 use serde_json::{Value, json};
 use shared::ServiceName::{Comments, Posts, Query};
@@ -6,6 +6,7 @@ use std::time::Instant;
 use system_tests::Stack;
 use system_tests::blog::Blog;
 use system_tests::bus::{comment_created, post_created, signed};
+use system_tests::latency::Latency;
 use system_tests::signature::Direction;
 use system_tests::sse::{Event, Stream};
 
@@ -39,7 +40,7 @@ async fn every_event_tells_what_began_it_and_what_caused_it() {
     assert_eq!(sources.collect::<Vec<_>>(), ["/posts", "/comments", "/moderation", "/comments"]);
     assert_eq!(created["correlationid"], created["id"]);
     for event in [commented, moderated, updated] {
-        assert_eq!(event["correlationid"], commented["id"], "what began it all");
+        assert_eq!(event["correlationid"], commented["id"], "the event at the start of the chain");
         let traced = event["traceparent"].as_str().expect("a trace");
         assert!(traced.contains(trace), "{traced}");
     }
@@ -63,11 +64,11 @@ async fn an_event_too_early_is_sent_back_and_one_too_late_changes_nothing() {
         async |event: &Value| signed(stack.at(Query), &secret, Direction::Deliver, 0, event).send().await;
     let mut early = post_created("from-the-future", "Too early");
     early["sequence"] = json!(format!("{:020}", log.len() + 2));
-    assert_eq!(deliver(&early).await.expect_problem(409)["cursor"], head, "go on from there");
+    assert_eq!(deliver(&early).await.expect_problem(409)["cursor"], head, "the answer names the cursor");
     for event in &log {
         assert_eq!(deliver(event).await.expect(200).json(), json!({}));
     }
-    // Neither is the place of an event that was applied taken by another one.
+    // Nor can another event take the sequence of an applied one.
     early["sequence"] = head;
     assert_eq!(deliver(&early).await.expect(200).json(), json!({}));
     assert_eq!(stack.operator_get(Query, "/read-model").await.expect(200).text(), before);
@@ -83,7 +84,7 @@ async fn a_poison_event_stops_its_own_post_alone_until_it_is_discarded() {
     stack.publish(Posts, &poison).await;
     stack.publish(Posts, &post_created("poisoned", "The same post, now in order")).await;
     let other = blog.post("Another post").await;
-    blog.comment(&other, "is not held up").await;
+    blog.comment(&other, "does not wait").await;
     blog.until_settled(&other, 1).await;
 
     let letters = stack.dead_letters(Query).await;
@@ -93,7 +94,7 @@ async fn a_poison_event_stops_its_own_post_alone_until_it_is_discarded() {
         assert_eq!(letter["attempts"], attempts);
         assert_eq!(letter["event"]["type"], "PostCreated");
     }
-    assert_eq!(first["event"]["data"], poison["data"], "as it was published");
+    assert_eq!(first["event"]["data"], poison["data"], "as published");
     assert!(first["error"].as_str().is_some_and(|why| why.contains("cannot be read")), "{first}");
     assert!(blog.read_post("poisoned").await.is_null());
     stack.until_caught_up(Query).await;
@@ -103,14 +104,14 @@ async fn a_poison_event_stops_its_own_post_alone_until_it_is_discarded() {
     stack.at(Query).post(&redrive).send().await.expect_problem(401);
     stack.at(Query).get("/dead-letters").send().await.expect_problem(401);
     let came_to = stack.operator_post(Query, &redrive).await.expect(200).json();
-    assert_eq!(came_to, json!({ "applied": 0, "remaining": 2 }), "it is as it was");
-    // It waits through a restart, too.
+    assert_eq!(came_to, json!({ "applied": 0, "remaining": 2 }), "the event is unchanged, so it fails again");
+    // It stays parked through a restart.
     stack.restart(Query).await;
     assert_eq!(stack.dead_letters(Query).await.len(), 2);
 
     let discard = format!("/dead-letters/{id}/discard");
     let came_to = stack.operator_post(Query, &discard).await.expect(200).json();
-    assert_eq!(came_to, json!({ "applied": 1, "remaining": 0 }), "what came later is in order");
+    assert_eq!(came_to, json!({ "applied": 1, "remaining": 0 }), "the later event is applied");
     assert_eq!(blog.read_post("poisoned").await["title"], "The same post, now in order");
     assert_eq!(stack.dead_letters(Query).await, [Value::Null; 0]);
     stack.operator_post(Query, &redrive).await.expect_problem(404);
@@ -118,9 +119,8 @@ async fn a_poison_event_stops_its_own_post_alone_until_it_is_discarded() {
     blog.until_known("unrelated").await;
 }
 
-/// Writes comments one after the other; gives back how long each took until readers saw its verdict: p50 and p99 in
-/// milliseconds.
-async fn until_published(blog: &Blog, post: &str, live: &mut Stream, count: usize) -> (f64, f64) {
+/// Writes comments one after the other; returns how long they took until readers saw their verdicts.
+async fn until_published(blog: &Blog, post: &str, live: &mut Stream, count: usize) -> Latency {
     let mut took = Vec::new();
     for n in 0..count {
         let begun = Instant::now();
@@ -130,10 +130,9 @@ async fn until_published(blog: &Blog, post: &str, live: &mut Stream, count: usiz
             comment["id"] == id && comment["status"] == "approved"
         };
         live.until("the comment is published", published).await;
-        took.push(begun.elapsed().as_secs_f64() * 1_000.0);
+        took.push(begun.elapsed());
     }
-    took.sort_by(f64::total_cmp);
-    (took[count / 2], took[count * 99 / 100])
+    Latency::of(took)
 }
 
 #[tokio::test]
@@ -168,12 +167,5 @@ async fn no_other_post_waits_for_one_whose_events_are_parked() {
             "nothing was tried again"
         );
     }
-    println!(
-        "comment -> published, ms: before p50 {:.1} p99 {:.1}; beside a parked post p50 {:.1} p99 {:.1} (x{:.2})",
-        before.0,
-        before.1,
-        measured.0,
-        measured.1,
-        measured.0 / before.0
-    );
+    measured.assert_like(before, "a comment until it is published, before and then beside a parked post");
 }

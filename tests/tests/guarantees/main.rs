@@ -1,7 +1,10 @@
-//! What the system promises whatever happens to it: nothing acknowledged is lost, nothing happens twice, everybody
-//! keeps working while others are down, and everything comes to the same in the end.
+//! What the system guarantees: nothing acknowledged is lost, nothing happens twice, each service works while others are
+//! down, and all end in the same state.
+//!
+//! `outages`: services that are down. `stores`: stores that are lost. `events`: repeated, parked and signed events.
+//! `shutdown`: the end of a stack, and its environment.
 
-mod absence;
 mod events;
-mod stack;
+mod outages;
+mod shutdown;
 mod stores;

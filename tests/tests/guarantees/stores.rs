@@ -1,4 +1,4 @@
-//! A store that was lost comes back from the log.
+//! A lost store is restored from the log.
 
 use serde_json::{Value, json};
 use shared::ServiceName::{self, Comments, EventBus, Frontend, Moderation, Posts, Query};
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use system_tests::blog::{Blog, id_of, statuses};
 use system_tests::{LIMIT, Setup, Stack, eventually, holds};
 
-/// A little of everything: three posts, with and without comments, approved and rejected.
+/// Three posts, with and without comments, approved and rejected.
 async fn some_history(blog: &Blog) -> Vec<String> {
     let mut posts = Vec::new();
     for n in 0..3 {
@@ -23,17 +23,17 @@ async fn some_history(blog: &Blog) -> Vec<String> {
     posts
 }
 
-/// Everything that the services answer about what they keep.
+/// Everything that the services answer about their state.
 #[derive(Debug, PartialEq)]
-struct Picture {
+struct State {
     posts: String,
     comments: BTreeMap<String, String>,
-    reading_side: String,
+    query: String,
     read_model: String,
     log: String,
 }
 
-impl Picture {
+impl State {
     async fn take(stack: &Stack, posts: &[String]) -> Self {
         let read = async |service, path: &str| stack.at(service).get(path).send().await.expect(200).text();
         let mut comments = BTreeMap::new();
@@ -43,31 +43,31 @@ impl Picture {
         Self {
             posts: read(Posts, "/posts").await,
             comments,
-            reading_side: read(Query, "/posts").await,
+            query: read(Query, "/posts").await,
             read_model: stack.operator_get(Query, "/read-model").await.expect(200).text(),
             log: stack.log_bytes().await,
         }
     }
 }
 
-/// A service that has lost its store gets everything back from the log, and adds nothing to it.
+/// A service that has lost its store restores everything from the log, and adds nothing to it.
 async fn refills(service: ServiceName) {
     let stack = Stack::services().await;
     let blog = stack.blog();
     let posts = some_history(&blog).await;
     stack.until_caught_up(service).await;
     stack.until_caught_up(Comments).await;
-    let before = Picture::take(&stack, &posts).await;
+    let before = State::take(&stack, &posts).await;
 
     stack.kill(service).await;
     stack.wipe(service);
     stack.start_service(service).await;
-    eventually(LIMIT, "everything is as it was", async || {
-        holds(Picture::take(&stack, &posts).await, |now| *now == before)
+    eventually(LIMIT, "its state is restored", async || {
+        holds(State::take(&stack, &posts).await, |now| *now == before)
     })
     .await;
 
-    // It goes on as if nothing had been, and what it had said before it does not say again.
+    // It continues, and does not publish again what it had published before.
     let post = blog.post("After the loss").await;
     blog.comment(&post, "goes on").await;
     blog.comment(&posts[0], "an old post as well").await;
@@ -75,7 +75,7 @@ async fn refills(service: ServiceName) {
     blog.until_settled(&posts[0], 1).await;
     stack.until_caught_up(Query).await;
     let log = stack.log_bytes().await;
-    assert!(log.starts_with(before.log.trim_end_matches(']')), "the log was only added to");
+    assert!(log.starts_with(before.log.trim_end_matches(']')), "the log has only grown");
     let old: Vec<Value> = serde_json::from_str(&before.log).expect("events");
     assert_eq!(stack.log().await.len(), old.len() + 1 + 3 + 3, "one post, two comments, and nothing twice");
 }
@@ -121,13 +121,13 @@ async fn a_store_restored_from_an_old_backup_asks_for_what_it_lacks() {
     for service in services {
         stack.until_caught_up(service).await;
     }
-    let before = Picture::take(&stack, &posts).await;
+    let before = State::take(&stack, &posts).await;
     for (service, backup) in services.into_iter().zip(&backups) {
         stack.kill(service).await;
         stack.restore(service, backup);
         stack.start_service(service).await;
-        eventually(LIMIT, &format!("{service} is as it was"), async || {
-            holds(Picture::take(&stack, &posts).await, |now| *now == before)
+        eventually(LIMIT, &format!("the state of {service} is restored"), async || {
+            holds(State::take(&stack, &posts).await, |now| *now == before)
         })
         .await;
     }
@@ -145,20 +145,20 @@ async fn a_comment_that_a_rule_holds_waits_for_a_person() {
     let post = blog.post("Moderated").await;
     let held = blog.comment(&post, "see http://example.com").await;
     blog.comment(&post, "no link").await;
-    let queue = eventually(LIMIT, "it waits for a person", async || {
+    let queue = eventually(LIMIT, "it is held for a person", async || {
         let queue = stack.operator_get(Moderation, "/moderation/queue").await.expect(200).json();
         holds(queue, |queue| queue[0]["comment"]["id"] == held.as_str())
     })
     .await;
     assert_eq!(queue.as_array().map(Vec::len), Some(1), "{queue}");
-    // What waits for a person waits through a lost store, too.
+    // A held comment survives a lost store.
     stack.kill(Moderation).await;
     stack.wipe(Moderation);
     stack.start_service(Moderation).await;
     let decision = format!("/moderation/comments/{held}");
     let verdict = json!({ "status": "rejected", "reason": "advertises" });
     stack.at(Moderation).post(&decision).json(&verdict).send().await.expect_problem(401);
-    eventually(LIMIT, "it waits again, and is decided", async || {
+    eventually(LIMIT, "it is held again, and decided", async || {
         let token = stack.secret("OPERATOR_TOKEN");
         let answer = stack.at(Moderation).post(&decision).token(&token).json(&verdict).send().await;
         holds(answer, |answer| answer.status == 204)
@@ -180,7 +180,7 @@ async fn a_log_that_lost_its_tail_is_said_and_nothing_is_delivered() {
     stack.kill(EventBus).await;
     stack.wipe(EventBus);
     stack.start_service(EventBus).await;
-    // It finds out at its start; or, where it runs on, with its next heartbeat.
+    // It notices at its start or, while it runs, at its next registration.
     stack.crash(Query).await;
     let readiness = async || stack.admin(Query).get("/readyz").try_send().await;
     let problem = eventually(LIMIT, "query is not ready", async || {
@@ -194,12 +194,12 @@ async fn a_log_that_lost_its_tail_is_said_and_nothing_is_delivered() {
     );
     let why = stack.not_ready(Query).await;
     assert!(why.as_ref().is_some_and(|why| why.contains("the bus has lost events")), "{why:?}");
-    eventually(LIMIT, "the bus says it, too", async || {
+    eventually(LIMIT, "the bus logs it", async || {
         holds(stack.output(), |output| output.contains("the log has lost its tail"))
     })
     .await;
 
-    // The new log grows beyond what query has seen: none of these events is the one that query takes it for.
+    // The new log grows beyond query's cursor, with other events.
     let seen = before.lines().count();
     for n in 0..10 * seen {
         blog.post(&format!("After the loss {n}")).await;
@@ -216,5 +216,5 @@ async fn a_log_that_lost_its_tail_is_said_and_nothing_is_delivered() {
     assert!(readiness().await.is_ok_and(|answer| answer.status == 503));
     assert_eq!(stack.operator_get(Query, "/read-model").await.expect(200).text(), before);
     let page = blog.read().await;
-    assert_eq!(page.as_object().map(serde_json::Map::len), Some(posts.len()), "readers see what there was");
+    assert_eq!(page.as_object().map(serde_json::Map::len), Some(posts.len()), "readers see the old state");
 }

@@ -1,5 +1,6 @@
-//! The program `mini-blog` itself: what it does beside running the services. It has no part in containers.
+//! The program `mini-blog` itself, which is in no container: its data folders, `mini-blog dead-letters`, and the README's
+//! tour.
 
-mod folders;
-mod readme;
-mod terminal;
+mod data_folders;
+mod dead_letters;
+mod readme_tour;

@@ -1,11 +1,11 @@
-//! What a container says, and does, where its settings or its surroundings are wrong.
+//! Containers with wrong settings, or in an environment in which they cannot work.
 
 use crate::another;
 use shared::ServiceName::{self, Comments, EventBus, Frontend, Moderation, Posts, Query};
 use system_tests::containers::deployment::Deployment;
 use system_tests::{LIMIT, eventually};
 
-/// The exit code of wrong settings, and that of surroundings in which it cannot start.
+/// The exit code of wrong settings, and of an environment in which the service cannot start.
 const WRONG_SETTINGS: i64 = 2;
 const CANNOT_START: i64 = 1;
 
@@ -15,7 +15,7 @@ struct Wrong {
     variables: &'static [(&'static str, Option<&'static str>)],
     flags: &'static [&'static str],
     code: i64,
-    /// What its one line must name.
+    /// What its error line must name.
     names: &'static [&'static str],
 }
 
@@ -45,7 +45,7 @@ const WRONG: [Wrong; 15] = [
     setting(Comments, &[("ADVERTISE_URL", Some("comments-srv"))], &["ADVERTISE_URL", "http://HOST:PORT"]),
     setting(Frontend, &[("QUERY_URL", Some("query-srv:4002"))], &["QUERY_URL", "http://HOST:PORT"]),
     setting(Posts, &[("LISTEN", Some("everywhere"))], &["everywhere"]),
-    // The root file system: nothing but the volume can be written to.
+    // The root file system: only the volume can be written.
     Wrong {
         service: Posts,
         variables: &[("DATA_DIR", Some("/elsewhere"))],
@@ -53,7 +53,7 @@ const WRONG: [Wrong; 15] = [
         code: CANNOT_START,
         names: &["/elsewhere", "Read-only"],
     },
-    // A volume that belongs to root, as one of a cluster does where no fsGroup is set.
+    // A volume that belongs to root, as in a cluster without fsGroup.
     Wrong {
         service: EventBus,
         variables: &[],
@@ -63,7 +63,7 @@ const WRONG: [Wrong; 15] = [
     },
 ];
 
-/// Each ends at once with its exit code, and one line says what is wrong. No secret is in it.
+/// Each ends at once with its exit code and one line that names the fault and no secret.
 pub async fn is_named_in_one_line(deployment: &Deployment) {
     for Wrong { service, variables, flags, code, names } in WRONG {
         let container = another::launch(deployment, service, variables, flags).await;
@@ -82,8 +82,8 @@ pub async fn is_named_in_one_line(deployment: &Deployment) {
     }
 }
 
-/// Nobody is where the bus should be: whoever takes writes takes them, and says so; a reading side that has never
-/// caught up does not say that it is ready. None of them ends.
+/// Without a bus no service ends: posts and comments are ready and accept writes; a query that has never caught up is not
+/// ready.
 pub async fn is_survived_where_only_the_bus_is_missing(deployment: &Deployment) {
     let nowhere = [("EVENT_BUS_URL", Some("http://nobody-here:4005"))];
     for (service, ready) in [(Posts, 200), (Comments, 200), (Query, 503)] {

@@ -1,4 +1,4 @@
-//! What is in an image, and what is not.
+//! The files of an image.
 
 use crate::images::{self, Entry};
 use crate::report::most_bytes;
@@ -7,15 +7,15 @@ use shared::ServiceName;
 use std::path::Path;
 use system_tests::containers::deployment::Deployment;
 
-/// What the engine itself lays over every container.
+/// Files that the engine itself adds to every container.
 const ENGINES: [&str; 5] = [".dockerenv", "dev", "etc", "proc", "sys"];
-/// The user that everything runs as, in an archive.
+/// The user of all services, as an archive shows it.
 const NOBODY: &str = "65532/65532";
-/// The section of a program that lists what it was built from.
+/// The section of a program that lists its dependencies.
 const BILL_OF_MATERIALS: &[u8] = b".dep-v0";
 
-/// One program, its site where it has one, a data folder that is its own: no shell, no library, no second program.
-/// Gives back the size of all files.
+/// One program, its site if it has one, and its own data folder: no shell, no library, no second program. Returns the
+/// size of all files.
 pub async fn are_the_program_and_nothing_else(
     deployment: &Deployment,
     root: &Path,

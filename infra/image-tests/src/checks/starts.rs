@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use system_tests::containers::deployment::Deployment;
 
-/// Launches one after the other and waits until each is ready; gives back how long each took, and how much of that was
-/// its own, in milliseconds.
+/// Starts one after the other and waits until each is ready; returns how long each took, and how much of that the service
+/// itself took, in milliseconds.
 pub async fn are_measured(deployment: &Deployment) -> BTreeMap<ServiceName, (Duration, i64)> {
     let mut all = BTreeMap::new();
     for service in deployment.services() {
@@ -20,8 +20,8 @@ pub async fn are_measured(deployment: &Deployment) -> BTreeMap<ServiceName, (Dur
     all
 }
 
-/// From when the engine says that the process runs (a few milliseconds after it does) to when its log says that it
-/// listens and is ready.
+/// From the start of the process according to the engine (which is a few milliseconds late) to the log line of the
+/// service that it listens and is ready.
 async fn own(deployment: &Deployment, service: ServiceName) -> i64 {
     let name = deployment.name(service);
     let moment = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();

@@ -1,4 +1,4 @@
-//! How containers end when they are asked to.
+//! How containers stop on SIGTERM.
 
 use shared::ServiceName;
 use std::collections::BTreeMap;
@@ -7,19 +7,19 @@ use system_tests::LIMIT;
 use system_tests::containers::deployment::Deployment;
 use system_tests::sse::Reader;
 
-/// How many readers have a stream open while everything is told to stop.
+/// How many readers have a stream open during the stop.
 const READERS: usize = 20;
 
-/// SIGTERM ends each with exit code 0 inside its grace period, though readers have streams open; the streams end
-/// properly. Gives back how long each took. Afterwards all run again.
+/// SIGTERM ends each with exit code 0 within its grace period, although readers have streams open; the streams end
+/// properly. Returns how long each took. Afterwards all run again.
 pub async fn are_clean_and_in_time(deployment: &Deployment) -> BTreeMap<ServiceName, Duration> {
     let (door, query) = (deployment.front_door(), deployment.service(ServiceName::Query));
     let bus = deployment.service(ServiceName::EventBus);
     let token = &deployment.manifests[&ServiceName::EventBus].environment["OPERATOR_TOKEN"];
-    // Where the log ends, or nearly so: reading all of it over and over is no test of streams either.
+    // Near the end of the log: reading all of it again and again would not test streams.
     let subscriptions = bus.get("/subscriptions").token(token).send().await.expect(200).json();
     let near_the_end = subscriptions[0]["cursor"].as_str().expect("a cursor").to_owned();
-    // The website first: the streams that pass through it are still open then.
+    // The website first, while the streams through it are open.
     let mut took = BTreeMap::new();
     for service in ServiceName::ALL.into_iter().rev() {
         let mut readers = Vec::new();
@@ -33,7 +33,7 @@ pub async fn are_clean_and_in_time(deployment: &Deployment) -> BTreeMap<ServiceN
                 _ => break,
             };
             let mut reader = Reader::open(request).await.unwrap_or_else(|e| panic!("{service}: {e}"));
-            // They read on: who leaves an answer unread is waited for longer, and is no test of streams.
+            // The readers keep reading: an unread answer delays the stop, and would not test streams.
             readers.push(tokio::spawn(async move { while reader.next().await.is_some() {} }));
         }
         let grace = Duration::from_secs(deployment.manifests[&service].grace);

@@ -1,4 +1,4 @@
-//! What is in the volumes outlives the containers.
+//! The volumes outlive the containers.
 
 use serde_json::Value;
 use system_tests::blog::{contents, statuses};
@@ -6,11 +6,11 @@ use system_tests::containers::deployment::Deployment;
 use system_tests::load::{Load, until_all_approved};
 use system_tests::{LIMIT, eventually, holds};
 
-/// How many posts are written, and how many comments at least.
+/// How many posts are written, and the least number of comments.
 const POSTS: usize = 12;
 const COMMENTS: usize = 100;
 
-/// Posts and comments, written through the front door and judged.
+/// Writes posts and comments through the front door, and waits until they are moderated.
 pub async fn are_filled(deployment: &Deployment) {
     let blog = deployment.blog();
     let mut posts = Vec::new();
@@ -29,7 +29,7 @@ pub async fn are_filled(deployment: &Deployment) {
     until_all_approved(&blog, &load.end().await).await;
 }
 
-/// All containers are taken away and made anew on the same volumes: every byte that readers see is as before.
+/// After all containers have been replaced on the same volumes, readers see the same bytes.
 pub async fn outlive_the_containers(deployment: &Deployment) {
     let read = async || {
         let mut everything = deployment.blog().read().await;
@@ -45,7 +45,7 @@ pub async fn outlive_the_containers(deployment: &Deployment) {
     deployment.remove_all();
     deployment.launch_all().await;
     assert_eq!(read().await, before);
-    // The others have theirs, too: each goes on where it was.
+    // The other services continue where they were.
     let blog = deployment.blog();
     let (post, _) = before.as_object().into_iter().flatten().next().expect("a post");
     let known = contents(&before[post]["comments"]).len();

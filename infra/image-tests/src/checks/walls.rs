@@ -1,4 +1,4 @@
-//! What a container may not do, asked of the kernel.
+//! The restrictions of a container, as the kernel reports them.
 
 use shared::ServiceName;
 use shared::routes::NEVER_PUBLIC;
@@ -8,7 +8,7 @@ use system_tests::containers::deployment::Deployment;
 use system_tests::containers::engine::said;
 use system_tests::{LIMIT, eventually, holds, raw};
 
-/// What `/proc/PID/status` says of a process that is nobody and can become nobody else.
+/// The lines in `/proc/PID/status` of a process without privileges or a way to gain any.
 const NOBODY: [(&str, &str); 7] = [
     ("Uid", "65532 65532 65532 65532"),
     ("Gid", "65532 65532 65532 65532"),
@@ -16,11 +16,11 @@ const NOBODY: [(&str, &str); 7] = [
     ("CapPrm", "0000000000000000"),
     ("CapBnd", "0000000000000000"),
     ("NoNewPrivs", "1"),
-    // System calls are filtered.
+    // System calls are filtered (seccomp).
     ("Seccomp", "2"),
 ];
 
-/// Runs as nobody, on a root file system that cannot be written to, inside its memory; and there is no shell.
+/// Runs as user 65532, on a read-only root file system, within its memory limit, without a shell.
 pub async fn hold(deployment: &Deployment) {
     for (service, container) in &deployment.manifests {
         let pid = process(deployment, *service).await;
@@ -43,13 +43,13 @@ pub async fn hold(deployment: &Deployment) {
     }
 }
 
-/// The one process of a container, as the machine counts them.
+/// The one process of a container, with its id on this machine.
 async fn process(deployment: &Deployment, service: ServiceName) -> u64 {
     let state = deployment.state(&deployment.name(service)).await;
     state["Pid"].as_u64().filter(|pid| *pid > 0).unwrap_or_else(|| panic!("{service} does not run: {state}"))
 }
 
-/// Of the file systems on a disk, the volumes alone can be written to.
+/// Of the file systems on a disk, only the volumes can be written.
 fn assert_writable(service: ServiceName, container: &Container, pid: u64) {
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("its mounts");
     // 95 60 0:39 / /data rw,relatime …
@@ -65,7 +65,7 @@ fn assert_writable(service: ServiceName, container: &Container, pid: u64) {
     }
 }
 
-/// The website's public port is the only way in, and what is private is not behind it.
+/// The website's public port is the only way in, and leads to nothing private.
 pub async fn have_one_door(deployment: &Deployment) {
     for service in ServiceName::ALL {
         let published = deployment.engine.run(&["port", &deployment.name(service)]).await;
@@ -82,7 +82,7 @@ pub async fn have_one_door(deployment: &Deployment) {
             assert!(matches!(raw::status(&answer), 400 | 404), "{path}: {answer}");
         }
     }
-    // Where they do belong, so that the list is known to be the right one.
+    // They exist where they belong, so the list is correct.
     let bus = deployment.service(ServiceName::EventBus);
     bus.get("/events").send().await.expect(401);
     let token = &deployment.manifests[&ServiceName::EventBus].environment["OPERATOR_TOKEN"];
@@ -90,10 +90,10 @@ pub async fn have_one_door(deployment: &Deployment) {
     bus.get("/events").token("the-operators-token-of-yesterday").send().await.expect(401);
 }
 
-/// The memory that each container holds while nothing happens, in the engine's own words.
+/// The memory of a container while nothing happens, as the engine prints it.
 pub async fn memory(deployment: &Deployment, service: ServiceName) -> String {
     let name = deployment.name(service);
-    // The engine counts once a second; until then there may be nothing.
+    // The engine measures once a second; before the first time there is no value.
     eventually(LIMIT, "the engine has counted", async || {
         let usage =
             deployment.engine.run(&["stats", "--no-stream", "--format", "{{.MemUsage}}", &name]).await;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the secrets of this laptop's cluster, once. Whoever has the file has the cluster's blog: nobody else may read it.
+# Generates the secrets of this laptop's cluster once. Only the owner may read the file: it gives access to everything.
 set -eu
 cd "$(dirname "$0")"
 if [ -s secrets.env ]; then
@@ -10,13 +10,13 @@ new=secrets.env.$$
 trap 'rm -f "$new"' EXIT
 for name in POSTS_SECRET COMMENTS_SECRET MODERATION_SECRET QUERY_SECRET OPERATOR_TOKEN; do
     value=$(head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n')
-    # A pipe hides that its head failed; a short secret must not pass for one.
+    # The pipe hides errors of `head`: a short value must not become a secret.
     if [ "${#value}" -ne 64 ]; then
-        echo "secrets.sh: /dev/urandom gives nothing" >&2
+        echo "secrets.sh: cannot read /dev/urandom" >&2
         exit 1
     fi
     echo "$name=$value" >>"$new"
 done
-# Whole or not at all.
+# Atomic: the file is complete or missing.
 mv "$new" secrets.env
-echo "made $(pwd)/secrets.env"
+echo "generated $(pwd)/secrets.env"

@@ -1,4 +1,4 @@
-//! Real processes: a shell script stands where the program stands, and does what the test needs.
+//! Real processes: a shell script takes the place of the program.
 
 use super::*;
 use crate::labels::Writer;
@@ -7,6 +7,7 @@ use crate::secrets::Secrets;
 use kit::runtime::deps::SystemIds;
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
+use test_support::processes::runs;
 
 struct Bench {
     dir: TempDir,
@@ -21,11 +22,16 @@ impl Bench {
         let text = dir.path().join("text");
         std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o700)).unwrap();
-        // Copied by another process: a file that this one has open for writing, even in a child that is just being
-        // forked by another test, cannot be executed.
+        // Copied by another process: a file that this one has open for writing, even in a child that another test is just
+        // forking, cannot be executed.
         assert!(std::process::Command::new("cp").arg(&text).arg(&program).status().unwrap().success());
         let (output, writer) = Output::to(std::io::sink(), false);
         Self { dir, output, _writer: writer }
+    }
+
+    /// How often the script has noted that it ran.
+    fn runs(&self) -> usize {
+        std::fs::read_to_string(self.dir.path().join("runs")).unwrap().lines().count()
     }
 
     fn keep(&self, start: bool) -> Handle {
@@ -40,9 +46,9 @@ impl Bench {
     }
 }
 
-async fn until(handle: &Handle, what: impl Fn(State) -> bool) -> State {
+async fn until(handle: &Handle, what: impl Fn(&State) -> bool) -> State {
     for _ in 0..500 {
-        if what(handle.state()) {
+        if what(&handle.state()) {
             return handle.state();
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -50,15 +56,21 @@ async fn until(handle: &Handle, what: impl Fn(State) -> bool) -> State {
     panic!("not within 5 s: {:?}", handle.state());
 }
 
-fn pid(state: State) -> Option<u32> {
+/// For tests in which no time passes but that of the keeper's own waits.
+async fn until_changed(handle: &Handle, what: impl Fn(&State) -> bool) -> State {
+    let mut handle = handle.clone();
+    while !what(&handle.state()) {
+        assert!(handle.state().restarts < 50, "it is restarted for ever");
+        assert!(handle.changed().await, "the keeper has ended");
+    }
+    handle.state()
+}
+
+fn pid(state: &State) -> Option<u32> {
     match state.phase {
         Phase::Running { pid, .. } => Some(pid),
         _ => None,
     }
-}
-
-fn runs(pid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
 #[tokio::test]
@@ -73,7 +85,7 @@ async fn what_dies_is_started_again() {
 async fn what_is_killed_by_somebody_else_comes_back_as_another_process() {
     let bench = Bench::new("exec cat");
     let handle = bench.keep(true);
-    let first = pid(until(&handle, |s| pid(s).is_some()).await).unwrap();
+    let first = pid(&until(&handle, |s| pid(s).is_some()).await).unwrap();
     let raw = rustix::process::Pid::from_raw(first.cast_signed()).unwrap();
     rustix::process::kill_process(raw, rustix::process::Signal::KILL).unwrap();
     let state = until(&handle, |s| pid(s).is_some_and(|p| p != first)).await;
@@ -84,7 +96,7 @@ async fn what_is_killed_by_somebody_else_comes_back_as_another_process() {
 async fn what_was_killed_on_order_stays_down_until_it_is_started() {
     let bench = Bench::new("exec cat");
     let handle = bench.keep(true);
-    let first = pid(until(&handle, |s| pid(s).is_some()).await).unwrap();
+    let first = pid(&until(&handle, |s| pid(s).is_some()).await).unwrap();
     assert!(handle.order(Verb::Kill).await.unwrap().contains("is killed"));
     assert_eq!(handle.state().phase, Phase::Stopped);
     assert!(!runs(first));
@@ -93,10 +105,10 @@ async fn what_was_killed_on_order_stays_down_until_it_is_started() {
     assert!(handle.order(Verb::Kill).await.unwrap().contains("was not running"));
 
     assert!(handle.order(Verb::Start).await.unwrap().contains("is started"));
-    let second = pid(handle.state()).unwrap();
+    let second = pid(&handle.state()).unwrap();
     assert_ne!(first, second);
-    assert!(handle.order(Verb::Start).await.unwrap().contains("runs already"));
-    assert_eq!(pid(handle.state()), Some(second));
+    assert!(handle.order(Verb::Start).await.unwrap().contains("is already running"));
+    assert_eq!(pid(&handle.state()), Some(second));
     assert_eq!(handle.state().restarts, 0, "what was ordered is not counted");
 }
 
@@ -106,7 +118,7 @@ async fn a_restart_lets_it_stop_by_itself_first() {
         "trap 'echo bye > \"$DATA_DIR/bye\"; exit 0' TERM\ntouch \"$DATA_DIR/up\"\nwhile :; do sleep 0.02; done",
     );
     let handle = bench.keep(true);
-    let first = pid(until(&handle, |s| pid(s).is_some()).await).unwrap();
+    let first = pid(&until(&handle, |s| pid(s).is_some()).await).unwrap();
     for _ in 0..500 {
         if bench.dir.path().join("up").exists() {
             break;
@@ -115,15 +127,61 @@ async fn a_restart_lets_it_stop_by_itself_first() {
     }
     handle.order(Verb::Restart).await.unwrap();
     assert!(bench.dir.path().join("bye").exists());
-    assert_ne!(pid(handle.state()), Some(first));
+    assert_ne!(pid(&handle.state()), Some(first));
     assert!(!runs(first));
+}
+
+#[tokio::test]
+async fn wrong_settings_are_reported_at_once_and_not_tried_again() {
+    let bench = Bench::new(
+        "echo run >> \"$DATA_DIR/runs\"\necho 'posts: the first error' >&2\necho 'posts: RULES is wrong' >&2\n\
+         echo 'a line of the log'\nexit 2",
+    );
+    let handle = bench.keep(true);
+    let state = until(&handle, |s| s.phase == Phase::Failed).await;
+    assert_eq!((state.restarts, state.last_error.as_deref()), (0, Some("posts: RULES is wrong")));
+    assert_eq!(bench.runs(), 1);
+    assert!(handle.order(Verb::Start).await.unwrap().contains("is started"), "by command it is tried again");
+    until(&handle, |s| s.phase == Phase::Failed).await;
+    assert_eq!(bench.runs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_at_every_start_is_reported_after_some_attempts() {
+    let bench = Bench::new("echo run >> \"$DATA_DIR/runs\"\nexit 1");
+    let handle = bench.keep(true);
+    until_changed(&handle, |s| s.phase == Phase::Failed).await;
+    assert_eq!(bench.runs(), crate::backoff::ATTEMPTS as usize);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_for_a_moment_comes_up_by_itself() {
+    let bench = Bench::new(
+        "echo run >> \"$DATA_DIR/runs\"\n[ $(wc -l < \"$DATA_DIR/runs\") -gt 5 ] || exit 1\nexec cat",
+    );
+    let handle = bench.keep(true);
+    let state = until_changed(&handle, |s| s.restarts == 5 && pid(s).is_some()).await;
+    assert!(pid(&state).is_some_and(runs));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_restarted_while_the_stack_is_suspended() {
+    let bench = Bench::new("echo run >> \"$DATA_DIR/runs\"\nexit 3");
+    let handle = bench.keep(true);
+    until_changed(&handle, |s| s.phase == Phase::BackingOff).await;
+    handle.order(Verb::Suspend).await.unwrap();
+    let before = bench.runs();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bench.runs(), before);
+    handle.order(Verb::Resume).await.unwrap();
+    until_changed(&handle, |s| s.restarts as usize >= before).await;
 }
 
 #[tokio::test]
 async fn what_nobody_looks_after_any_more_is_stopped() {
     let bench = Bench::new("exec cat");
     let handle = bench.keep(true);
-    let first = pid(until(&handle, |s| pid(s).is_some()).await).unwrap();
+    let first = pid(&until(&handle, |s| pid(s).is_some()).await).unwrap();
     drop(handle);
     for _ in 0..500 {
         if !runs(first) {
@@ -142,6 +200,6 @@ async fn a_program_that_is_not_there_is_said_and_tried_again() {
     let said = handle.order(Verb::Start).await.unwrap_err();
     assert!(said.starts_with("posts cannot be started"), "{said}");
     until(&handle, |s| s.restarts >= 1).await;
-    assert!(handle.order(Verb::Stop(Instant::now())).await.unwrap().contains("not started again"));
+    assert!(handle.order(Verb::Stop(Instant::now())).await.unwrap().contains("will not be restarted"));
     assert_eq!(until(&handle, |s| s.phase == Phase::Stopped).await.phase, Phase::Stopped);
 }

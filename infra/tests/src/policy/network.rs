@@ -1,4 +1,4 @@
-//! Who may speak to whom.
+//! The network policies as edges between workloads.
 
 use super::settings::service_of;
 use crate::object::{Cluster, Object, at, list, selects, text};
@@ -6,14 +6,12 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// One may open connections to the other's port.
+/// `from` may open connections to this port of `to`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Edge {
-    /// Who: a workload, or namespaces by the part that they play.
+    /// A workload, or the label of a namespace without its prefix.
     pub from: String,
-    /// Whom.
     pub to: String,
-    /// Where.
     pub port: u64,
 }
 
@@ -23,22 +21,25 @@ impl fmt::Display for Edge {
     }
 }
 
-/// The edges that are allowed where they arrive, and those that are allowed where they leave (the names' own aside);
-/// and what could not be understood, which may allow anything.
+/// All edges except those of DNS, which every pod has.
 #[derive(Debug, Default)]
 pub struct Edges {
-    /// By the rules of whoever is called.
+    /// Allowed by the rules of the receiver.
     pub arriving: BTreeSet<Edge>,
-    /// By the rules of whoever calls.
+    /// Allowed by the rules of the sender.
     pub leaving: BTreeSet<Edge>,
-    /// Rules that say more than an edge.
+    /// Rules that this module does not understand, and that may allow anything.
     pub strange: Vec<String>,
 }
 
-/// All edges.
 pub fn edges(cluster: &Cluster) -> Edges {
     let mut edges = Edges::default();
     for policy in cluster.of_kind("NetworkPolicy") {
+        if policy.0.to_string().contains("\"matchExpressions\"") {
+            edges
+                .strange
+                .push(format!("{}: selects by expressions, which are not understood here", policy.name()));
+        }
         let own: Vec<_> = subjects(cluster, policy);
         for (direction, others) in [("ingress", "from"), ("egress", "to")] {
             for rule in list(policy.at(&format!("/spec/{direction}"))) {
@@ -72,7 +73,7 @@ pub fn edges(cluster: &Cluster) -> Edges {
     edges
 }
 
-/// The workloads that a policy is about; no selector means all.
+/// The workloads to which a policy applies; no selector means all.
 fn subjects(cluster: &Cluster, policy: &Object) -> Vec<String> {
     let labels = policy.at("/spec/podSelector/matchLabels");
     let all = labels.is_null();
@@ -83,7 +84,7 @@ fn workload_name(workload: &Object) -> String {
     workload.name().trim_end_matches("-depl").to_owned()
 }
 
-/// The workload, or the namespaces' part, that a peer names; `None` where it is anything else.
+/// The workload or the kind of namespace that a peer selects; `None` for anything else.
 fn peer_name(cluster: &Cluster, peer: &Value) -> Option<String> {
     let fields = peer.as_object().filter(|fields| fields.len() == 1)?;
     if let Some(labels) = fields.get("podSelector").and_then(|s| s.get("matchLabels")) {
@@ -103,7 +104,7 @@ fn port_of(port: &Value) -> Option<u64> {
     plain.then(|| at(port, "/port").as_u64())?
 }
 
-/// Names are asked of the cluster's own servers and of nobody else; long answers come by TCP.
+/// DNS is the cluster's own, over UDP, and over TCP for long answers.
 fn is_dns(policy: &Object, rule: &Value) -> bool {
     policy.name() == "dns"
         && rule
@@ -116,20 +117,20 @@ fn is_dns(policy: &Object, rule: &Value) -> bool {
             })
 }
 
-/// What one side allows, the other side allows too, on a port that is there.
+/// What one side allows, the other allows too, on a port that exists.
 pub fn edges_have_two_ends(cluster: &Cluster) -> Vec<String> {
     let Edges { arriving, leaving, strange: mut complaints } = edges(cluster);
-    // Namespaces of others have rules of their own.
+    // The rules of other namespaces are not ours.
     let ours: BTreeSet<_> = cluster.workloads().map(|workload| workload_name(workload.0)).collect();
     let arriving_from_ours: BTreeSet<_> =
         arriving.iter().filter(|e| ours.contains(&e.from)).cloned().collect();
     for edge in arriving_from_ours.symmetric_difference(&leaving) {
-        complaints.push(format!("{edge} has one end only"));
+        complaints.push(format!("{edge} is allowed at one end only"));
     }
     for edge in arriving.union(&leaving) {
         let called = cluster.workloads().find(|workload| workload_name(workload.0) == edge.to);
         if called.is_none_or(|workload| workload.port(&Value::from(edge.port)).is_none()) {
-            complaints.push(format!("{edge}: there is no such port"));
+            complaints.push(format!("{edge}: the port does not exist"));
         }
     }
     if arriving.is_empty() == cluster.has("network-policy") {
@@ -138,8 +139,8 @@ pub fn edges_have_two_ends(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// One rule that is about everybody denies everything in both directions, one lets everybody ask for names, and all
-/// others are about both directions: in one that a rule is not about, what it allows says nothing.
+/// One rule denies everything to all pods in both directions, one allows DNS to all, and every other rule names both
+/// directions: a direction that a rule does not name is not restricted by it.
 pub fn denied_by_default(cluster: &Cluster) -> Vec<String> {
     let both = json!(["Ingress", "Egress"]);
     let everybody = |policy: &Object| policy.at("/spec/podSelector") == &json!({});
@@ -151,20 +152,19 @@ pub fn denied_by_default(cluster: &Cluster) -> Vec<String> {
         .any(|policy| everybody(policy) && list(policy.at("/spec/egress")).any(|rule| is_dns(policy, rule)));
     let mut complaints = Vec::new();
     if [denies, resolves] != [cluster.has("network-policy"); 2] {
-        complaints.push(format!("denied by default: {denies}, names can be asked: {resolves}"));
+        complaints.push(format!("denied by default: {denies}, DNS allowed: {resolves}"));
     }
     for policy in cluster.of_kind("NetworkPolicy") {
         let wanted = if policy.name() == "dns" { &json!(["Egress"]) } else { &both };
         let found = policy.at("/spec/policyTypes");
         if found != wanted {
-            complaints.push(format!("{}: is about {found}, not {wanted}", policy.name()));
+            complaints.push(format!("{}: applies to {found}, not {wanted}", policy.name()));
         }
     }
     complaints
 }
 
-/// Every address that a program is told, and every address that it tells the bus, can be reached by who uses it; and
-/// whatever is public, from the edge.
+/// Every address in the settings can be reached by the service that uses it, and what is public by the edge.
 pub fn calls_are_let_through(cluster: &Cluster) -> Vec<String> {
     if !cluster.has("network-policy") {
         return vec![];

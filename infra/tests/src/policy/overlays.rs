@@ -1,9 +1,9 @@
-//! What each way to put the manifests together is for.
+//! What each overlay and component is for.
 
 use crate::object::Cluster;
 use serde_json::json;
 
-/// The kinds that a component brings, and nothing else does. What the others bring, the policies of its theme miss.
+/// The kinds that one component alone adds. What the other components add, other policies miss.
 const BROUGHT: [(&str, &str); 4] = [
     ("gateway-api", "Gateway"),
     ("gateway-api", "HTTPRoute"),
@@ -11,7 +11,7 @@ const BROUGHT: [(&str, &str); 4] = [
     ("network-policy", "NetworkPolicy"),
 ];
 
-/// What is listed is there, and what is there is listed: a line that is lost would be missed by nobody.
+/// A component that is listed has its object, and the other way round.
 pub fn components_bring_what_they_are_for(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for (component, kind) in BROUGHT {
@@ -23,7 +23,7 @@ pub fn components_bring_what_they_are_for(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// With the certificate and by the controller that the overlay names, whatever is public there.
+/// Every Ingress of production has the certificate and the controller that the overlay names.
 pub fn production_is_served_as_it_says(cluster: &Cluster) -> Vec<String> {
     if cluster.name != "production" {
         return vec![];

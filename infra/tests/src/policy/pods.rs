@@ -1,20 +1,20 @@
-//! What every pod has, whatever runs in it.
+//! What every pod has, whichever service runs in it.
 
-use crate::object::{Cluster, Workload, at, quantity, text};
+use crate::object::{Cluster, Workload, at, list, quantity, text};
 use serde_json::{Value, json};
 
-/// Nobody: the user that distroless images call `nonroot`.
+/// The user that distroless images call `nonroot`.
 const NOBODY: u64 = 65532;
-/// Seconds that whoever keeps nothing has for its start.
+/// Seconds that a service without a store has for its start.
 const START: u64 = 30;
-/// Seconds that whoever keeps data has for its start: the bus reads its whole log twice before it listens.
+/// Seconds that a service with a store has for its start: the bus reads its whole log twice before it listens.
 const START_WITH_DATA: u64 = 600;
-/// Seconds for which a process may not answer and is not restarted for it.
-const HICCUP: u64 = 20;
-/// Below these limits nothing here runs.
+/// Seconds for which a process may hang without being restarted.
+const SHORT_HANG: u64 = 20;
+/// With less than this no service runs.
 const LEAST: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "64Mi")];
 
-/// What stands at these places of every pod.
+/// Pointers and their values in every pod.
 fn pod_context() -> [(&'static str, Value); 7] {
     [
         ("/automountServiceAccountToken", json!(false)),
@@ -27,7 +27,7 @@ fn pod_context() -> [(&'static str, Value); 7] {
     ]
 }
 
-/// The whole of it: what a container says goes before what its pod says.
+/// The whole context: what a container sets overrides its pod.
 fn container_context() -> Value {
     json!({
         "allowPrivilegeEscalation": false,
@@ -36,7 +36,7 @@ fn container_context() -> Value {
     })
 }
 
-/// The whole security context, and no token for the Kubernetes API.
+/// The whole security context, no token for the Kubernetes API, and nothing of the node or of other containers.
 pub fn hardened(cluster: &Cluster) -> Vec<String> {
     let wanted_of_container = container_context();
     let mut complaints = Vec::new();
@@ -53,12 +53,62 @@ pub fn hardened(cluster: &Cluster) -> Vec<String> {
         for container in workload.containers() {
             demand(container, "/securityContext", &wanted_of_container);
         }
+        demand(workload.pod(), "/securityContext/supplementalGroups", &Value::Null);
+        for namespace in ["/hostIPC", "/hostNetwork", "/hostPID", "/shareProcessNamespace"] {
+            if at(workload.pod(), namespace) == true {
+                complaints.push(format!("{}: {namespace} is true", workload.0.name()));
+            }
+        }
+        for volume in list(at(workload.pod(), "/volumes")).filter(|volume| !at(volume, "/hostPath").is_null())
+        {
+            complaints.push(format!("{}: mounts a folder of its node: {volume}", workload.0.name()));
+        }
     }
     complaints
 }
 
-/// An image that the node has is not asked for: on a laptop no registry has it. Without a word Kubernetes would ask
-/// each time, as the images there have no tag.
+/// No demand on a node's name or labels.
+pub fn scheduled_anywhere(cluster: &Cluster) -> Vec<String> {
+    const REQUIRED: &str = "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution";
+    let mut complaints = Vec::new();
+    for workload in cluster.workloads() {
+        for pointer in ["/nodeName", "/nodeSelector", REQUIRED] {
+            let found = at(workload.pod(), pointer);
+            if !found.is_null() {
+                complaints
+                    .push(format!("{}: runs only on some nodes: {pointer} is {found}", workload.0.name()));
+            }
+        }
+    }
+    complaints
+}
+
+/// The cluster's DNS, which is the default.
+pub fn resolve_services(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for workload in cluster.workloads() {
+        let found = at(workload.pod(), "/dnsPolicy");
+        if !found.is_null() && found != "ClusterFirst" {
+            complaints.push(format!("{}: dnsPolicy is {found}", workload.0.name()));
+        }
+    }
+    complaints
+}
+
+/// The image's own program, no flags, and no set of variables at once.
+pub fn told_by_variables(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (workload, container) in containers(cluster) {
+        for field in ["command", "args", "envFrom"] {
+            if container.get(field).is_some() {
+                complaints.push(format!("{}: has {field}", workload.0.name()));
+            }
+        }
+    }
+    complaints
+}
+
+/// `IfNotPresent`. The default for images without a tag is to pull each time.
 pub fn images_may_be_there_already(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for (workload, container) in containers(cluster) {
@@ -70,23 +120,26 @@ pub fn images_may_be_there_already(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// Started, alive and ready are asked, each on a port that is there; and a start and a hiccup have their time.
+/// All three probes, on the right paths and existing ports, with time for a start and for a short hang.
 pub fn probed(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for (workload, container) in containers(cluster) {
         let start = if workload.claims().next().is_some() { START_WITH_DATA } else { START };
         let probes = [
             ("startupProbe", "/livez", start),
-            ("livenessProbe", "/livez", HICCUP),
+            ("livenessProbe", "/livez", SHORT_HANG),
             ("readinessProbe", "/readyz", 0),
         ];
         for (name, path, least) in probes {
             let probe = at(container, &format!("/{name}"));
             if text(at(probe, "/httpGet/path")) != path {
-                complaints.push(format!("{}: {name} does not ask {path}", workload.0.name()));
+                complaints.push(format!("{}: {name} does not request {path}", workload.0.name()));
+            }
+            if !at(probe, "/httpGet/host").is_null() {
+                complaints.push(format!("{}: {name} asks another host", workload.0.name()));
             }
             if workload.port(at(probe, "/httpGet/port")).is_none() {
-                complaints.push(format!("{}: {name} asks a port that is not there", workload.0.name()));
+                complaints.push(format!("{}: {name} requests a port that does not exist", workload.0.name()));
             }
             let patience = patience(probe);
             if patience < least {
@@ -98,8 +151,8 @@ pub fn probed(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// Seconds from the first question that is not answered to the end of the last one that counts.
-fn patience(probe: &Value) -> u64 {
+/// Seconds from the first probe that fails to the end of the last one that counts.
+pub(super) fn patience(probe: &Value) -> u64 {
     let or_as_kubernetes = |field, default| at(probe, field).as_u64().unwrap_or(default);
     let [failures, period, timeout] =
         [("/failureThreshold", 3), ("/periodSeconds", 10), ("/timeoutSeconds", 1)]
@@ -107,7 +160,7 @@ fn patience(probe: &Value) -> u64 {
     failures.saturating_sub(1) * period + timeout
 }
 
-/// Requests and limits, of processor and memory: no request above its limit, and no limit with which nothing would run.
+/// Requests and limits for processor and memory: no request above its limit, no limit that is too small to run.
 pub fn limited(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for (workload, container) in containers(cluster) {
@@ -123,7 +176,7 @@ pub fn limited(cluster: &Cluster) -> Vec<String> {
             };
             if !fits {
                 complaints.push(format!(
-                    "{}: is promised {request} of {what} and limited to {limit}; a limit is at least {least}",
+                    "{}: requests {request} of {what} with a limit of {limit}; a limit is at least {least}",
                     workload.0.name()
                 ));
             }
@@ -132,7 +185,7 @@ pub fn limited(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// The pause before the signal, the program's own stop and a second for its tasks fit into the grace period.
+/// The grace period holds the pause before SIGTERM, the program's own stop and a second for its tasks.
 pub fn given_time_to_stop(cluster: &Cluster) -> Vec<String> {
     let own = kit::http::server::Limits::default().drain.as_secs() + 1;
     let mut complaints = Vec::new();
@@ -140,16 +193,21 @@ pub fn given_time_to_stop(cluster: &Cluster) -> Vec<String> {
         let grace = at(workload.pod(), "/terminationGracePeriodSeconds").as_u64().unwrap_or(0);
         let pause = at(container, "/lifecycle/preStop/sleep/seconds").as_u64().unwrap_or(0);
         if pause == 0 {
-            complaints.push(format!("{}: ends before the others have heard of it", workload.0.name()));
+            complaints.push(format!("{}: stops before requests are sent elsewhere", workload.0.name()));
+        }
+        // It would replace the grace period when the liveness probe fails.
+        let own_grace = at(container, "/livenessProbe/terminationGracePeriodSeconds").as_u64();
+        if own_grace.is_some_and(|own_grace| own_grace < grace) {
+            complaints.push(format!("{}: its liveness probe shortens its stop", workload.0.name()));
         }
         if grace <= pause + own {
-            complaints.push(format!("{}: is killed after {grace} s, in its stop", workload.0.name()));
+            complaints.push(format!("{}: is killed after {grace} s, during its stop", workload.0.name()));
         }
     }
     complaints
 }
 
-/// Who is scraped is scraped where its probes are: there the program has its metrics, and nowhere else.
+/// Metrics are on the port of the probes.
 pub fn scraped_where_metrics_are(cluster: &Cluster) -> Vec<String> {
     let monitored = cluster.has("monitoring");
     let mut complaints = Vec::new();

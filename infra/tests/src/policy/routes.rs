@@ -1,12 +1,13 @@
-//! What is public: the Ingress and the HTTPRoute against the table in `shared`.
+//! The public routes: the Ingress and the HTTPRoute against the table in `shared`.
 
+use crate::names::cluster_service;
 use crate::object::{Cluster, Object, at, list, text};
 use serde_json::{Value, json};
 use shared::ServiceName;
 use shared::routes::{HOST, PUBLIC_ROUTES, PathMatch, find};
 use std::collections::BTreeSet;
 
-/// Paths on which programs that compare differently would differ.
+/// Paths that tell apart the ways in which controllers compare.
 pub(super) const TRICKY: [&str; 19] = [
     "/",
     "/posts",
@@ -49,20 +50,20 @@ pub(super) fn expected() -> Vec<Route> {
 }
 
 fn target(service: ServiceName) -> (String, Option<u64>) {
-    (service.cluster_service().to_owned(), Some(service.default_port().into()))
+    (cluster_service(service).to_owned(), Some(service.default_port().into()))
 }
 
-/// Whom our own front door asks.
+/// The service to which our own front door forwards.
 pub(super) fn our_answer(path: &str) -> Option<(String, Option<u64>)> {
     find(path).ok().map(|route| target(route.service))
 }
 
-/// The table of the Ingress that has all lines.
+/// The table of the Ingress that has all routes.
 pub(super) fn ingress(cluster: &Cluster) -> Option<Vec<Route>> {
     table(cluster, cluster.find("Ingress", "ingress-srv")?)
 }
 
-/// An Ingress's table; `None` where it has none or more than one, or compares in any other way.
+/// An Ingress's table; `None` if it has no rule or several, or compares in another way.
 pub(super) fn table(cluster: &Cluster, object: &Object) -> Option<Vec<Route>> {
     let rules = object.at("/spec/rules").as_array().filter(|rules| rules.len() == 1)?;
     let paths = list(at(&rules[0], "/http/paths")).map(|path| {
@@ -76,14 +77,18 @@ pub(super) fn table(cluster: &Cluster, object: &Object) -> Option<Vec<Route>> {
     paths.collect()
 }
 
-/// The HTTPRoute's table, with the time that each answer may take.
+/// The HTTPRoute's table, with the timeout of each route; `None` if a rule does more than lead to one backend.
 fn http_route(cluster: &Cluster) -> Option<Vec<(Route, String)>> {
     let mut objects = cluster.of_kind("HTTPRoute");
     let (Some(object), None) = (objects.next(), objects.next()) else { return None };
     let rules = list(object.at("/spec/rules")).map(|rule| {
         let (matches, backends) = (at(rule, "/matches").as_array()?, at(rule, "/backendRefs").as_array()?);
         let ([one], [backend]) = (matches.as_slice(), backends.as_slice()) else { return None };
-        let is_plain = one.as_object().is_some_and(|fields| fields.len() == 1);
+        // A filter could rewrite a public path to a private one; a weight of 0 answers nobody.
+        let is_plain = one.as_object().is_some_and(|fields| fields.len() == 1)
+            && [at(rule, "/filters"), at(backend, "/filters"), at(backend, "/weight")]
+                .iter()
+                .all(|v| v.is_null());
         let route = Route {
             path: text(at(one, "/path/value")).to_owned(),
             exact: comparison(text(at(one, "/path/type")), "PathPrefix")?,
@@ -114,7 +119,7 @@ fn port_number(cluster: &Cluster, backend: &Value) -> Option<u64> {
         .as_u64()
 }
 
-/// The same lines, and nothing else that would be served.
+/// The same routes, and no default backend.
 pub fn ingress_has_the_public_routes(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     let found = ingress(cluster);
@@ -123,13 +128,13 @@ pub fn ingress_has_the_public_routes(cluster: &Cluster) -> Vec<String> {
     }
     for object in cluster.of_kind("Ingress") {
         if !object.at("/spec/defaultBackend").is_null() {
-            complaints.push(format!("{}: serves what no line names", object.name()));
+            complaints.push(format!("{}: its default backend serves every other path", object.name()));
         }
     }
     complaints
 }
 
-/// The same lines; streams without an end, all else with one that is longer than the longest wait.
+/// The same routes; no timeout for streams, and for all else one that is longer than the longest wait.
 pub fn http_route_has_the_public_routes(cluster: &Cluster) -> Vec<String> {
     let has_gateway = cluster.has("gateway-api");
     let Some(found) = http_route(cluster) else {
@@ -150,7 +155,7 @@ pub fn http_route_has_the_public_routes(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// The route is the Gateway's, and the Gateway one that Traefik takes: of its class, and on a port where it listens.
+/// The route belongs to the Gateway, and the Gateway is of Traefik's class, on a port where Traefik listens.
 pub fn gateway_takes_the_route(cluster: &Cluster) -> Vec<String> {
     // The port of its chart; elsewhere the usual one.
     let port = if cluster.name == "dev-gateway" { 8000 } else { 80 };
@@ -163,9 +168,15 @@ pub fn gateway_takes_the_route(cluster: &Cluster) -> Vec<String> {
             continue;
         };
         let Some(gateway) = cluster.find("Gateway", gateway) else {
-            complaints.push(format!("{}: there is no Gateway {gateway}", route.name()));
+            complaints.push(format!("{}: the Gateway {gateway} does not exist", route.name()));
             continue;
         };
+        for parent in list(route.at("/spec/parentRefs")) {
+            let section = at(parent, "/sectionName");
+            if !section.is_null() && section != gateway.at("/spec/listeners/0/name") {
+                complaints.push(format!("{}: no listener has the name {section}", route.name()));
+            }
+        }
         for (pointer, wanted) in [
             ("/spec/gatewayClassName", json!("traefik")),
             ("/spec/listeners/0/protocol", json!("HTTP")),
@@ -182,7 +193,7 @@ pub fn gateway_takes_the_route(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// Whoever serves a path by the rules of Ingress, of Gateway API, and of our own front door, is the same.
+/// By the rules of Ingress, of Gateway API and of our own front door the same service answers each path.
 pub fn paths_are_read_alike(cluster: &Cluster) -> Vec<String> {
     // Ingress: the longest, and of equally long ones the exact. Gateway API: the exact, then the longest.
     let by_length = |route: &&Route| (route.path.len(), route.exact);
@@ -206,14 +217,14 @@ pub fn paths_are_read_alike(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// Both take whole segments, and a slash at the end of the path that is asked for changes nothing.
+/// Both compare whole segments, and ignore a slash at the end of the requested path.
 fn matches(route: &Route, path: &str) -> bool {
     let segments =
         |text: &str| text.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     if route.exact { route.path == path } else { segments(path).starts_with(&segments(&route.path)) }
 }
 
-/// One host in everything that names one; on a laptop, the one that `shared` names.
+/// The same host everywhere; except in production it is the one that `shared` names.
 pub fn one_host(cluster: &Cluster) -> Vec<String> {
     let mut hosts: BTreeSet<String> = BTreeSet::new();
     let mut add = |hosts_of: &mut dyn Iterator<Item = &Value>| {

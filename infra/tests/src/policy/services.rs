@@ -1,23 +1,18 @@
-//! Who is found under which name and port.
+//! Names and ports of Services, and the namespace.
 
 use super::traefik;
+use crate::names::{cluster_service, deployment};
 use crate::object::{Cluster, at, list, text};
 use shared::ServiceName;
 use std::collections::BTreeSet;
 
-/// The course's NodePort.
+/// The course's NodePort Service.
 const NODE_PORT: &str = "posts-srv";
-/// Where query takes deliveries before it is ready.
+/// Through it query gets deliveries before it is ready.
 const DELIVERIES: &str = "query-deliveries-srv";
-/// Where everything is.
 const NAMESPACE: &str = "mini-blog";
 
-/// The name that a service's objects bear: the course calls the website its client.
-pub fn object_name(service: ServiceName) -> &'static str {
-    if service == ServiceName::Frontend { "client" } else { service.as_str() }
-}
-
-/// Every selector of a workload, a Service, a budget or a rule of the network matches pods.
+/// Every selector of a Deployment, a Service or a budget matches the pods of one workload.
 pub fn selectors_match(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for workload in cluster.workloads().filter(|workload| workload.0.kind() != "Pod") {
@@ -45,12 +40,21 @@ pub fn selectors_match(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// Every port of a Service is a port, by its name, of the container behind it.
+/// Every port of a Service is, by name, a TCP port of the container behind it.
 pub fn ports_lead_somewhere(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for service in cluster.of_kind("Service") {
         for port in list(service.at("/spec/ports")) {
             let target = at(port, "/targetPort");
+            let protocols = cluster
+                .selected(service.at("/spec/selector"))
+                .flat_map(|w| w.containers().flat_map(|c| list(at(c, "/ports"))))
+                .map(|port| at(port, "/protocol"));
+            for protocol in protocols.chain([at(port, "/protocol")]) {
+                if !protocol.is_null() && protocol != "TCP" {
+                    complaints.push(format!("{}: a port has the protocol {protocol}", service.name()));
+                }
+            }
             let mut behind = cluster.selected(service.at("/spec/selector"));
             let found = behind.find_map(|workload| workload.port(target));
             if !target.is_string() || found.is_none() || found != at(port, "/port").as_u64() {
@@ -65,7 +69,25 @@ pub fn ports_lead_somewhere(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// Deployments and Services have the course's names, and the course's ports.
+/// No traffic stays on the node or the pod that it first came to.
+pub fn reach_all_pods(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for service in cluster.of_kind("Service") {
+        for (field, all) in [
+            ("internalTrafficPolicy", "Cluster"),
+            ("externalTrafficPolicy", "Cluster"),
+            ("sessionAffinity", "None"),
+        ] {
+            let found = service.at(&format!("/spec/{field}"));
+            if !found.is_null() && found != all {
+                complaints.push(format!("{}: {field} is {found}", service.name()));
+            }
+        }
+    }
+    complaints
+}
+
+/// Deployments and Services have the course's names and ports.
 pub fn names_of_the_course(cluster: &Cluster) -> Vec<String> {
     let names = |kind| cluster.of_kind(kind).map(|o| o.name().to_owned()).collect::<BTreeSet<_>>();
     let mut complaints = Vec::new();
@@ -76,28 +98,27 @@ pub fn names_of_the_course(cluster: &Cluster) -> Vec<String> {
         }
     };
     let services = ServiceName::ALL;
-    compare("Deployment", services.map(|service| format!("{}-depl", object_name(service))).into());
+    compare("Deployment", services.map(deployment).into());
     let with_traefik = cluster.has("traefik").then_some(traefik::NAME);
     compare("Ingress", ["ingress-srv"].into_iter().chain(with_traefik).map(str::to_owned).collect());
     let with_nodeport = cluster.has("nodeport").then_some(NODE_PORT);
-    let ours =
-        services.map(ServiceName::cluster_service).into_iter().chain([DELIVERIES]).chain(with_nodeport);
+    let ours = services.map(cluster_service).into_iter().chain([DELIVERIES]).chain(with_nodeport);
     compare("Service", ours.map(str::to_owned).collect());
     for service in services {
-        let found = cluster.find("Service", service.cluster_service());
+        let found = cluster.find("Service", cluster_service(service));
         let port = found.and_then(|object| object.at("/spec/ports/0/port").as_u64());
         if port != Some(service.default_port().into()) {
             complaints.push(format!("{service}: port {port:?}, not the course's"));
         }
         let behind = found.and_then(|object| cluster.selected(object.at("/spec/selector")).next());
-        if behind.is_none_or(|workload| workload.0.name() != format!("{}-depl", object_name(service))) {
-            complaints.push(format!("{service}: its Service leads to somebody else"));
+        if behind.is_none_or(|workload| workload.0.name() != deployment(service)) {
+            complaints.push(format!("{service}: its Service leads to another workload"));
         }
     }
     complaints
 }
 
-/// ClusterIP, without outside addresses; but for the course's NodePort, where its component is.
+/// ClusterIP without external addresses, except the Service of the component `nodeport`.
 pub fn only_the_nodeport_opens_a_port(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for service in cluster.of_kind("Service") {
@@ -105,6 +126,9 @@ pub fn only_the_nodeport_opens_a_port(cluster: &Cluster) -> Vec<String> {
         let found = text(service.at("/spec/type"));
         if found != wanted || !service.at("/spec/externalIPs").is_null() {
             complaints.push(format!("{}: is {found}, not {wanted}", service.name()));
+        }
+        for port in list(service.at("/spec/ports")).filter(|port| !at(port, "/nodePort").is_null()) {
+            complaints.push(format!("{}: the cluster chooses the node's port, not {port}", service.name()));
         }
     }
     for (workload, port) in cluster
@@ -118,7 +142,7 @@ pub fn only_the_nodeport_opens_a_port(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// Nothing falls into whatever namespace is the current one.
+/// Every object names the namespace, and the namespace enforces the level `restricted`.
 pub fn in_one_namespace(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for object in &cluster.objects {
@@ -131,7 +155,7 @@ pub fn in_one_namespace(cluster: &Cluster) -> Vec<String> {
     let level =
         enforced.map(|object| text(object.at("/metadata/labels/pod-security.kubernetes.io~1enforce")));
     if level != Some("restricted") {
-        complaints.push(format!("{NAMESPACE}: takes pods of the level {level:?}"));
+        complaints.push(format!("{NAMESPACE}: admits pods of the level {level:?}"));
     }
     complaints
 }

@@ -1,6 +1,6 @@
-//! What the programs are told.
+//! The settings of the programs.
 
-use super::services::object_name;
+use crate::names::{cluster_service, deployment};
 use crate::object::{Cluster, Workload, at, text};
 use clap::Command;
 use kit::app::config::{command, secret_env};
@@ -9,7 +9,7 @@ use shared::ServiceName;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-/// Stands for every secret where settings are tried.
+/// Stands in for every secret when settings are parsed.
 const ANY_SECRET: &str = "any-text-that-is-long-enough-to-be-taken";
 
 /// Where the website's image has the site.
@@ -29,12 +29,12 @@ fn program(service: ServiceName) -> Command {
 
 fn workloads(cluster: &Cluster) -> impl Iterator<Item = (ServiceName, Workload<'_>)> {
     ServiceName::ALL.into_iter().filter_map(|service| {
-        let name = format!("{}-depl", object_name(service));
+        let name = deployment(service);
         Some((service, cluster.workloads().find(|workload| workload.0.name() == name)?))
     })
 }
 
-/// Every variable is one that the program reads, every value one that it takes, and it listens where the pod says.
+/// The program knows every variable and accepts every value, and listens on the port of the pod.
 pub fn taken(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for (service, workload) in workloads(cluster) {
@@ -53,7 +53,7 @@ pub fn taken(cluster: &Cluster) -> Vec<String> {
             args.extend([format!("--{flag}").into(), value.into()]);
         }
         if let Err(error) = program.try_get_matches_from(args) {
-            complaints.push(format!("{service}: does not take what it is told: {error}"));
+            complaints.push(format!("{service}: does not accept its settings: {error}"));
         }
         for (name, value) in workload.settings().filter(|(name, _)| name.ends_with("LISTEN")) {
             let port = value.strip_prefix("0.0.0.0:").and_then(|port| port.parse::<u64>().ok());
@@ -76,10 +76,9 @@ pub fn taken(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// Each is told the addresses of those that it calls, under their names: without, it would look on its own machine.
+/// Each service has the addresses of the services that it calls: the defaults are addresses of one machine.
 fn wrong_addresses(service: ServiceName, workload: Workload<'_>) -> Vec<String> {
-    let of =
-        |service: ServiceName| format!("http://{}:{}", service.cluster_service(), service.default_port());
+    let of = |service: ServiceName| format!("http://{}:{}", cluster_service(service), service.default_port());
     let called = match service {
         ServiceName::EventBus => vec![],
         ServiceName::Frontend => ServiceName::PEERS.to_vec(),
@@ -102,7 +101,7 @@ pub fn service_of(url: &str) -> Option<(&str, u64)> {
     Some((name, port.parse().ok()?))
 }
 
-/// Every address that a program is told is a Service's, with one of its ports.
+/// Every address is a Service's, with one of its ports.
 pub fn addresses_lead_to_services(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for workload in cluster.workloads() {
@@ -112,15 +111,15 @@ pub fn addresses_lead_to_services(cluster: &Cluster) -> Vec<String> {
                 ports.iter().find(|p| at(p, "/port") == &Value::from(port))
             });
             if found.is_none() {
-                complaints.push(format!("{}: {name} leads to nobody: {value}", workload.0.name()));
+                complaints.push(format!("{}: {name} leads nowhere: {value}", workload.0.name()));
             }
         }
     }
     complaints
 }
 
-/// Each consumer advertises an address of its own; and whoever is ready only once it has been delivered to advertises
-/// one that leads to pods that are not ready.
+/// Each consumer advertises an address of its own. Query is ready only after deliveries, so its address leads to pods
+/// that are not ready.
 pub fn deliveries_reach_who_is_not_ready(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for service in ServiceName::PEERS {
@@ -132,7 +131,7 @@ pub fn deliveries_reach_who_is_not_ready(cluster: &Cluster) -> Vec<String> {
             continue;
         };
         if cluster.selected(through.at("/spec/selector")).all(|behind| behind.0.name() != workload.0.name()) {
-            complaints.push(format!("{service}: advertises somebody else, {}", through.name()));
+            complaints.push(format!("{service}: advertises another service, {}", through.name()));
         }
         let unready_too = through.at("/spec/publishNotReadyAddresses") == &Value::Bool(true);
         if unready_too != (service == ServiceName::Query) {
@@ -142,7 +141,7 @@ pub fn deliveries_reach_who_is_not_ready(cluster: &Cluster) -> Vec<String> {
             ));
         }
     }
-    // Readers must not be told that there are no posts by a query that has not caught up.
+    // A query that has not caught up must not tell readers that there are no posts.
     for (service, workload) in workloads(cluster) {
         for (name, url) in
             workload.settings().filter(|(name, _)| name.ends_with("_URL") && *name != "ADVERTISE_URL")
@@ -156,7 +155,7 @@ pub fn deliveries_reach_who_is_not_ready(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// The secrets that a service must know, and no other, each under its own name from the one Secret there is.
+/// The secrets that a service needs and no other, each under its own name from the one Secret.
 pub fn own_secrets_only(cluster: &Cluster) -> Vec<String> {
     let made = cluster.of_kind("Secret").map(super::super::object::Object::name).next();
     let mut complaints = Vec::new();
@@ -176,11 +175,11 @@ pub fn own_secrets_only(cluster: &Cluster) -> Vec<String> {
             if text(at(from, "/secretKeyRef/key")) != name
                 || at(from, "/secretKeyRef/optional") == &Value::Bool(true)
             {
-                complaints.push(format!("{service}: {name} is not what it says: {from}"));
+                complaints.push(format!("{service}: {name} has another key, or is optional: {from}"));
             }
             let secret = text(at(from, "/secretKeyRef/name"));
             if secret != made.unwrap_or("mini-blog-secrets") {
-                complaints.push(format!("{service}: there is no Secret {secret}"));
+                complaints.push(format!("{service}: the Secret {secret} does not exist"));
             }
         }
         if found != wanted {
@@ -194,7 +193,7 @@ fn token() -> String {
     "OPERATOR_TOKEN".to_owned()
 }
 
-/// A Secret is rendered for a laptop alone, where it holds what the laptop has made; and no variable holds one.
+/// Only the laptop's overlays render a Secret, which the laptop generates; and no variable holds one.
 pub fn no_secret_is_written_down(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     let laptop = cluster.name.starts_with("dev");
@@ -205,7 +204,7 @@ pub fn no_secret_is_written_down(cluster: &Cluster) -> Vec<String> {
     for workload in cluster.workloads() {
         for (name, _) in workload.settings() {
             if ["SECRET", "TOKEN", "PASSWORD", "KEY"].iter().any(|word| name.contains(word)) {
-                complaints.push(format!("{}: {name} is written down", workload.0.name()));
+                complaints.push(format!("{}: {name} is in plain text", workload.0.name()));
             }
         }
     }

@@ -1,15 +1,15 @@
-//! What Traefik makes of an Ingress: of all rules that fit, the one with the longest text, unless an annotation gives the
-//! object's rules a priority; and a prefix may end within a segment.
+//! How Traefik reads an Ingress: of all rules that match, it takes the one with the longest text, unless an annotation
+//! gives the object's rules a priority; and a prefix may end within a segment.
 
 use super::routes::{Route, TRICKY, expected, ingress, our_answer, table};
 use crate::object::{Cluster, Object, text};
 
-/// The Ingress of the component.
+/// The Ingress of the component `traefik`.
 pub(super) const NAME: &str = "ingress-exact-srv";
-/// The annotation that puts its lines first.
+/// The annotation that gives its rules priority.
 const PRIORITY: &str = "/metadata/annotations/traefik.ingress.kubernetes.io~1router.priority";
 
-/// The component brings the exact lines again, for the same host, class and certificate; nothing else has annotations.
+/// The component repeats the exact routes, for the same host, class and certificate; no other Ingress has annotations.
 pub fn exact_paths_come_first(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for object in cluster.of_kind("Ingress").filter(|object| object.name() != NAME) {
@@ -21,7 +21,7 @@ pub fn exact_paths_come_first(cluster: &Cluster) -> Vec<String> {
         return complaints;
     }
     let [Some(exact), Some(plain)] = [NAME, "ingress-srv"].map(|name| cluster.find("Ingress", name)) else {
-        complaints.push("there are not both".to_owned());
+        complaints.push("one of the two Ingresses is missing".to_owned());
         return complaints;
     };
     let wanted: Vec<_> = expected().into_iter().filter(|route| route.exact).collect();
@@ -45,7 +45,8 @@ pub fn exact_paths_come_first(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// With the component, Traefik serves every path by whom the front door would, where it keeps whole segments.
+/// With the component, Traefik and the front door choose the same service for every path, except where Traefik cuts a
+/// segment.
 pub fn reads_paths_alike(cluster: &Cluster) -> Vec<String> {
     let Some(exact) = cluster.find("Ingress", NAME) else { return vec![] };
     let first = table(cluster, exact).unwrap_or_default().into_iter().map(|route| (priority(exact), route));
@@ -54,7 +55,7 @@ pub fn reads_paths_alike(cluster: &Cluster) -> Vec<String> {
     let fits = |route: &Route, path: &str| {
         if route.exact { route.path == path } else { path.starts_with(&route.path) }
     };
-    // `/postsx` leads to comments, which has nothing there either.
+    // `/postsx` leads to comments, which answers 404 as well.
     let is_cut = |path: &str| {
         expected().iter().any(|route| {
             !route.exact
@@ -78,12 +79,12 @@ pub fn reads_paths_alike(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// The rule as Traefik words it, but for the host, which is the same in all.
+/// The rule as Traefik writes it, without the host, which is the same in all.
 fn rule(route: &Route) -> String {
     format!("{}(`{}`)", if route.exact { "Path" } else { "PathPrefix" }, route.path)
 }
 
-/// More than any rule is long; a text, as annotations are.
+/// A priority that is greater than the length of any rule.
 fn priority(object: &Object) -> Option<usize> {
     text(object.at(PRIORITY)).parse().ok().filter(|number| *number >= 300)
 }

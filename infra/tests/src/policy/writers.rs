@@ -1,13 +1,13 @@
-//! Who may run more than once, and who must not.
+//! Which workloads may have several pods, and which must not.
 
 use crate::object::{Cluster, Object, Workload, at, list, quantity, selects, text};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What a claim asks for, at least.
+/// The least size of a claim.
 const LEAST_ROOM: &str = "1Gi";
 
-/// A workload that mounts a claim has one pod at any time, even while it is replaced, and the claim to itself.
+/// A workload that mounts a claim has one pod at any time, even while it is replaced, and shares the claim with none.
 pub fn alone(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut holders: BTreeMap<&str, Vec<&str>> =
@@ -17,7 +17,7 @@ pub fn alone(cluster: &Cluster) -> Vec<String> {
         for claim in workload.claims() {
             match holders.get_mut(claim) {
                 Some(holders) => holders.push(name),
-                None => complaints.push(format!("{name}: there is no claim {claim}")),
+                None => complaints.push(format!("{name}: the claim {claim} does not exist")),
             }
             if workload.0.at("/spec/replicas") != &json!(1) || cluster.is_scaled(workload) {
                 complaints.push(format!("{name}: a second pod would be a second writer"));
@@ -32,7 +32,7 @@ pub fn alone(cluster: &Cluster) -> Vec<String> {
             volume.is_some_and(|v| !at(v, "/persistentVolumeClaim").is_null())
         });
         if data_dir != mounted.map(|mount| text(at(mount, "/mountPath"))) {
-            complaints.push(format!("{name}: keeps its data in {data_dir:?}, which is no claim's"));
+            complaints.push(format!("{name}: stores its data in {data_dir:?}, where no claim is mounted"));
         }
     }
     for (claim, holders) in holders {
@@ -47,21 +47,39 @@ pub fn alone(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// Every claim says how much room it needs. (Of which class it is, the cluster or its own overlay says.)
-pub fn claims_have_room(cluster: &Cluster) -> Vec<String> {
-    let least = quantity(&Value::from(LEAST_ROOM));
+/// No store is mounted read-only.
+pub fn stores_can_be_written(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
-    for claim in cluster.of_kind("PersistentVolumeClaim") {
-        let found = claim.at("/spec/resources/requests/storage");
-        if quantity(found) < least {
-            complaints.push(format!("claim {}: has room for {found}, not {LEAST_ROOM}", claim.name()));
+    for workload in cluster.workloads() {
+        let volumes = list(at(workload.pod(), "/volumes")).map(|v| at(v, "/persistentVolumeClaim/readOnly"));
+        let mounts =
+            workload.containers().flat_map(|c| list(at(c, "/volumeMounts"))).map(|m| at(m, "/readOnly"));
+        if volumes.chain(mounts).any(|read_only| read_only == true) {
+            complaints.push(format!("{}: its store is mounted read-only", workload.0.name()));
         }
     }
     complaints
 }
 
-/// A workload with several pods is spread over the nodes where that is possible, has a budget that lets one go at a
-/// time, and is replaced without a gap; one with a single pod has no budget, which would block the drain of its node.
+/// Every claim has a size and uses the cluster's default class; only production may name a class.
+pub fn claims_fit_any_cluster(cluster: &Cluster) -> Vec<String> {
+    let least = quantity(&Value::from(LEAST_ROOM));
+    let mut complaints = Vec::new();
+    for claim in cluster.of_kind("PersistentVolumeClaim") {
+        let found = claim.at("/spec/resources/requests/storage");
+        if quantity(found) < least {
+            complaints.push(format!("claim {}: its size is {found}, not {LEAST_ROOM}", claim.name()));
+        }
+        let class = claim.at("/spec/storageClassName");
+        if !class.is_null() && cluster.name != "production" {
+            complaints.push(format!("claim {}: not every cluster has the class {class}", claim.name()));
+        }
+    }
+    complaints
+}
+
+/// A workload with several pods is spread over the nodes if possible, has a budget that lets one pod go at a time, and
+/// is replaced without a gap; one with a single pod has no budget, which would block the drain of its node.
 pub fn several_are_spread_and_budgeted(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for workload in cluster.workloads() {
@@ -83,6 +101,10 @@ pub fn several_are_spread_and_budgeted(cluster: &Cluster) -> Vec<String> {
             if at(spread, "/whenUnsatisfiable") != "ScheduleAnyway" {
                 complaints.push(format!("{name}: would not run where nodes are few: {spread}"));
             }
+            // Kubernetes refuses it together with `ScheduleAnyway`.
+            if !at(spread, "/minDomains").is_null() {
+                complaints.push(format!("{name}: minDomains is refused: {spread}"));
+            }
         }
         if cluster.is_scaled(workload) && !workload.0.at("/spec/replicas").is_null() {
             complaints.push(format!("{name}: each deployment would undo what the autoscaler has done"));
@@ -93,21 +115,33 @@ pub fn several_are_spread_and_budgeted(cluster: &Cluster) -> Vec<String> {
         if found != &json!(1) {
             complaints.push(format!("{}: lets {found} go at a time, not one", budget.name()));
         }
-    }
-    for scaler in cluster.of_kind("HorizontalPodAutoscaler") {
-        let (kind, name) = (scaler.at("/spec/scaleTargetRef/kind"), scaler.at("/spec/scaleTargetRef/name"));
-        if cluster.find(text(kind), text(name)).is_none() {
-            complaints.push(format!("{}: scales {name}, which is not there", scaler.name()));
-        }
-        let (least, most) = bounds(scaler);
-        if least < 2 || least > most {
-            complaints.push(format!("{}: scales from {least} to {most}", scaler.name()));
+        if !budget.at("/spec/minAvailable").is_null() {
+            complaints.push(format!("{}: minAvailable is refused beside maxUnavailable", budget.name()));
         }
     }
     complaints
 }
 
-/// What runs without an autoscaler is within what it may choose: it takes the number away from the Deployment.
+/// It scales a Deployment that exists, between two pods and more, and no policy keeps it from scaling up.
+pub fn autoscaler_can_act(cluster: &Cluster) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for scaler in cluster.of_kind("HorizontalPodAutoscaler") {
+        let (kind, name) = (scaler.at("/spec/scaleTargetRef/kind"), scaler.at("/spec/scaleTargetRef/name"));
+        if cluster.find(text(kind), text(name)).is_none() {
+            complaints.push(format!("{}: scales {name}, which does not exist", scaler.name()));
+        }
+        let (least, most) = bounds(scaler);
+        if least < 2 || least > most {
+            complaints.push(format!("{}: scales from {least} to {most}", scaler.name()));
+        }
+        if scaler.at("/spec/behavior/scaleUp/selectPolicy") == "Disabled" {
+            complaints.push(format!("{}: never scales up", scaler.name()));
+        }
+    }
+    complaints
+}
+
+/// The number of pods without the autoscaler is one that the autoscaler may choose: adding it changes nothing at first.
 pub fn scaled_around(base: &Cluster, cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for scaler in cluster.of_kind("HorizontalPodAutoscaler") {

@@ -1,9 +1,9 @@
-//! Each policy says so where it is broken: a copy of the real objects with one thing changed.
+//! Each policy notices its faults: copies of the real objects with one thing changed.
 
-mod fields;
 mod network;
 mod overlays;
 mod pods;
+mod rollouts;
 mod routes;
 mod services;
 mod settings;
@@ -24,17 +24,17 @@ const POSTS: &str = "posts-depl";
 const QUERY: &str = "query-depl";
 const CLIENT: &str = "client-depl";
 
-/// A place of a Deployment's pod.
+/// A pointer into a Deployment's pod.
 fn pod(rest: &str) -> String {
     format!("/spec/template/spec{rest}")
 }
 
-/// A place of a Deployment's container.
+/// A pointer into a Deployment's container.
 fn container(rest: &str) -> String {
     pod(&format!("/containers/0{rest}"))
 }
 
-/// A place of any object.
+/// A pointer into any object.
 fn plain(pointer: &str) -> String {
     pointer.to_owned()
 }
@@ -42,8 +42,8 @@ fn plain(pointer: &str) -> String {
 /// All faults, each with the rendering in which it is planted.
 fn faults() -> Vec<(&'static str, Fault)> {
     let anywhere = [
-        fields::faults(),
         pods::faults(),
+        rollouts::faults(),
         services::faults(),
         writers::faults(),
         settings::faults(),
@@ -54,25 +54,25 @@ fn faults() -> Vec<(&'static str, Fault)> {
     anywhere.chain(overlays::faults()).collect()
 }
 
-/// What is taken away (kind and name), and the policy that must notice.
+/// What is removed (kind and name), and the policy that must notice.
 const MISSING: &[(&str, &str, &str)] = &[
-    ("NetworkPolicy", "default-deny", "whatever is not allowed is denied"),
-    ("NetworkPolicy", "dns", "whatever is not allowed is denied"),
-    ("NetworkPolicy", "client", "edges have two ends"),
-    ("PodDisruptionBudget", "client", "what runs more than once survives a drain"),
-    ("PersistentVolumeClaim", "posts-data", "whoever keeps data is alone"),
-    ("Service", "query-deliveries-srv", "deliveries reach who is not ready"),
+    ("NetworkPolicy", "default-deny", "the network denies by default"),
+    ("NetworkPolicy", "dns", "the network denies by default"),
+    ("NetworkPolicy", "client", "network edges are allowed at both ends"),
+    ("PodDisruptionBudget", "client", "replicated workloads survive a drain"),
+    ("PersistentVolumeClaim", "posts-data", "a store has one writer"),
+    ("Service", "query-deliveries-srv", "deliveries reach services that are not ready"),
     ("Ingress", "ingress-srv", "the Ingress has the public routes"),
     ("Ingress", "ingress-exact-srv", "exact paths come first with Traefik"),
     ("HTTPRoute", "mini-blog", "the HTTPRoute has the public routes"),
     ("Namespace", "mini-blog", "everything is in one namespace"),
-    ("Deployment", "moderation-depl", "everything has the names of the course"),
-    ("HorizontalPodAutoscaler", "client", "each component brings what it is for"),
+    ("Deployment", "moderation-depl", "names are the course's"),
+    ("HorizontalPodAutoscaler", "client", "each component adds its objects"),
 ];
 
 fn complaints(cluster: &Cluster, policy: &str) -> Vec<String> {
-    let (_, policy) = POLICIES.iter().find(|(name, _)| *name == policy).expect("a policy of that name");
-    policy(cluster)
+    let policy = POLICIES.iter().find(|known| known.name == policy);
+    (policy.expect("a policy of that name").check)(cluster)
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn every_fault_is_noticed_by_its_policy() {
     let noticing =
         faults.iter().map(|(_, (.., policy))| policy).chain(MISSING.iter().map(|(.., policy)| policy));
     let noticing: BTreeSet<_> = noticing.collect();
-    for (policy, _) in POLICIES {
-        assert!(noticing.contains(policy), "{policy:?} is not tried");
+    for policy in POLICIES {
+        assert!(noticing.contains(&policy.name), "no fault is planted for {:?}", policy.name);
     }
 }
 
@@ -120,17 +120,21 @@ fn a_setting_that_is_left_out_or_a_secret_that_is_not_there_is_noticed() {
     let variables =
         dev.find("Deployment", "comments-depl").expect("comments").at("/spec/template/spec/containers/0/env");
     for (index, variable) in variables.as_array().expect("a list").iter().enumerate() {
+        // It has a default that serves.
         if variable["name"] == "LOG_FORMAT" {
             continue;
         }
         let pointer = format!("/spec/template/spec/containers/0/env/{index}");
         let broken = dev.with("Deployment", "comments-depl", &pointer, Value::Null);
-        let noticed: usize = POLICIES.iter().map(|(_, policy)| policy(&broken).len()).sum();
-        assert!(noticed > 0, "nobody misses {variable}");
+        let noticed: usize = POLICIES.iter().map(|policy| (policy.check)(&broken).len()).sum();
+        assert!(noticed > 0, "no policy misses {variable}");
     }
-    let own = "each is given its own secrets and no other";
+    let own = "each service gets its own secrets only";
     let secret = dev.of_kind("Secret").next().expect("the laptop's").name();
     assert!(!complaints(&dev.with("Secret", secret, "/metadata/name", json!("other")), own).is_empty());
     let production = Cluster { name: "production".to_owned(), ..dev.clone() };
-    assert!(!complaints(&production, "no secret is written down").is_empty(), "production renders no Secret");
+    assert!(
+        !complaints(&production, "no secret is in a manifest").is_empty(),
+        "production renders no Secret"
+    );
 }

@@ -1,7 +1,8 @@
 //! `skaffold.yaml`, the Dockerfiles and the laptop's secrets, and what they share with the manifests.
 
+use manifest_tests::names::cluster_service;
 use manifest_tests::object::{Object, Workload, at, list, text};
-use manifest_tests::policy::{fields, pods};
+use manifest_tests::policy::pods;
 use manifest_tests::render;
 use manifest_tests::repository::{lesson, read, skaffold};
 use manifest_tests::tools::{python, root};
@@ -86,7 +87,7 @@ fn skaffold_deploys_what_is_there() {
     let script = text(at(&skaffold, "/verify/0/container/args/0"));
     let door = ServiceName::Frontend;
     let site =
-        format!("http://{}.mini-blog.svc.cluster.local:{}", door.cluster_service(), door.default_port());
+        format!("http://{}.mini-blog.svc.cluster.local:{}", cluster_service(door), door.default_port());
     assert!(script.contains(&site), "it goes through the front door: {script}");
 }
 
@@ -132,8 +133,10 @@ fn images_run_as_nobody_and_without_a_shell() {
 fn the_lone_pod_of_the_lesson_is_as_careful_as_the_others() {
     let lesson = lesson();
     for policy in [
-        fields::nothing_unknown,
         pods::hardened,
+        pods::scheduled_anywhere,
+        pods::resolve_services,
+        pods::told_by_variables,
         pods::images_may_be_there_already,
         pods::probed,
         pods::limited,
@@ -148,7 +151,7 @@ fn the_lone_pod_of_the_lesson_is_as_careful_as_the_others() {
     assert!(!taken, "a Service would send readers to it");
 }
 
-/// Words that name objects of ours, by how such names end.
+/// The words of a text that end as the names of our objects do.
 fn names_in(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     words
@@ -164,16 +167,19 @@ fn the_documents_name_what_is_there() {
     let documents = ["README.md", "infra/README.md", "docs/ARCHITECTURE.md"].map(|path| (path, read(path)));
     for (path, text) in &documents {
         for name in names_in(text) {
-            assert!(there.contains(name), "{path} names {name}, and there is nothing of that name");
+            assert!(there.contains(name), "{path} names {name}, and no object has that name");
             named.insert(name);
         }
     }
     for object in dev.objects.iter().filter(|o| ["Deployment", "Service", "Ingress"].contains(&o.kind())) {
-        assert!(named.contains(object.name()), "no document says what {} is for", object.name());
+        assert!(named.contains(object.name()), "no document explains {}", object.name());
     }
     let explained = &documents[1].1;
     for component in render::COMPONENTS {
-        assert!(explained.contains(&format!("component `{component}`")), "what is {component} for?");
+        assert!(
+            explained.contains(&format!("component `{component}`")),
+            "infra/README.md does not explain {component}"
+        );
     }
     let skaffold = skaffold();
     let profiles: Vec<_> = list(&skaffold["profiles"]).map(|profile| text(&profile["name"])).collect();
@@ -202,7 +208,7 @@ fn the_laptops_secrets_are_made_once_for_their_owner_alone_and_are_all_there() {
     let peers = ServiceName::PEERS.map(kit::app::config::secret_env);
     let wanted: BTreeSet<_> = peers.iter().map(String::as_str).chain(["OPERATOR_TOKEN"]).collect();
     assert_eq!(pairs.keys().copied().collect::<BTreeSet<_>>(), wanted);
-    assert_eq!(pairs.values().collect::<BTreeSet<_>>().len(), wanted.len(), "each is another");
+    assert_eq!(pairs.values().collect::<BTreeSet<_>>().len(), wanted.len(), "no two are the same");
     for secret in pairs.values() {
         assert!(
             kit::runtime::secret::Secret::new(*secret).is_ok() && secret.len() == 64,
@@ -220,7 +226,7 @@ fn git_holds_no_secret() {
         .args(["check-ignore", "--quiet", "infra/k8s/overlays/dev/secrets.env"])
         .current_dir(root())
         .status();
-    // 128: this is no working copy of git, where nothing can be committed either.
+    // 128: not a git working copy.
     assert!(
         matches!(ignored.map(|status| status.code()), Ok(Some(0 | 128))),
         "secrets.env could be committed"
@@ -240,4 +246,11 @@ fn manifests(folder: &Path) -> Vec<(std::path::PathBuf, String)> {
         _ => vec![],
     };
     entries.flat_map(of).collect()
+}
+
+#[test]
+fn cluster_names_are_the_courses() {
+    let names =
+        ["event-bus-srv", "posts-clusterip-srv", "comments-srv", "moderation-srv", "query-srv", "client-srv"];
+    assert_eq!(ServiceName::ALL.map(cluster_service), names);
 }

@@ -1,7 +1,9 @@
 //! The manifests, `skaffold.yaml` and the Dockerfiles.
 
+mod autoscaler;
 mod broken;
 mod files;
 mod rendered;
 mod schemas;
 mod skaffold;
+mod tools;

@@ -1,21 +1,26 @@
 //! Every rendering against every policy.
 
-use manifest_tests::object::Cluster;
 use manifest_tests::policy::{POLICIES, network, writers};
 use manifest_tests::render;
 use manifest_tests::repository::{listed_edges, read};
+use std::collections::BTreeMap;
 
 #[test]
 fn every_overlay_and_every_set_of_components_keeps_every_policy() {
     let Some(clusters) = render::all() else { return };
     assert_eq!(clusters.len(), render::OVERLAYS.len() + (1 << render::COMPONENTS.len()));
-    let complaints: Vec<String> = clusters.iter().flat_map(complaints).collect();
-    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
-}
-
-fn complaints(cluster: &Cluster) -> Vec<String> {
-    let all = POLICIES.iter().flat_map(|(name, policy)| policy(cluster).into_iter().map(move |c| (name, c)));
-    all.map(|(policy, complaint)| format!("{}: {policy}: {complaint}", cluster.name)).collect()
+    let mut complaints = BTreeMap::<String, Vec<&str>>::new();
+    for (cluster, policy) in clusters.iter().flat_map(|c| POLICIES.iter().map(move |policy| (c, policy))) {
+        for complaint in (policy.check)(cluster) {
+            let line = format!("{} (protects from: {}): {complaint}", policy.name, policy.protects_from);
+            complaints.entry(line).or_default().push(&cluster.name);
+        }
+    }
+    let lines: Vec<_> = complaints
+        .iter()
+        .map(|(line, of)| format!("{line} [{} of {}: {}, …]", of.len(), clusters.len(), of[0]))
+        .collect();
+    assert!(lines.is_empty(), "\n{}", lines.join("\n"));
 }
 
 #[test]

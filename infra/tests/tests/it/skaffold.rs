@@ -1,6 +1,8 @@
 //! `skaffold.yaml` as it is, and with one thing changed.
 
-use manifest_tests::object::set;
+use manifest_tests::object::{at, set};
+use manifest_tests::policy::rollouts::deadline;
+use manifest_tests::render;
 use manifest_tests::repository::skaffold;
 use manifest_tests::skaffold::{compiled_from, complaints};
 use manifest_tests::tools::root;
@@ -13,9 +15,17 @@ fn it_is_without_fault() {
 }
 
 #[test]
+fn it_waits_as_long_as_a_deployment_may_take() {
+    let Some(dev) = render::one("dev") else { return };
+    let longest = dev.of_kind("Deployment").map(|object| deadline(&object.0)).max().expect("Deployments");
+    let waits = at(&skaffold(), "/deploy/statusCheckDeadlineSeconds").as_u64().expect("a number");
+    assert!(waits >= longest, "gives up after {waits} s, but a deployment may take {longest} s");
+}
+
+#[test]
 fn what_it_looks_at_is_there() {
     for path in ServiceName::ALL.iter().flat_map(|service| compiled_from(service.as_str())) {
-        assert!(root().join(path.trim_end_matches("/**")).exists(), "there is no {path}");
+        assert!(root().join(path.trim_end_matches("/**")).exists(), "{path} does not exist");
     }
 }
 
@@ -45,6 +55,6 @@ fn every_fault_is_noticed() {
     for (pointer, value) in faults {
         let mut broken = skaffold();
         set(&mut broken, &pointer, value.clone());
-        assert_ne!(complaints(&broken), [""; 0], "nobody notices {value} at {pointer}");
+        assert_ne!(complaints(&broken), [""; 0], "{value} at {pointer} is not noticed");
     }
 }

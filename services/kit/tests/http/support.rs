@@ -3,14 +3,13 @@
 use kit::runtime::lifecycle::Lifecycle;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+pub use test_support::raw::Connection as Raw;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Waits for something that has to happen; how long it may take is for the slowest machine.
+/// Waits for something that has to happen.
 pub async fn eventually<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it never happened")
+    test_support::in_time("what the test waits for", future).await
 }
 
 /// A server on a port of its own.
@@ -48,38 +47,5 @@ impl<T: Send + 'static> Running<T> {
     pub async fn stop(self) -> T {
         self.lifecycle.stop();
         eventually(self.served).await.unwrap()
-    }
-}
-
-/// A client that says exactly what it is told to.
-pub struct Raw(TcpStream);
-
-impl Raw {
-    pub async fn connect(address: SocketAddr) -> Self {
-        Self(TcpStream::connect(address).await.unwrap())
-    }
-
-    pub async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.unwrap();
-    }
-
-    /// Everything until the server closes.
-    pub async fn read_to_end(&mut self) -> String {
-        let mut all = Vec::new();
-        eventually(self.0.read_to_end(&mut all)).await.unwrap();
-        String::from_utf8(all).unwrap()
-    }
-
-    /// Reads until this has come.
-    pub async fn read_until(&mut self, end: &str) {
-        let mut all = Vec::new();
-        while !String::from_utf8_lossy(&all).contains(end) {
-            all.push(eventually(self.0.read_u8()).await.unwrap());
-        }
-    }
-
-    /// Whether the server says nothing for this long.
-    pub async fn is_silent_for(&mut self, span: Duration) -> bool {
-        tokio::time::timeout(span, self.0.read_u8()).await.is_err()
     }
 }

@@ -1,4 +1,4 @@
-//! A file that is damaged: every service refuses to start on it.
+//! A damaged file: every service refuses to start on it.
 
 use crate::process::System;
 use serde_json::json;
@@ -24,6 +24,6 @@ async fn on_a_damaged_file_every_service_ends_with_1_and_names_it() {
         assert_eq!(status.code(), Some(1), "{output}");
         let line = format!("{name}: cannot open the store: the database {} is damaged: ", file.display());
         assert!(output.contains(&line), "{output}");
-        assert_eq!(std::fs::read(&file).expect("a file"), damaged, "it is left as it is");
+        assert_eq!(std::fs::read(&file).expect("a file"), damaged, "the file is unchanged");
     }
 }

@@ -1,22 +1,25 @@
-//! Processes that die between two steps, or whose disk fails: what they have acknowledged is there when they start
-//! again, and nothing is there twice.
+//! Processes that die between two steps, or whose disk fails: what they have acknowledged is stored when they start
+//! again, and nothing is stored twice.
 //!
-//! Each test starts this very binary again as the services, with real sockets and real files.
+//! - `points`: one test for each crash point. `migrations`: a crash in the middle of one. `damaged`: damaged files.
+//! - `end_to_end`: the whole system, while each process dies in turn.
+//!
+//! Each test starts this binary again as the services, with real sockets and files.
 
 #![allow(clippy::disallowed_methods, reason = "tests use the runtime, its clock and threads directly")]
 
 mod damaged;
+mod end_to_end;
 mod migrations;
 mod points;
 mod process;
-mod whole;
 
 use kit::app::config::PeerConfig;
 use kit::app::service::main;
 use shared::ServiceName;
 use std::process::ExitCode;
 
-/// Not a test of its own: the process that the tests start. Does nothing unless told to.
+/// The process that the tests start; in a normal run of the tests it does nothing.
 #[test]
 fn the_process() {
     let Ok(role) = std::env::var(process::ROLE) else { return };
@@ -31,7 +34,7 @@ fn the_process() {
         ServiceName::Comments => main::<PeerConfig, _, _>(name, args, comments::build),
         ServiceName::Moderation => main(name, args, moderation::build),
         ServiceName::Query => main::<PeerConfig, _, _>(name, args, query::build),
-        ServiceName::Frontend => panic!("it keeps nothing"),
+        ServiceName::Frontend => panic!("it has no store"),
     };
     let number = (0..=2).find(|n| ExitCode::from(*n) == code).unwrap_or(255);
     std::process::exit(number.into());

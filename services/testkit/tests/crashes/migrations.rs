@@ -6,25 +6,26 @@ use rusqlite::Connection;
 use std::path::Path;
 use testkit::store_is_closed;
 
-/// What the process that runs the migrations is to be.
+/// The role of the process that runs the migrations.
 pub const ROLE: &str = "migrations";
 
 const FIRST: Migration =
     &["CREATE TABLE note (n INTEGER PRIMARY KEY) STRICT; INSERT INTO note VALUES (1), (2), (3)"];
-/// The first would do harm if it ran twice, and so would the last.
+/// The first and the last would do harm if they ran twice.
 const STEPS: &[Migration] = &[
     FIRST,
     &["ALTER TABLE note ADD COLUMN twice INTEGER", "UPDATE note SET twice = 2 * n"],
     &["UPDATE note SET n = n + 10"],
 ];
 
-/// The process: opens the store with all steps.
+/// What that process does: it opens the store with all steps.
 pub fn open_the_store() {
     let folder = std::env::var("FOLDER").expect("a folder");
     Store::open(Path::new(&folder), "s", STEPS).expect("a store");
 }
 
-/// Runs all steps on a store with the first one, dies at this place, and gives back the schema that is left.
+/// Runs all steps on a store that has the first one, dies at this crash point, and returns the version of the schema
+/// that is left.
 async fn dies(at: &str) -> i64 {
     let dir = tempfile::tempdir().expect("a folder");
     drop(Store::open(dir.path(), "s", &[FIRST]).expect("a store"));

@@ -1,4 +1,4 @@
-//! One test for each place at which a process can die.
+//! One test for each crash point.
 
 use crate::process::System;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use testkit::eventually;
 const OUTBOX: &str = "SELECT count(*) FROM outbox";
 const CURSOR: &str = "SELECT coalesce(max(seq), 0) FROM cursor";
 
-/// Kinds of the events in the log, in order.
+/// The types of the events in the log, in order.
 async fn kinds(system: &System) -> Vec<String> {
     system.log().await.iter().map(|e| e["type"].as_str().expect("a type").to_owned()).collect()
 }
@@ -25,7 +25,7 @@ fn three_posts() -> Value {
         .collect()
 }
 
-/// Posts dies at this place while it takes a post; gives back how many posts its file holds then.
+/// Posts dies at this crash point while it creates a post; returns how many posts its file contains then.
 async fn posts_dies_while_it_creates(at: &str) -> i64 {
     let mut system = System::new();
     system.start_to_die(Posts, at).await;
@@ -64,7 +64,7 @@ async fn an_event_whose_outbox_row_outlives_its_publication_is_in_the_log_once()
     system.start(EventBus).await;
     system.start_to_die(Posts, "after-publish").await;
     let created = system.post(Posts, "/posts/create", None, &json!({"title": "T"})).await;
-    // The answer and the relay run beside each other: the process may die before the answer has left.
+    // The answer and the relay run concurrently: the process may die before it has answered.
     assert!(created.is_none_or(|answer| answer.status == 201));
     system.dies(Posts).await;
     assert_eq!((system.log().await.len(), system.number(Posts, OUTBOX)), (1, 1));
@@ -73,7 +73,7 @@ async fn an_event_whose_outbox_row_outlives_its_publication_is_in_the_log_once()
     assert_eq!(system.log().await.len(), 1);
 }
 
-/// The bus dies at this place while it appends; gives back how many events its file holds then.
+/// The bus dies at this crash point while it appends; returns how many events its file contains then.
 async fn the_bus_dies_while_it_appends(at: &str) -> i64 {
     let mut system = System::new();
     system.start_to_die(EventBus, at).await;
@@ -104,7 +104,7 @@ async fn an_append_that_dies_after_its_commit_and_before_its_answer_is_done_once
     assert_eq!(the_bus_dies_while_it_appends("after-commit").await, 3);
 }
 
-/// Moderation dies at this place while it takes a comment; gives back its cursor then.
+/// Moderation dies at this crash point while it applies a comment; returns its cursor then.
 async fn moderation_dies_while_it_applies(at: &str) -> i64 {
     let mut system = System::new();
     system.start(EventBus).await;
@@ -123,7 +123,7 @@ async fn moderation_dies_while_it_applies(at: &str) -> i64 {
     }
     assert_eq!(kinds(&system).await, ["CommentCreated"]);
     system.start(Moderation).await;
-    // Its own verdict comes back to it, too: then all is done.
+    // The bus delivers its own verdict to it, too.
     eventually("it has caught up", async || (system.number(Moderation, CURSOR) == 2).then_some(())).await;
     eventually("its outbox is empty", async || (system.number(Moderation, OUTBOX) == 0).then_some(())).await;
     assert_eq!(kinds(&system).await, ["CommentCreated", "CommentModerated"]);

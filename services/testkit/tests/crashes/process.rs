@@ -1,4 +1,4 @@
-//! Services as processes that a test starts, lets die and starts again.
+//! Services as processes that a test starts, lets die, and starts again.
 
 use bytes::Bytes;
 use http::Request;
@@ -7,17 +7,18 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use shared::ServiceName::{self, EventBus};
 use std::collections::HashMap;
-use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
 use tempfile::TempDir;
+use test_support::ports;
+use test_support::processes::Process;
 use testkit::eventually;
 
-/// The variable that names what a process is to be.
+/// The environment variable with the role of a process.
 pub const ROLE: &str = "TEST_PROCESS";
-/// What an aborted process dies of.
+/// The signal of an aborted process.
 const SIGABRT: i32 = 6;
 
 /// This binary as another process.
@@ -32,7 +33,7 @@ fn prepare(command: &mut Command, role: &str) {
     command.env_clear().env(ROLE, role);
 }
 
-/// Whether a process died as it does at a crash point.
+/// Whether a process died at a crash point.
 pub fn aborted(status: ExitStatus) -> bool {
     status.signal() == Some(SIGABRT)
 }
@@ -41,19 +42,18 @@ pub fn aborted(status: ExitStatus) -> bool {
 pub struct System {
     dir: TempDir,
     addresses: HashMap<ServiceName, SocketAddr>,
-    running: HashMap<ServiceName, Child>,
+    running: HashMap<ServiceName, Process>,
     transport: HttpTransport,
 }
 
 impl System {
     /// Nothing runs yet.
     pub fn new() -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| Ok((l.local_addr()?, l)));
-        // All at once, so that no two are the same.
-        let held: Vec<_> = ServiceName::ALL.into_iter().map(|name| (name, free().expect("a port"))).collect();
+        let addresses =
+            ports::free(ServiceName::ALL.len()).into_iter().map(|port| ([127, 0, 0, 1], port).into());
         Self {
             dir: tempfile::tempdir().expect("a folder"),
-            addresses: held.iter().map(|(name, (address, _))| (*name, *address)).collect(),
+            addresses: ServiceName::ALL.into_iter().zip(addresses).collect(),
             running: HashMap::new(),
             transport: HttpTransport::new().expect("a client"),
         }
@@ -64,12 +64,12 @@ impl System {
         self.launch(name, this_binary(name.as_str()), None).await;
     }
 
-    /// Starts a service that will die at a crash point.
+    /// Starts a service that dies at this crash point.
     pub async fn start_to_die(&mut self, name: ServiceName, at: &str) {
         self.launch(name, this_binary(name.as_str()), Some(at)).await;
     }
 
-    /// Starts a service whose files cannot become larger than this: writing on fails, as on a broken disk.
+    /// Starts a service whose files cannot grow beyond this size: a write beyond it fails, as on a broken disk.
     pub async fn start_with_small_files(&mut self, name: ServiceName, kib: u32) {
         let mut command = Command::new("bash");
         let binary = std::env::current_exe().expect("a binary");
@@ -81,23 +81,19 @@ impl System {
 
     async fn launch(&mut self, name: ServiceName, mut command: Command, crash_at: Option<&str>) {
         let address = self.addresses[&name];
-        let log = File::options().create(true).append(true).open(self.output_path(name)).expect("a file");
         command
             .env("LISTEN", address.to_string())
             .env("DATA_DIR", self.folder(name))
             .env("EVENT_BUS_URL", format!("http://{}", self.addresses[&EventBus]))
             .env("INSECURE", "true")
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .stdin(Stdio::null());
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         if let Some(point) = crash_at {
             command.env("CRASH_AT", point);
         }
-        let child = command.spawn().expect("a process");
-        assert!(self.running.insert(name, child).is_none(), "it runs");
+        let process = Process::start(&mut command, &self.output_path(name));
+        assert!(self.running.insert(name, process).is_none(), "it runs");
         eventually(&format!("{name} answers"), async || {
-            // One that is to die may have died of what waited for it.
+            // A crash point may be reached before the first answer.
             if self.ended(name).is_some() {
                 return Some(());
             }
@@ -109,7 +105,7 @@ impl System {
     }
 
     fn ended(&mut self, name: ServiceName) -> Option<ExitStatus> {
-        self.running.get_mut(&name).expect("a process").try_wait().expect("its state")
+        self.running.get_mut(&name).expect("a process").ended()
     }
 
     /// Whether a process has ended by itself.
@@ -119,9 +115,7 @@ impl System {
 
     /// Kills a process.
     pub fn kill(&mut self, name: ServiceName) {
-        let mut child = self.running.remove(&name).expect("a process");
-        child.kill().expect("a process to kill");
-        child.wait().expect("its end");
+        self.running.remove(&name).expect("a process").kill();
     }
 
     /// Waits until a process has ended.
@@ -137,7 +131,7 @@ impl System {
         assert!(aborted(status), "{name} ended with {status}: {}", self.output(name));
     }
 
-    /// Sends a request; nothing where no answer comes.
+    /// Sends a request; nothing if there is no answer.
     pub async fn send(
         &self,
         name: ServiceName,
@@ -157,7 +151,7 @@ impl System {
         Some(Answer { status, body, retry_after })
     }
 
-    /// `POST`, with an idempotency key where there is one.
+    /// `POST`, with this idempotency key if there is one.
     pub async fn post(
         &self,
         name: ServiceName,
@@ -172,7 +166,7 @@ impl System {
         self.send(name, request, body).await
     }
 
-    /// `GET`, of what must be there.
+    /// `GET`, which must answer 200.
     pub async fn get(&self, name: ServiceName, path: &str) -> Value {
         let answer = self.send(name, Request::get(path), &Value::Null).await.expect("an answer");
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -184,45 +178,35 @@ impl System {
         self.get(EventBus, "/events").await.as_array().expect("events").clone()
     }
 
-    /// One number out of a service's file, whether it runs or is dead.
+    /// One number from the store of a service, which may be down.
     pub fn number(&self, name: ServiceName, sql: &str) -> i64 {
         let path = self.folder(name).join(format!("{name}.db"));
         let c = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a store");
         c.query_row(sql, [], |row| row.get(0)).expect("a number")
     }
 
-    /// A service's folder.
+    /// The folder of a service's store.
     pub fn folder(&self, name: ServiceName) -> PathBuf {
         self.dir.path().join(name.as_str())
     }
 
     fn output_path(&self, name: ServiceName) -> PathBuf {
-        Path::new(self.dir.path()).join(format!("{name}.log"))
+        self.dir.path().join(format!("{name}.log"))
     }
 
-    /// What a service has said.
+    /// What a service has printed.
     pub fn output(&self, name: ServiceName) -> String {
         std::fs::read_to_string(self.output_path(name)).unwrap_or_default()
     }
 }
 
-impl Drop for System {
-    fn drop(&mut self) {
-        for child in self.running.values_mut() {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// What was answered.
+/// An answer.
 #[derive(Debug)]
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The body, where it is JSON.
+    /// The body, if it is JSON.
     pub body: Value,
-    /// Whether the client was told when to come back.
+    /// Whether it has `Retry-After`.
     pub retry_after: bool,
 }

@@ -1,10 +1,10 @@
-//! The log against itself and against the rules of moderation.
+//! The log against itself and against the moderation rules.
 
 use super::Check;
 use crate::faults::history::{History, Logged};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the rules of the course say of a comment.
+/// The verdict of the course's rule on a comment.
 fn verdict(content: &str) -> &'static str {
     if content.to_lowercase().contains("orange") { "rejected" } else { "approved" }
 }
@@ -15,7 +15,7 @@ pub(super) fn sequences(history: &History) -> Check {
     let mut ids = BTreeSet::new();
     for (event, expected) in history.log.iter().zip(1..) {
         if event.sequence != expected {
-            check.wrong(|| format!("{} stands at place {expected}", event.sequence));
+            check.wrong(|| format!("{} instead of {expected}", event.sequence));
         }
         if !ids.insert((&event.source, &event.id)) {
             check.wrong(|| format!("twice in the log: {event:?}"));
@@ -44,7 +44,7 @@ pub(super) fn one_verdict(history: &History) -> Check {
         for kind in ["CommentModerated", "CommentUpdated"] {
             let said: Vec<_> = events.iter().filter(|e| e.kind == kind).map(|e| e.text("status")).collect();
             if said != [expected] {
-                check.wrong(|| format!("{id} is {expected} by the rules, and {kind} says {said:?}"));
+                check.wrong(|| format!("{id} is {expected} by the rules, and {kind} has {said:?}"));
             }
         }
         let held = history.comments.get(events[0].post());

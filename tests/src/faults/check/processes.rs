@@ -1,33 +1,33 @@
-//! How the processes are after all that.
+//! The processes after the faults.
 
 use super::Check;
-use crate::faults::history::Held;
+use crate::faults::history::Usage;
 use shared::ServiceName;
 use std::collections::BTreeMap;
 
-/// How many more files and sockets a process may hold than before the faults, when it was idle as well: connections to
-/// and from the bus that have been used are kept for a while.
+/// How many more files and sockets a process may have open than before the faults: connections that have been used stay
+/// open for a while.
 pub const MOST_FILES: usize = 16;
-/// The most memory that a process may ever have held.
+/// The most memory that a process may have used.
 pub const MOST_MEMORY_KIB: u64 = 192 * 1024;
 
-/// What was noticed of the processes.
+/// What was observed of the processes.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
-    /// What each held before the faults.
-    pub before: BTreeMap<ServiceName, Held>,
-    /// What each holds after them.
-    pub after: BTreeMap<ServiceName, Held>,
-    /// The most memory that each was seen to hold.
+    /// What each used before the faults.
+    pub before: BTreeMap<ServiceName, Usage>,
+    /// What each uses after them.
+    pub after: BTreeMap<ServiceName, Usage>,
+    /// The most memory that each was seen to use, in KiB.
     pub peaks: BTreeMap<ServiceName, u64>,
     /// The panics in their output.
     pub panics: Vec<String>,
-    /// Those that ended and had not been ended.
+    /// Processes that ended although nobody had ended them.
     pub ended: Vec<String>,
 }
 
 impl Machine {
-    /// Everything that is held against the processes.
+    /// Every check of the processes.
     pub fn checks(&self) -> Vec<Check> {
         vec![
             Check::noticed("no panic in any output", "every line", self.panics.clone()),
@@ -48,7 +48,7 @@ impl Machine {
         for (service, before, after) in counts {
             if after == 0 || after > before + MOST_FILES {
                 check.wrong(|| {
-                    format!("{service} held {before} and now {after}; allowed are {MOST_FILES} more")
+                    format!("{service} had {before} open and now has {after}; {MOST_FILES} more are allowed")
                 });
             }
         }
@@ -60,7 +60,7 @@ impl Machine {
         let mut check = Check::new("memory stayed bounded", shown.collect::<Vec<_>>().join(", "));
         for (service, &kib) in &self.peaks {
             if kib > MOST_MEMORY_KIB {
-                check.wrong(|| format!("{service} held {kib} KiB; allowed are {MOST_MEMORY_KIB}"));
+                check.wrong(|| format!("{service} used {kib} KiB; {MOST_MEMORY_KIB} are allowed"));
             }
         }
         check

@@ -1,19 +1,19 @@
-//! Each check fails for the history that it is there to find, and no other check does.
+//! Each check fails for the fault that it looks for, and no other check does.
 
 use super::*;
-use crate::faults::history::{Held, Logged};
+use crate::faults::history::{Logged, Usage};
 use crate::faults::ledger::{Outcome, SeenChange, SeenComment, What};
 use serde_json::{Value, json};
 use shared::ServiceName::Query;
 
-/// What was tried, what was seen, and what is there.
+/// The writes, what readers saw, and the state at the end.
 struct Story {
     writes: Vec<Write>,
     seen: Seen,
     history: History,
 }
 
-/// A post with two comments, one of which breaks the rule; one more write was refused, and one is unknown.
+/// A post with two comments, one of which breaks the moderation rule; one more write was refused, and one is unknown.
 fn good() -> Story {
     let mut story = Story { writes: Vec::new(), seen: Seen::default(), history: History::default() };
     let created = "1970-01-01T00:00:00.009Z";
@@ -52,9 +52,9 @@ fn good() -> Story {
     story.write(What::Comment("q".to_owned()), "refused", Outcome::Refused(404));
     story.write(What::Post, "perhaps", Outcome::Unknown);
     let rows = [
-        r#"["post","p","A title","","",9,1]"#,
-        r#"["comment","c1","p",1,9,"","k",2,"approved","a pear",null]"#,
-        r#"["comment","c2","p",1,9,"","k",2,"rejected","an Orange",null]"#,
+        r#"["post","p","A title","","",9,1,1]"#,
+        r#"["comment","c1","p",1,9,2,"","k",2,"approved","a pear",null]"#,
+        r#"["comment","c2","p",1,9,5,"","k",2,"rejected","an Orange",null]"#,
     ];
     story.history.read_model = rows.join("\n") + "\n";
     story.history.rebuilt.clone_from(&story.history.read_model);
@@ -79,7 +79,7 @@ impl Story {
         self.seen.changes.insert(change);
     }
 
-    /// Gives the events their places anew, after some were added, taken out or moved.
+    /// Numbers the events again, after some were added, removed or moved.
     fn renumber(&mut self) {
         self.seen.streamed.clear();
         for (event, sequence) in self.history.log.iter_mut().zip(1..) {
@@ -97,20 +97,19 @@ impl Story {
 }
 
 const ACKNOWLEDGED: &str = "acknowledged writes are once in the log and once in the service's store";
-const UNANSWERED: &str =
-    "no write is there twice: unanswered ones once or not at all, refused ones not at all";
-const NOTHING_ELSE: &str = "nothing is there that nobody wrote, and stores hold what the log holds";
+const UNANSWERED: &str = "no write exists twice: unanswered ones once or not at all, refused ones not at all";
+const NOTHING_ELSE: &str = "nothing exists that nobody wrote, and the stores match the log";
 const SEQUENCES: &str = "the log has no gap and no event twice";
 const VERDICT: &str = "every comment has exactly one verdict, the one that the rules give";
 const ORDER: &str = "the log keeps each key's order: post, comment, verdict, update, each after its cause";
 const TAKEN: &str = "comments were published in the order in which they were taken";
 const PAGES: &str = "no page showed what is not in the log";
-const CHANGES: &str = "every change told at /live is the one that the log has at its place";
-const STREAM: &str = "the log that was streamed is the log, to its end";
+const CHANGES: &str = "every change sent by /live is the one with that sequence in the log";
+const STREAM: &str = "the streamed log is the log, to its end";
 const REBUILT: &str = "the read model is byte-identical to one rebuilt from the log alone";
 const FOLDED: &str = "the read model is a plain fold of the log";
 
-/// What fails after this was done to a good story.
+/// The checks that fail after this change of a good history.
 fn after(change: impl FnOnce(&mut Story)) -> Vec<&'static str> {
     let mut story = good();
     change(&mut story);
@@ -127,13 +126,13 @@ fn an_unknown_write_may_be_there() {
     let there = |story: &mut Story| {
         story.log("/posts", "e2", "PostCreated", None, json!({ "id": "p2", "title": "perhaps" }));
         story.history.posts.insert("p2".to_owned(), "perhaps".to_owned());
-        let row = "[\"post\",\"p2\",\"perhaps\",\"\",\"\",0,null]\n";
+        let row = "[\"post\",\"p2\",\"perhaps\",\"\",\"\",0,8,null]\n";
         let at = story.history.read_model.find('\n').unwrap() + 1;
         story.history.read_model.insert_str(at, row);
         story.history.rebuilt.clone_from(&story.history.read_model);
     };
     assert_eq!(after(there), [""; 0]);
-    // Twice it may not, and refused it may not.
+    // It may not exist twice, nor if it was refused.
     let refused = after(|story| {
         there(story);
         story.writes.last_mut().unwrap().outcome = Outcome::Refused(422);
@@ -175,13 +174,13 @@ fn an_event_that_is_there_twice_is_found() {
         story.history.log.insert(1, event);
         story.renumber();
     });
-    assert_eq!(same_again, [ACKNOWLEDGED, SEQUENCES]);
+    assert_eq!(same_again, [ACKNOWLEDGED, SEQUENCES, FOLDED]);
     let under_another_id = after(|story| {
         let event = Logged { id: "other".to_owned(), ..story.history.log[1].clone() };
         story.history.log.insert(1, event);
         story.renumber();
     });
-    assert_eq!(under_another_id, [ACKNOWLEDGED, ORDER, TAKEN]);
+    assert_eq!(under_another_id, [ACKNOWLEDGED, ORDER, TAKEN, FOLDED]);
 }
 
 #[test]
@@ -192,11 +191,11 @@ fn a_write_that_was_made_twice_is_found() {
         story.log("/posts", "e2", "PostCreated", None, data);
         story.history.posts.insert("p2".to_owned(), "A title".to_owned());
         let at = story.history.read_model.find('\n').unwrap() + 1;
-        story.history.read_model.insert_str(at, "[\"post\",\"p2\",\"A title\",\"\",\"\",9,1]\n");
+        story.history.read_model.insert_str(at, "[\"post\",\"p2\",\"A title\",\"\",\"\",9,8,1]\n");
         story.history.rebuilt.clone_from(&story.history.read_model);
     };
     assert_eq!(after(twice), [UNANSWERED]);
-    // It is no fault where the writer tried again without a key, and was not answered the first time.
+    // That is no fault if the writer tried again without a key after a first try without an answer.
     let knowingly = after(|story| {
         twice(story);
         story.write(What::Post, "A title", Outcome::Unknown);
@@ -250,12 +249,12 @@ fn a_broken_order_is_found() {
         story.history.log.swap(1, 2);
         story.renumber();
     });
-    assert_eq!(effect_first, [ORDER]);
+    assert_eq!(effect_first, [ORDER, FOLDED]);
     let post_last = after(|story| {
         story.history.log.rotate_left(1);
         story.renumber();
     });
-    assert_eq!(post_last, [ORDER]);
+    assert_eq!(post_last, [ORDER, FOLDED]);
     let without_cause = after(|story| story.history.log[2].cause = Some("nothing".to_owned()));
     assert_eq!(without_cause, [ORDER]);
     let otherwise_taken = after(|story| story.history.comments.get_mut("p").unwrap().swap(0, 1));
@@ -297,7 +296,7 @@ fn a_dead_letter_is_found() {
 
 #[test]
 fn a_leak_a_panic_and_an_end_are_found() {
-    let held = |files, memory_kib| [(Query, Held { files, memory_kib })].into();
+    let held = |files, memory_kib| [(Query, Usage { files, memory_kib })].into();
     let machine = |files| Machine { before: held(10, 1), after: held(files, 1), ..Machine::default() };
     let failing = |machine: Machine| machine.checks().iter().filter(|check| !check.holds()).count();
     assert_eq!(failing(machine(10 + MOST_FILES)), 0);

@@ -1,11 +1,11 @@
-//! What writers were told, against the log and the services' stores.
+//! The answers to writers, against the log and the stores.
 
 use super::Check;
 use crate::faults::history::{History, Logged};
 use crate::faults::ledger::{Outcome, What, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every creation in the log, by its text: no two writes have the same.
+/// Every creation in the log, by its text, which is unique to a write.
 fn creations(history: &History) -> BTreeMap<&str, Vec<&Logged>> {
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for event in &history.log {
@@ -19,7 +19,7 @@ fn creations(history: &History) -> BTreeMap<&str, Vec<&Logged>> {
     found
 }
 
-/// How often the store of the service has what this event created.
+/// How often the store has what this event created.
 fn in_store(event: &Logged, history: &History) -> usize {
     let id = event.text("id");
     if event.kind == "PostCreated" {
@@ -30,7 +30,7 @@ fn in_store(event: &Logged, history: &History) -> usize {
     }
 }
 
-/// Whether the event is of the kind, and under the post, that was written.
+/// Whether the event has the type and the post of the write.
 fn fits(event: &Logged, what: &What) -> bool {
     match what {
         What::Post => event.kind == "PostCreated",
@@ -38,8 +38,8 @@ fn fits(event: &Logged, what: &What) -> bool {
     }
 }
 
-/// The id that a writer was told.
-fn told(write: &Write) -> Option<&str> {
+/// The id in the answer to a writer.
+fn acknowledged_id(write: &Write) -> Option<&str> {
     match &write.outcome {
         Outcome::Acknowledged(id) => Some(id),
         Outcome::Refused(_) | Outcome::Unknown => None,
@@ -48,7 +48,8 @@ fn told(write: &Write) -> Option<&str> {
 
 pub(super) fn acknowledged(writes: &[Write], history: &History) -> Check {
     let found = creations(history);
-    let acknowledged: Vec<_> = writes.iter().filter_map(|write| Some((write, told(write)?))).collect();
+    let acknowledged: Vec<_> =
+        writes.iter().filter_map(|write| Some((write, acknowledged_id(write)?))).collect();
     let mut check = Check::new(
         "acknowledged writes are once in the log and once in the service's store",
         format!("{} writes", acknowledged.len()),
@@ -77,22 +78,23 @@ pub(super) fn unanswered(writes: &[Write], history: &History) -> Check {
     for write in writes {
         by_text.entry(&write.text).or_default().push(write);
     }
-    let unanswered = writes.iter().filter(|write| told(write).is_none()).count();
+    let unanswered = writes.iter().filter(|write| acknowledged_id(write).is_none()).count();
     let mut check = Check::new(
-        "no write is there twice: unanswered ones once or not at all, refused ones not at all",
+        "no write exists twice: unanswered ones once or not at all, refused ones not at all",
         format!("{unanswered} writes"),
     );
     for (text, events) in creations(history) {
         let Some(writes) = by_text.get(text) else { continue };
-        let untold = |event: &&&Logged| !writes.iter().any(|write| told(write) == Some(event.text("id")));
+        let untold =
+            |event: &&&Logged| !writes.iter().any(|write| acknowledged_id(write) == Some(event.text("id")));
         let others: Vec<_> = events.iter().filter(untold).collect();
         let unknown: Vec<_> = writes.iter().filter(|write| write.outcome == Outcome::Unknown).collect();
         if others.len() > unknown.len() {
-            check.wrong(|| format!("of {writes:?} these are too many: {others:?}"));
+            check.wrong(|| format!("too many events for {writes:?}: {others:?}"));
         } else if let Some(event) =
             others.iter().find(|e| !fits(e, &writes[0].what) || in_store(e, history) != 1)
         {
-            check.wrong(|| format!("of {writes:?} this is in the log, and not so in the store: {event:?}"));
+            check.wrong(|| format!("of {writes:?} the log has this event, and the store differs: {event:?}"));
         }
     }
     check
@@ -100,7 +102,7 @@ pub(super) fn unanswered(writes: &[Write], history: &History) -> Check {
 
 pub(super) fn nothing_else(writes: &[Write], history: &History) -> Check {
     let mut check = Check::new(
-        "nothing is there that nobody wrote, and stores hold what the log holds",
+        "nothing exists that nobody wrote, and the stores match the log",
         format!("{} posts and the comments under them", history.posts.len()),
     );
     let texts: BTreeSet<_> = writes.iter().map(|write| write.text.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Each trouble seen from both ends.
+//! Each network fault, observed from both ends.
 
 use super::*;
 use std::sync::Mutex;
@@ -43,10 +43,10 @@ async fn connected(proxy: &Proxy) -> TcpStream {
     TcpStream::connect(proxy.address).await.unwrap()
 }
 
-/// Everything that is answered until the connection ends.
+/// Everything that comes until the connection ends.
 async fn to_the_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // A connection that breaks has ended, too.
+    // A broken connection has ended, too.
     let _ = timeout(LIMIT, stream.read_to_end(&mut bytes)).await.expect("it ends");
     bytes
 }
@@ -76,7 +76,7 @@ async fn a_cut_breaks_open_connections_and_refuses_new_ones_until_it_is_over() {
     let proxy = Proxy::start(address).await.unwrap();
     let mut open = connected(&proxy).await;
     exchange(&mut open).await;
-    proxy.set(Some(Trouble::Cut));
+    proxy.set(Some(NetworkFault::Cut));
     assert_eq!(to_the_end(&mut open).await, b"");
     assert_eq!(to_the_end(&mut connected(&proxy).await).await, b"");
     assert_eq!(heard.lock().unwrap().len(), 1);
@@ -90,7 +90,7 @@ async fn a_delay_delays_and_loses_nothing() {
     let (address, _) = server().await;
     let proxy = Proxy::start(address).await.unwrap();
     let delay = Duration::from_millis(60);
-    proxy.set(Some(Trouble::Delay(delay)));
+    proxy.set(Some(NetworkFault::Delay(delay)));
     let started = Instant::now();
     assert_eq!(exchange(&mut connected(&proxy).await).await, answer(1));
     assert!(started.elapsed() >= 2 * delay, "either way");
@@ -101,7 +101,7 @@ async fn a_delay_delays_and_loses_nothing() {
 async fn an_answer_is_cut_at_its_byte_after_the_request_has_arrived() {
     let (address, heard) = server().await;
     let proxy = Proxy::start(address).await.unwrap();
-    proxy.set(Some(Trouble::CutAnswer(7)));
+    proxy.set(Some(NetworkFault::CutAnswer(7)));
     let mut stream = connected(&proxy).await;
     stream.write_all(ASK).await.unwrap();
     assert_eq!(to_the_end(&mut stream).await, b"HTTP/1.");
@@ -112,10 +112,10 @@ async fn an_answer_is_cut_at_its_byte_after_the_request_has_arrived() {
 async fn a_request_arrives_twice_and_the_second_answer_is_heard() {
     let (address, heard) = server().await;
     let proxy = Proxy::start(address).await.unwrap();
-    // A connection that is open before is in no known state, and ends.
+    // A connection that was open before is in an unknown state, so it ends.
     let mut before = connected(&proxy).await;
     exchange(&mut before).await;
-    proxy.set(Some(Trouble::RequestTwice));
+    proxy.set(Some(NetworkFault::RequestTwice));
     assert_eq!(to_the_end(&mut before).await, b"");
     let mut stream = connected(&proxy).await;
     assert_eq!(exchange(&mut stream).await, answer(3));
@@ -127,7 +127,7 @@ async fn a_request_arrives_twice_and_the_second_answer_is_heard() {
 async fn an_answer_comes_twice() {
     let (address, heard) = server().await;
     let proxy = Proxy::start(address).await.unwrap();
-    proxy.set(Some(Trouble::AnswerTwice));
+    proxy.set(Some(NetworkFault::AnswerTwice));
     let mut stream = connected(&proxy).await;
     stream.write_all(ASK).await.unwrap();
     let both = [answer(1), answer(1)].concat();
@@ -141,7 +141,7 @@ async fn an_answer_comes_twice() {
 async fn silence_takes_everything_and_answers_nothing_and_then_the_connection_is_lost() {
     let (address, heard) = server().await;
     let proxy = Proxy::start(address).await.unwrap();
-    proxy.set(Some(Trouble::Silence));
+    proxy.set(Some(NetworkFault::Silence));
     let mut stream = connected(&proxy).await;
     stream.write_all(ASK).await.unwrap();
     let answer_to_it = timeout(Duration::from_millis(100), message::read(&mut stream)).await;

@@ -1,12 +1,24 @@
-//! Who may speak to whom.
+//! The network policies.
 
 use super::{Fault, plain};
 use serde_json::{Value, json};
 
 pub fn faults() -> Vec<Fault> {
-    let (ends, denied, through) =
-        ("edges have two ends", "whatever is not allowed is denied", "whoever calls another is let through");
+    let (ends, denied, through) = (
+        "network edges are allowed at both ends",
+        "the network denies by default",
+        "the network allows every call",
+    );
+    let selector = json!([{"key": "tier", "operator": "Exists"}]);
     vec![
+        ("NetworkPolicy", "posts", plain("/spec/podSelector/matchExpressions"), selector.clone(), ends),
+        (
+            "NetworkPolicy",
+            "posts",
+            plain("/spec/ingress/0/from/0/namespaceSelector/matchExpressions"),
+            selector,
+            ends,
+        ),
         ("NetworkPolicy", "posts", plain("/spec/ingress/0/from/0"), Value::Null, through),
         ("NetworkPolicy", "posts", plain("/spec/ingress/0/from/1"), Value::Null, ends),
         (

@@ -1,10 +1,11 @@
-//! What one overlay alone has.
+//! What only one overlay has.
 
 use super::{Fault, plain};
 use serde_json::{Value, json};
 
 pub fn faults() -> Vec<(&'static str, Fault)> {
-    let (taken, served) = ("the Gateway takes the HTTPRoute", "production is served as its overlay says");
+    let (taken, served) =
+        ("the Gateway accepts the HTTPRoute", "production has its certificate and ingress class");
     let in_production =
         |name, pointer, value| ("production", ("Ingress", name, plain(pointer), value, served));
     vec![

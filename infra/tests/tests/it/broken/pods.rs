@@ -4,11 +4,34 @@ use super::{CLIENT, DEPLOYMENT, Fault, POSTS, container, plain, pod};
 use serde_json::{Value, json};
 
 pub fn faults() -> Vec<Fault> {
-    let privileges = "pods run with nothing that they do not need";
-    let (probed, limits, stop) =
-        ("pods are probed", "pods have limits", "pods have the time that their stop takes");
-    let there = "images may be there already";
+    let privileges = "pods run with least privilege";
+    let (probed, limits, stop) = ("pods are probed", "pods have limits", "pods have time to stop");
+    let there = "images may be on the node already";
+    let (anywhere, resolve) = ("pods run on any node", "pods resolve Services");
+    let variables = "programs are told everything by single variables";
+    let required = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}});
     vec![
+        (DEPLOYMENT, POSTS, pod("/hostIPC"), json!(true), privileges),
+        (DEPLOYMENT, POSTS, pod("/hostNetwork"), json!(true), privileges),
+        (DEPLOYMENT, POSTS, pod("/hostPID"), json!(true), privileges),
+        (DEPLOYMENT, POSTS, pod("/shareProcessNamespace"), json!(true), privileges),
+        (DEPLOYMENT, POSTS, pod("/securityContext/supplementalGroups"), json!([0]), privileges),
+        (DEPLOYMENT, POSTS, pod("/volumes/0/hostPath"), json!({"path": "/"}), privileges),
+        (DEPLOYMENT, POSTS, pod("/affinity"), required, anywhere),
+        (DEPLOYMENT, POSTS, pod("/nodeName"), json!("nowhere"), anywhere),
+        (DEPLOYMENT, POSTS, pod("/nodeSelector"), json!({"kubernetes.io/os": "plan9"}), anywhere),
+        (DEPLOYMENT, POSTS, pod("/dnsPolicy"), json!("Default"), resolve),
+        (DEPLOYMENT, POSTS, container("/command"), json!(["/bin/sh"]), variables),
+        (DEPLOYMENT, POSTS, container("/args"), json!(["--insecure"]), variables),
+        (
+            DEPLOYMENT,
+            POSTS,
+            container("/envFrom"),
+            json!([{"secretRef": {"name": "mini-blog-secrets"}}]),
+            variables,
+        ),
+        (DEPLOYMENT, POSTS, container("/livenessProbe/terminationGracePeriodSeconds"), json!(1), stop),
+        (DEPLOYMENT, POSTS, container("/readinessProbe/httpGet/host"), json!("example.com"), probed),
         (DEPLOYMENT, POSTS, pod("/securityContext/runAsNonRoot"), Value::Null, privileges),
         (DEPLOYMENT, POSTS, pod("/securityContext/seccompProfile"), Value::Null, privileges),
         (DEPLOYMENT, POSTS, pod("/securityContext/runAsUser"), json!(0), privileges),
@@ -38,7 +61,7 @@ pub fn faults() -> Vec<Fault> {
             CLIENT,
             plain("/spec/template/metadata/annotations/prometheus.io~1port"),
             json!("3000"),
-            "what is scraped is there",
+            "metrics are scraped where they are",
         ),
         (DEPLOYMENT, POSTS, container("/securityContext/runAsUser"), json!(0), privileges),
         (DEPLOYMENT, POSTS, container("/securityContext/runAsNonRoot"), json!(false), privileges),

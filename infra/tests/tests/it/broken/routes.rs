@@ -1,4 +1,4 @@
-//! What is public.
+//! The public routes.
 
 use super::{Fault, plain};
 use serde_json::{Value, json};
@@ -6,8 +6,13 @@ use serde_json::{Value, json};
 pub fn faults() -> Vec<Fault> {
     let (ingress, route) = ("the Ingress has the public routes", "the HTTPRoute has the public routes");
     let first = "exact paths come first with Traefik";
-    let taken = "the Gateway takes the HTTPRoute";
+    let taken = "the Gateway accepts the HTTPRoute";
+    let rewrite = json!([{"type": "URLRewrite", "urlRewrite": {"path": {"replacePrefixMatch": "/events"}}}]);
     vec![
+        ("HTTPRoute", "mini-blog", plain("/spec/parentRefs/0/sectionName"), json!("https"), taken),
+        ("HTTPRoute", "mini-blog", plain("/spec/rules/0/filters"), rewrite.clone(), route),
+        ("HTTPRoute", "mini-blog", plain("/spec/rules/0/backendRefs/0/filters"), rewrite, route),
+        ("HTTPRoute", "mini-blog", plain("/spec/rules/0/backendRefs/0/weight"), json!(0), route),
         ("Ingress", "ingress-srv", plain("/spec/rules/0/http/paths/2/path"), json!("/posts/"), ingress),
         ("Ingress", "ingress-srv", plain("/spec/rules/0/http/paths/1"), Value::Null, ingress),
         (
@@ -40,7 +45,7 @@ pub fn faults() -> Vec<Fault> {
             "ingress-exact-srv",
             plain("/metadata/annotations"),
             Value::Null,
-            "Traefik reads every path as the front door does",
+            "Traefik routes like the front door",
         ),
         ("Ingress", "ingress-srv", plain("/spec/defaultBackend"), json!({}), ingress),
         ("HTTPRoute", "mini-blog", plain("/spec/rules/4/timeouts/request"), json!("10s"), route),
@@ -59,18 +64,18 @@ pub fn faults() -> Vec<Fault> {
             "mini-blog",
             plain("/spec/rules/2"),
             Value::Null,
-            "every path is read as the front door reads it",
+            "Ingress and Gateway route like the front door",
         ),
         (
             "Ingress",
             "ingress-srv",
             plain("/spec/rules/0/http/paths/2/path"),
             json!("/posts/"),
-            "every path is read as the front door reads it",
+            "Ingress and Gateway route like the front door",
         ),
-        ("Ingress", "ingress-srv", plain("/spec/rules/0/host"), json!("post.com"), "the host is one"),
-        ("HTTPRoute", "mini-blog", plain("/spec/hostnames"), Value::Null, "the host is one"),
-        ("Gateway", "mini-blog", plain("/spec/listeners/0/hostname"), Value::Null, "the host is one"),
+        ("Ingress", "ingress-srv", plain("/spec/rules/0/host"), json!("post.com"), "there is one host"),
+        ("HTTPRoute", "mini-blog", plain("/spec/hostnames"), Value::Null, "there is one host"),
+        ("Gateway", "mini-blog", plain("/spec/listeners/0/hostname"), Value::Null, "there is one host"),
         ("HTTPRoute", "mini-blog", plain("/spec/parentRefs/0/name"), json!("nobody"), taken),
         ("HTTPRoute", "mini-blog", plain("/spec/parentRefs"), Value::Null, taken),
         ("Gateway", "mini-blog", plain("/spec/gatewayClassName"), json!("treafik"), taken),

@@ -5,9 +5,14 @@ use serde_json::{Value, json};
 
 pub fn faults() -> Vec<Fault> {
     let (selectors, ports) = ("selectors match", "every port of a Service leads to a port of a container");
-    let (course, opened) =
-        ("everything has the names of the course", "nothing but the NodePort component opens a port");
+    let (course, opened) = ("names are the course's", "only the NodePort component opens a port");
+    let reached = "every Service leads to all its pods";
     vec![
+        (DEPLOYMENT, POSTS, container("/ports/0/protocol"), json!("UDP"), ports),
+        ("Service", "posts-srv", plain("/spec/ports/0/nodePort"), json!(30000), opened),
+        ("Service", "posts-clusterip-srv", plain("/spec/internalTrafficPolicy"), json!("Local"), reached),
+        ("Service", "posts-srv", plain("/spec/externalTrafficPolicy"), json!("Local"), reached),
+        ("Service", "client-srv", plain("/spec/sessionAffinity"), json!("ClientIP"), reached),
         (
             DEPLOYMENT,
             POSTS,

@@ -1,10 +1,10 @@
-//! What the programs are told.
+//! The settings of the programs.
 
 use super::{CLIENT, DEPLOYMENT, Fault, POSTS, container, plain};
 use serde_json::{Value, json};
 
 pub fn faults() -> Vec<Fault> {
-    let (settings, own) = ("the programs take the settings", "each is given its own secrets and no other");
+    let (settings, own) = ("programs accept their settings", "each service gets its own secrets only");
     vec![
         (DEPLOYMENT, POSTS, container("/env/-"), json!({"name": "EVENTBUS_URL", "value": "x"}), settings),
         (DEPLOYMENT, POSTS, container("/env/-"), json!({"name": "INSECURE", "value": "true"}), settings),
@@ -25,14 +25,14 @@ pub fn faults() -> Vec<Fault> {
             "query-deliveries-srv",
             plain("/spec/publishNotReadyAddresses"),
             Value::Null,
-            "deliveries reach who is not ready",
+            "deliveries reach services that are not ready",
         ),
         (
             "Service",
             "query-srv",
             plain("/spec/publishNotReadyAddresses"),
             json!(true),
-            "deliveries reach who is not ready",
+            "deliveries reach services that are not ready",
         ),
         (DEPLOYMENT, POSTS, container("/env/-"), json!({"name": "QUERY_SECRET", "valueFrom": {}}), own),
         (
@@ -40,7 +40,7 @@ pub fn faults() -> Vec<Fault> {
             POSTS,
             container("/env/-"),
             json!({"name": "OPERATOR_TOKEN", "value": "in-plain"}),
-            "no secret is written down",
+            "no secret is in a manifest",
         ),
         (
             DEPLOYMENT,

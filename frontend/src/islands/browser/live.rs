@@ -1,0 +1,176 @@
+//! The stream of changes, open only while its page is visible.
+//!
+//! A browser opens at most six connections to a site over HTTP/1.1, for all its tabs together, and an open stream
+//! keeps one. Pages that keep their stream while they are hidden, or while they wait in the back/forward cache, use
+//! these connections up until no page of the site loads any more. So a page closes its stream as soon as it is hidden
+//! or left, and opens a new one when it is shown again: a window has one stream at most, whatever it has opened and
+//! visited. Of many windows side by side only the newest have one ([`Peers`]). (One stream for all would need a leader
+//! and a way to notice its death; Chrome on Android has no SharedWorker, and Web Locks need https.)
+//!
+//! No change is missed. The browser resumes a broken stream by itself and sends `Last-Event-ID`. A new stream cannot
+//! send it; therefore `on_open` is called each time a stream opens, and loads the current state.
+
+use super::Listener;
+use super::peers::Peers;
+use leptos::prelude::*;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{EventSource, MessageEvent, js_sys};
+
+/// The SSE event name.
+const EVENT: &str = "change";
+/// The longest pause between two attempts to connect, in milliseconds.
+const MAX_PAUSE_MS: u32 = 30_000;
+/// The attribute of `<html>` that says whether the page is live: `connecting`, `on` or `off`. Styles and tests use it.
+const STATE: &str = "data-live";
+
+fn set_state(state: &str) {
+    if let Some(html) = document().document_element() {
+        // Fails for invalid attribute names only.
+        let _ = html.set_attribute(STATE, state);
+    }
+}
+
+fn is_off() -> bool {
+    document().document_element().and_then(|html| html.get_attribute(STATE)).as_deref() == Some("off")
+}
+
+/// Closes when it is dropped.
+struct Stream {
+    source: EventSource,
+    _listeners: [(&'static str, Listener); 3],
+}
+
+impl Stream {
+    fn is_closed(&self) -> bool {
+        self.source.ready_state() == EventSource::CLOSED
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.source.close();
+    }
+}
+
+struct Follower {
+    url: String,
+    on_open: Box<dyn Fn()>,
+    on_change: Rc<dyn Fn(String)>,
+    stream: RefCell<Option<Stream>>,
+    peers: RefCell<Option<Peers>>,
+    failures: Cell<u32>,
+}
+
+/// Calls `on_open` whenever a stream from `url` opens or resumes, and `on_change` with the data of each change, for as
+/// long as the page exists.
+pub(crate) fn follow(url: String, on_open: impl Fn() + 'static, on_change: impl Fn(String) + 'static) {
+    let follower = Rc::new(Follower {
+        url,
+        on_open: Box::new(on_open),
+        on_change: Rc::new(on_change),
+        stream: RefCell::new(None),
+        peers: RefCell::new(None),
+        failures: Cell::new(0),
+    });
+    follower.connect();
+    let this = follower.clone();
+    let changed = Listener::new(move |_| this.on_visibility_change());
+    // `visibilitychange` comes late or not at all for pages that are left, depending on the browser.
+    let this = follower.clone();
+    let left = Listener::new(move |_| this.disconnect());
+    // A visible page without a stream becomes the newest one by being clicked.
+    let shown = Listener::new(move |_| follower.connect());
+    let (document, window) = (document(), window());
+    // No browser refuses these; one that did would only keep the stream open.
+    let _ = document.add_event_listener_with_callback("visibilitychange", changed.as_ref().unchecked_ref());
+    let _ = window.add_event_listener_with_callback("pagehide", left.as_ref().unchecked_ref());
+    let _ = window.add_event_listener_with_callback("pageshow", shown.as_ref().unchecked_ref());
+    let _ = window.add_event_listener_with_callback("focus", shown.as_ref().unchecked_ref());
+    // They live as long as the page.
+    for listener in [changed, left, shown] {
+        listener.forget();
+    }
+}
+
+impl Follower {
+    fn connect(self: &Rc<Self>) {
+        let connected = self.stream.borrow().as_ref().is_some_and(|stream| !stream.is_closed());
+        if connected || document().hidden() {
+            return;
+        }
+        if !is_off() {
+            set_state("connecting");
+        }
+        let Ok(source) = EventSource::new(&self.url) else { return };
+        let this = self.clone();
+        let open = Listener::new(move |_| {
+            this.failures.set(0);
+            set_state("on");
+            (this.on_open)();
+        });
+        let on_change = self.on_change.clone();
+        let change = Listener::new(move |event: JsValue| {
+            if let Some(data) = event.unchecked_into::<MessageEvent>().data().as_string() {
+                on_change(data);
+            }
+        });
+        let this = self.clone();
+        let error = Listener::new(move |_| this.on_error());
+        let listeners = [("open", open), (EVENT, change), ("error", error)];
+        for (event, listener) in &listeners {
+            // No browser refuses this; in one that did, the page would not be live.
+            let _ = source.add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
+        }
+        *self.stream.borrow_mut() = Some(Stream { source, _listeners: listeners });
+        if self.peers.borrow().is_none() {
+            let this = self.clone();
+            *self.peers.borrow_mut() = Peers::join(move |crowded| this.on_peers_change(crowded));
+        }
+        if let Some(peers) = &*self.peers.borrow() {
+            peers.opened();
+        }
+    }
+
+    fn disconnect(&self) {
+        self.stream.take();
+        self.peers.take();
+    }
+
+    fn on_peers_change(self: &Rc<Self>, crowded: bool) {
+        if !crowded {
+            self.connect();
+        } else if self.stream.take().is_some() {
+            set_state("off");
+            if let Some(peers) = &*self.peers.borrow() {
+                peers.closed();
+            }
+        }
+    }
+
+    fn on_visibility_change(self: &Rc<Self>) {
+        if document().hidden() {
+            self.disconnect();
+        } else {
+            self.connect();
+        }
+    }
+
+    /// The stream is lost. Where the browser does not reconnect by itself (the request was refused), a new stream is
+    /// opened after a pause.
+    fn on_error(self: &Rc<Self>) {
+        set_state("off");
+        if !self.stream.borrow().as_ref().is_some_and(Stream::is_closed) {
+            return;
+        }
+        let failures = self.failures.get();
+        self.failures.set(failures + 1);
+        let pause = (1000_u32 << failures.min(5)).min(MAX_PAUSE_MS);
+        // Half of it is random, so that the readers of a site that is back do not all connect at once.
+        let pause = f64::from(pause) * f64::midpoint(1.0, js_sys::Math::random());
+        let this = self.clone();
+        set_timeout(move || this.connect(), Duration::from_millis(pause as u64));
+    }
+}

@@ -1,0 +1,98 @@
+//! What changes on the list of posts: the numbers of comments, and the offer of new posts. The list itself stays as it
+//! is, so that nothing moves while it is read.
+
+use super::browser::{self, live, request};
+use super::props::IslandProps;
+use super::responses::{Page, Post};
+use super::thread;
+use leptos::prelude::*;
+use shared::{PostId, routes};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Between two requests for the list, however much happens.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The id of the element that shows a post's number of comments.
+pub(crate) fn count_element(post: &PostId) -> String {
+    format!("count-{post}")
+}
+
+/// Updates the numbers of comments. Returns how many posts the list does not show.
+fn show(page: &Page) -> usize {
+    let is_new = |post: &&Post| {
+        let element = document().get_element_by_id(&count_element(&post.id));
+        if let Some(element) = &element {
+            element.set_text_content(Some(&thread::count_in_words(post.comment_count)));
+        }
+        element.is_none()
+    };
+    page.items.iter().filter(is_new).count()
+}
+
+/// Loads the list again after changes, at most once in a [`PAUSE`].
+struct Watch {
+    list: String,
+    is_newest: bool,
+    fresh: RwSignal<usize>,
+    busy: Cell<Busy>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Busy {
+    No,
+    Yes,
+    /// There was another change meanwhile.
+    Again,
+}
+
+impl Watch {
+    fn refresh(self: &Rc<Self>) {
+        if self.busy.replace(Busy::Yes) != Busy::No {
+            self.busy.set(Busy::Again);
+            return;
+        }
+        let this = self.clone();
+        browser::spawn(async move {
+            if let Ok(page) = request::get(&this.list).await.and_then(|answer| request::parse(&answer)) {
+                let fresh = show(&page);
+                // New posts never appear on a page of older ones.
+                this.fresh.set(if this.is_newest { fresh } else { 0 });
+            }
+            set_timeout(
+                move || {
+                    if this.busy.replace(Busy::No) == Busy::Again {
+                        this.refresh();
+                    }
+                },
+                PAUSE,
+            );
+        });
+    }
+}
+
+/// Keeps the numbers of comments up to date, and offers new posts.
+#[island]
+pub(crate) fn NewPosts(
+    /// Where this page's list comes from.
+    list: IslandProps<String>,
+    /// Whether the list begins with the newest post.
+    is_newest: IslandProps<bool>,
+) -> impl IntoView {
+    let fresh = RwSignal::new(0);
+    if browser::IS_BROWSER {
+        let watch = Rc::new(Watch { list: list.0, is_newest: is_newest.0, fresh, busy: Cell::new(Busy::No) });
+        let on_open = watch.clone();
+        live::follow(routes::LIVE.to_owned(), move || on_open.refresh(), move |_| watch.refresh());
+    }
+    let words = move || match fresh.get() {
+        1 => "Show 1 new post".to_owned(),
+        n => format!("Show {n} new posts"),
+    };
+    view! {
+        <a class="fresh" href="/" hidden=move || fresh.get() == 0>
+            {words}
+        </a>
+    }
+}

@@ -1,0 +1,261 @@
+//! The comments of a post as one page shows them, and how updates change them.
+//!
+//! Updates come from several sources (the page itself, the answer to a new comment, the stream, a reload of the whole
+//! thread), in any order and more than once. Merging them yields the same thread in any order.
+
+use shared::CommentId;
+use shared::events::Status;
+use shared::views::CommentView;
+
+/// What the page shows, and what a screen reader announces.
+pub(crate) struct Thread {
+    /// Oldest first.
+    pub comments: Vec<CommentView>,
+    /// About the reader's own comments only: nothing else is worth an interruption.
+    pub announcement: String,
+}
+
+impl Thread {
+    pub(crate) fn new(comments: Vec<CommentView>) -> Self {
+        Self { comments, announcement: String::new() }
+    }
+
+    /// Merges a comment as it is now. Announces the verdict on the reader's own comment.
+    pub(crate) fn merge(&mut self, update: CommentView) {
+        let id = update.id.clone();
+        if merge(&mut self.comments, update) {
+            self.announce(&id);
+        }
+    }
+
+    /// Merges the answer to the reader's own new comment, and announces where that comment stands. The stream may have
+    /// been faster and have delivered the verdict.
+    pub(crate) fn merge_sent(&mut self, comment: CommentView) {
+        let id = comment.id.clone();
+        merge(&mut self.comments, CommentView { mine: true, ..comment });
+        self.announce(&id);
+    }
+
+    fn announce(&mut self, id: &CommentId) {
+        let Some(comment) = self.comments.iter().find(|comment| comment.id == *id) else { return };
+        self.announcement = match comment.status {
+            Status::Pending => "Your comment is sent and awaits moderation.".to_owned(),
+            Status::Approved => "Your comment is published.".to_owned(),
+            Status::Rejected => with_reason("Your comment has been rejected", comment.reason.as_deref()),
+        };
+    }
+}
+
+/// Orders the states of one comment: by version, and without versions a verdict comes after none.
+fn progress(comment: &CommentView) -> (u32, bool) {
+    (comment.version.unwrap_or_default(), comment.status != Status::Pending)
+}
+
+/// Returns whether the reader's own comment got its verdict by this.
+fn merge(thread: &mut Vec<CommentView>, update: CommentView) -> bool {
+    let Some(known) = thread.iter_mut().find(|c| c.id == update.id) else {
+        let place = |c: &CommentView| (c.created_at, c.id.clone());
+        let at = thread.partition_point(|c| place(c) <= place(&update));
+        thread.insert(at, update);
+        return false;
+    };
+    // Public updates do not say who wrote a comment, and while it is pending they leave out its text and its name.
+    let mine = known.mine || update.mine;
+    let mut decided = false;
+    let (newer, older) = if progress(&update) > progress(known) {
+        decided = mine && known.status != update.status;
+        let older = std::mem::replace(known, update);
+        (known, older)
+    } else {
+        (known, update)
+    };
+    // After the verdict, what is left out is gone: of a rejected comment neither text nor name remain.
+    if newer.status == Status::Pending {
+        if newer.content.is_empty() {
+            newer.content = older.content;
+        }
+        if newer.author.is_empty() {
+            newer.author = older.author;
+        }
+    }
+    newer.created_at = newer.created_at.or(older.created_at);
+    newer.mine = mine;
+    decided
+}
+
+pub(crate) fn published(thread: &[CommentView]) -> usize {
+    thread.iter().filter(|c| c.status == Status::Approved).count()
+}
+
+/// `1 comment`, `2 comments`.
+pub(crate) fn count_in_words(count: usize) -> String {
+    match count {
+        0 => "No comments".to_owned(),
+        1 => "1 comment".to_owned(),
+        n => format!("{n} comments"),
+    }
+}
+
+/// A sentence with the reason after it, if there is one.
+pub(crate) fn with_reason(sentence: &str, reason: Option<&str>) -> String {
+    let reason = reason.map(|reason| reason.trim_end_matches('.')).filter(|reason| !reason.is_empty());
+    reason.map_or_else(|| format!("{sentence}."), |reason| format!("{sentence}: {reason}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use shared::Timestamp;
+
+    fn comment(id: &str, status: Status, version: Option<u32>, content: &str) -> CommentView {
+        CommentView {
+            id: id.parse().unwrap(),
+            content: content.into(),
+            status,
+            author: String::new(),
+            reason: None,
+            created_at: Some(Timestamp::from_unix_ms(i64::from(id.as_bytes()[0]))),
+            version,
+            mine: false,
+        }
+    }
+
+    #[test]
+    fn the_writer_keeps_the_text_until_the_verdict_and_is_told_once() {
+        let mine = CommentView { mine: true, ..comment("a", Status::Pending, Some(1), "hello") };
+        let mut thread = vec![mine];
+        assert!(!merge(&mut thread, comment("a", Status::Pending, Some(1), "")));
+        assert_eq!(thread[0].content, "hello");
+        assert!(merge(&mut thread, comment("a", Status::Approved, Some(2), "hello")));
+        assert!(!merge(&mut thread, comment("a", Status::Approved, Some(2), "hello")));
+        assert!(thread[0].mine);
+        assert_eq!(published(&thread), 1);
+    }
+
+    #[test]
+    fn rejected_text_is_gone() {
+        let mine = CommentView { mine: true, ..comment("a", Status::Pending, Some(1), "orange") };
+        let mut thread = vec![mine];
+        let verdict =
+            CommentView { reason: Some("no".into()), ..comment("a", Status::Rejected, Some(2), "") };
+        assert!(merge(&mut thread, verdict));
+        assert_eq!((thread[0].content.as_str(), thread[0].reason.as_deref()), ("", Some("no")));
+        assert_eq!(published(&thread), 0);
+    }
+
+    #[test]
+    fn the_name_under_a_rejected_comment_is_gone_too() {
+        let mine = CommentView {
+            mine: true,
+            author: "Ada".into(),
+            ..comment("a", Status::Pending, Some(1), "orange")
+        };
+        let verdict = comment("a", Status::Rejected, Some(2), "");
+        for updates in [[mine.clone(), verdict.clone()], [verdict, mine]] {
+            let mut thread = Thread::new(vec![]);
+            for update in updates {
+                thread.merge(update);
+            }
+            assert_eq!((thread.comments[0].author.as_str(), thread.comments[0].content.as_str()), ("", ""));
+        }
+    }
+
+    #[test]
+    fn a_pending_comment_keeps_its_name_when_a_public_update_leaves_it_out() {
+        let mine = CommentView {
+            mine: true,
+            author: "Ada".into(),
+            ..comment("a", Status::Pending, Some(1), "hello")
+        };
+        let public = comment("a", Status::Pending, Some(1), "");
+        for updates in [[mine.clone(), public.clone()], [public, mine]] {
+            let mut thread = Thread::new(vec![]);
+            for update in updates {
+                thread.merge(update);
+            }
+            assert_eq!(thread.comments[0].author, "Ada");
+        }
+    }
+
+    #[test]
+    fn what_is_announced_after_sending_is_where_the_comment_stands() {
+        let sent = comment("a", Status::Pending, Some(1), "hello");
+        let approved = comment("a", Status::Approved, Some(2), "hello");
+        let rejected =
+            CommentView { reason: Some("spam".into()), ..comment("a", Status::Rejected, Some(2), "") };
+        for (verdict, announcement) in
+            [(approved, "Your comment is published."), (rejected, "Your comment has been rejected: spam.")]
+        {
+            let mut thread = Thread::new(vec![]);
+            thread.merge_sent(sent.clone());
+            assert_eq!(thread.announcement, "Your comment is sent and awaits moderation.");
+            thread.merge(verdict.clone());
+            assert_eq!(thread.announcement, announcement);
+            // The stream may be faster than the answer.
+            let mut thread = Thread::new(vec![]);
+            thread.merge(verdict);
+            assert_eq!(thread.announcement, "", "so far it may be anybody's");
+            thread.merge_sent(sent.clone());
+            assert_eq!(thread.announcement, announcement);
+        }
+    }
+
+    #[test]
+    fn the_answer_to_a_comment_may_come_after_its_verdict() {
+        let mut thread = vec![];
+        assert!(!merge(&mut thread, comment("a", Status::Approved, Some(2), "hello")));
+        let answer = CommentView { mine: true, ..comment("a", Status::Pending, Some(1), "hello") };
+        assert!(!merge(&mut thread, answer));
+        assert_eq!((thread[0].status, thread[0].mine), (Status::Approved, true));
+    }
+
+    #[test]
+    fn a_decided_comment_never_goes_back_without_versions_either() {
+        let mut thread = vec![comment("a", Status::Approved, None, "hello")];
+        merge(&mut thread, comment("a", Status::Pending, None, ""));
+        assert_eq!(thread[0].status, Status::Approved);
+    }
+
+    #[test]
+    fn a_rejection_names_its_reason() {
+        assert_eq!(with_reason("Rejected", None), "Rejected.");
+        assert_eq!(with_reason("Rejected", Some("")), "Rejected.");
+        assert_eq!(
+            with_reason("Rejected", Some("contains a blocked word")),
+            "Rejected: contains a blocked word."
+        );
+        assert_eq!(with_reason("Rejected", Some("It is spam.")), "Rejected: It is spam.");
+    }
+
+    #[test]
+    fn counts_are_words() {
+        assert_eq!([0, 1, 2].map(count_in_words), ["No comments", "1 comment", "2 comments"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_and_repetition_of_the_same_updates_gives_the_same_thread(
+            order in Just((0..6_usize).collect::<Vec<_>>()).prop_shuffle(),
+            again in prop::collection::vec(0..6_usize, 0..6),
+        ) {
+            let updates = [
+                comment("a", Status::Pending, Some(1), ""),
+                comment("a", Status::Approved, Some(2), "first"),
+                comment("b", Status::Pending, Some(1), ""),
+                comment("b", Status::Rejected, Some(2), ""),
+                comment("c", Status::Pending, Some(1), ""),
+                CommentView { mine: true, author: "Ada".into(), ..comment("c", Status::Pending, Some(1), "mine") },
+            ];
+            let fold = |places: &[usize]| {
+                let mut thread = Vec::new();
+                for place in places {
+                    merge(&mut thread, updates[*place].clone());
+                }
+                thread
+            };
+            let shuffled: Vec<usize> = order.iter().chain(&again).copied().collect();
+            prop_assert_eq!(fold(&shuffled), fold(&[0, 1, 2, 3, 4, 5]));
+        }
+    }
+}

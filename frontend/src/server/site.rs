@@ -1,0 +1,76 @@
+//! What the handlers of pages and forms share, and how they answer with a page.
+
+use super::assets::SiteFiles;
+use super::markdown::Rendered;
+use super::render::render;
+use super::services::Services;
+use crate::islands::CommentDraft;
+use crate::pages::{self, Page};
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use kit::runtime::deps::Deps;
+use shared::views::PostWithComments;
+use shared::{CommentId, Problem};
+use std::sync::Arc;
+
+/// Only this reader's browser may store the page, and asks again each time. With it, going back keeps the text of a
+/// form.
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+/// For pages with text that only its writer may read.
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Seconds.
+const RETRY_AFTER: u64 = 2;
+
+/// What the handlers of pages and forms share.
+#[derive(Debug, Clone)]
+pub(super) struct Site {
+    pub services: Services,
+    pub files: Arc<SiteFiles>,
+    pub rendered: Arc<Rendered>,
+    pub deps: Deps,
+    pub reload_port: Option<u16>,
+}
+
+impl Site {
+    /// An idempotency key for one submission of one form.
+    pub(super) fn new_key(&self) -> String {
+        self.deps.ids.uuid().to_string()
+    }
+
+    pub(super) fn show_post(
+        &self,
+        status: StatusCode,
+        post: PostWithComments,
+        missing: Option<CommentId>,
+        draft: CommentDraft,
+        problem: Option<Problem>,
+    ) -> Response {
+        let own = post.comments.iter().any(|comment| comment.mine) || problem.is_some();
+        let body = self.rendered.body(&post.post);
+        let mut response = self.show(status, pages::post(post, body, missing, draft, problem));
+        if own {
+            response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+        }
+        response
+    }
+
+    pub(super) fn not_found(&self) -> Response {
+        self.show(StatusCode::NOT_FOUND, pages::not_found())
+    }
+
+    /// For when a service that the page needs is down.
+    pub(super) fn unavailable(&self, problem: &Problem) -> Response {
+        tracing::debug!(status = problem.status, "a page cannot be shown");
+        self.show(StatusCode::SERVICE_UNAVAILABLE, pages::unavailable())
+    }
+
+    pub(super) fn show(&self, status: StatusCode, page: Page) -> Response {
+        let mut response = render(status, page, self.files.assets(), self.reload_port);
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, PRIVATE);
+        if matches!(status.as_u16(), 429 | 503) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+        }
+        response
+    }
+}

@@ -1,0 +1,239 @@
+//! Running the tests: all of them in stages, or those of a name or a package.
+
+use crate::find_test::{self, Part, Program};
+use crate::programs::{self, Built};
+use crate::shell::{Shell, exec, is_ci, say};
+use crate::stages::{Stages, Tally, count};
+use crate::workspace::Workspace;
+use crate::{images, leptos, packages, site, tools, validators};
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+/// The package of the tests that run the built program and a browser.
+pub const SYSTEM_TESTS: &str = "system-tests";
+/// The package of the tests of manifests and Dockerfiles.
+pub const MANIFEST_TESTS: &str = "manifest-tests";
+/// The package of the program that tests the images.
+pub const IMAGE_TESTS: &str = "image-tests";
+/// The program that makes the site.
+const SITE_BUILDER: &str = "site-builder";
+/// Names the built program for the tests of the system.
+pub const PROGRAM_VARIABLE: &str = "MINI_BLOG_BIN";
+/// The test program that takes a browser, and the one that runs a campaign of faults.
+const BROWSER: &str = "browser";
+const CAMPAIGN: &str = "faults";
+
+/// How many stages [`run_all`] has.
+pub fn planned(all: bool) -> usize {
+    if all { 9 } else { 6 }
+}
+
+/// Compiles every test of the workspace.
+pub fn compile(shell: &Shell) -> Result<Vec<Built>> {
+    programs::build(shell.cargo().args(["build", "--workspace", "--all-targets"]))
+}
+
+/// Every test that a machine can run without root; with `all`, also the campaign of faults, the containers, and whether
+/// cargo-leptos makes the same site.
+pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
+    let workspace = Workspace::read(shell)?;
+    let mut built = Vec::new();
+    let compiled = stages.run("compile the tests", "30 s; the first time 5 min", |_| {
+        built = compile(shell)?;
+        Ok(())
+    });
+    if !compiled {
+        stages.skip("every test", "they do not compile");
+        return Ok(());
+    }
+    let of = |package: &str| -> Vec<&Built> {
+        let folder = workspace.packages.iter().find(|p| p.name == package).map(|p| p.folder().to_owned());
+        built.iter().filter(|b| b.is_test && Some(&b.folder) == folder.as_ref()).collect()
+    };
+    let (manifests, system) = (of(MANIFEST_TESTS), of(SYSTEM_TESTS));
+    let needs_system = |b: &Built| b.is_integration && system.iter().any(|s| s.file == b.file);
+    let others = |b: &&Built| b.is_test && !needs_system(b) && manifests.iter().all(|m| m.file != b.file);
+    stages.run("units and services", "1 min", |tally| run(built.iter().filter(others), None, tally));
+
+    let untested = validators::install(shell);
+    stages.run("manifests", "20 s", |tally| {
+        if is_ci() && !untested.is_empty() {
+            bail!("CI is set, and what the tests take is missing: {}", untested.join("; "));
+        }
+        run(manifests.iter().copied(), None, tally)
+    });
+    for what in &untested {
+        stages.skip_part(what);
+    }
+
+    let program_of = |name: &str| built.iter().find(|b| b.name == name && !b.is_test);
+    let builder = program_of(SITE_BUILDER);
+    let ready = stages.run("program and site", "5 s; the first time 5 min", |_| {
+        site::build_all(shell, builder.map(|b| b.file.as_path()))
+    });
+    let program = site::program(shell);
+    let of_system = |chosen: &dyn Fn(&str) -> bool| -> Vec<&Built> {
+        system.iter().copied().filter(|b| b.is_integration && chosen(&b.name)).collect()
+    };
+    if !ready {
+        stages.skip("system, browser", "the program is not built");
+        return Ok(());
+    }
+    let rest = of_system(&|name| name != BROWSER && name != CAMPAIGN);
+    stages.run("system", "1 min", |tally| run(rest, Some(&program), tally));
+    let browser = packages::install_browser(shell);
+    match &browser {
+        Err(e) if !is_ci() => stages.skip("browser", &format!("{e:#}")),
+        _ => {
+            stages.run("browser", "40 s", |tally| {
+                browser?;
+                run(of_system(&|name| name == BROWSER), Some(&program), tally)
+            });
+        }
+    }
+    if !all {
+        stages.skip_part("campaign of faults, containers, comparison with cargo-leptos: `cargo xtask test --all` runs them");
+        return Ok(());
+    }
+    let campaign = of_system(&|name| name == CAMPAIGN);
+    stages.run("campaign of faults", "2 min", |tally| run(campaign, Some(&program), tally));
+    match tools::missing_for_leptos(shell)? {
+        Some(missing) => stages.skip("the same site by cargo-leptos", &missing),
+        None => {
+            stages.run("the same site by cargo-leptos", "1 min", |_| leptos::makes_the_same(shell));
+        }
+    }
+    match packages::install_engine(shell) {
+        Err(e) => stages.skip("containers", &format!("no container engine can be used: {e:#}")),
+        Ok(()) => {
+            stages.run("containers", "4 min; the first time 8 min", |tally| {
+                images::prepare(shell)?;
+                packages::install_browser(shell)?;
+                let program = program_of(IMAGE_TESTS).context("its program is not built")?;
+                count(&mut shell.command(&program.file), tally)
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Runs test programs one after the other, all of them whatever fails.
+pub fn run<'a>(
+    programs: impl IntoIterator<Item = &'a Built>,
+    mini_blog: Option<&Path>,
+    tally: &mut Tally,
+) -> Result<()> {
+    let mut errors = Vec::new();
+    let mut programs = programs.into_iter().peekable();
+    // Nothing that has run proves nothing.
+    ensure!(programs.peek().is_some(), "no test program was built");
+    for program in programs {
+        println!("     Running {} ({})", program.name, program.file.display());
+        let mut command = Command::new(&program.file);
+        command.current_dir(&program.folder).envs(mini_blog.map(|file| (PROGRAM_VARIABLE, file)));
+        if let Err(e) = count(&mut command, tally) {
+            errors.push(format!("{e:#}"));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { bail!(errors.join("; ")) }
+}
+
+/// The tests of this name, of these packages, or both. Nothing but what they need is compiled.
+pub fn run_some(
+    shell: &Shell,
+    filter: Option<&str>,
+    packages: &[String],
+    flags: &[OsString],
+) -> Result<ExitCode> {
+    let workspace = Workspace::read(shell)?;
+    let wanted = |program: &Program| packages.is_empty() || packages.contains(&program.package);
+    let mut found: BTreeSet<_> = match filter {
+        Some(text) => find_test::holding(&workspace, text)?,
+        None => BTreeSet::new(),
+    };
+    found.retain(wanted);
+    if filter.is_some() && found.is_empty() {
+        bail!("no test has a name that contains {:?}", filter.unwrap_or_default());
+    }
+    let of = |package: &str| {
+        packages.iter().any(|p| p == package) || found.iter().any(|program| program.package == package)
+    };
+    if of(MANIFEST_TESTS) {
+        for what in validators::install(shell) {
+            say(&format!("not tested: {what}"));
+        }
+    }
+    // The tests within its sources take neither the program nor a browser.
+    let of_system = found.iter().filter(|program| program.package == SYSTEM_TESTS);
+    let mut of_system = of_system.filter_map(|program| match &program.part {
+        Part::Tests(name) => Some(name.as_str()),
+        _ => None,
+    });
+    let whole = filter.is_none() && packages.iter().any(|p| p == SYSTEM_TESTS);
+    let mut environment = Vec::new();
+    if whole || of_system.clone().next().is_some() {
+        if whole || of_system.any(|name| name == BROWSER) {
+            // First of all, so that a machine without a browser reports it before it has built for minutes.
+            packages::install_browser(shell)?;
+        }
+        site::build_all(shell, None)?;
+        environment.push((PROGRAM_VARIABLE, site::program(shell)));
+    }
+    let selections: Vec<Vec<String>> = if filter.is_some() {
+        found.iter().map(|program| program.cargo_args(&workspace)).collect()
+    } else {
+        vec![packages.iter().flat_map(|p| ["--package".to_owned(), p.clone()]).collect()]
+    };
+    let mut passed = true;
+    for selection in selections {
+        let mut tests = shell.cargo();
+        // All failures of a run, not the first program's alone.
+        tests.args(["test", "--no-fail-fast"]).args(selection).args(filter).envs(environment.clone());
+        if !flags.is_empty() {
+            tests.arg("--").args(flags);
+        }
+        passed &= tests.status().context("cannot run cargo")?.success();
+    }
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds the images and tests them, where containers can run.
+pub fn run_images(shell: &Shell, filter: Option<&str>) -> Result<ExitCode> {
+    if let Err(e) = packages::install_engine(shell) {
+        if is_ci() {
+            return Err(e);
+        }
+        say(&format!("skipped: no container engine can be used: {e:#}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    images::prepare(shell)?;
+    packages::install_browser(shell)?;
+    let mut tests = shell.cargo();
+    tests.args(["run", "--quiet", "--package", IMAGE_TESTS, "--"]);
+    exec(tests.args(filter.map(|text| format!("--filter={text}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_without_a_test_program_fails() {
+        let mut tally = Tally::default();
+        assert!(run([], None, &mut tally).is_err());
+        let file = |name: &str| Built {
+            name: name.to_owned(),
+            is_integration: false,
+            is_test: true,
+            file: Path::new("/bin").join(name),
+            folder: Path::new("/").to_owned(),
+        };
+        let [green, red] = ["true", "false"].map(file);
+        run([&green], None, &mut tally).unwrap();
+        let error = run([&red, &green], None, &mut tally).unwrap_err().to_string();
+        assert!(error.contains("false"), "{error}");
+    }
+}
