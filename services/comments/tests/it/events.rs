@@ -61,10 +61,13 @@ async fn a_verdict_is_taken_once_and_told_once() {
         "specversion": "1.0", "id": told["id"], "source": "/comments", "type": "CommentUpdated", "subject": "p1",
         "time": "2027-01-15T08:00:00.007Z", "datacontenttype": "application/json",
         "dataschema": "/schemas/CommentUpdated/1", "partitionkey": "p1", "correlationid": "the-command",
-        "causationid": "verdict-1", "traceparent": verdict.traceparent,
+        "causationid": "verdict-1", "traceparent": told["traceparent"],
         "data": {"id": id, "content": "an orange", "postId": "p1", "status": "rejected", "reason": "a reason", "version": 2}
     });
     assert_eq!(*told, expected);
+    let (from, to) = (verdict.traceparent.as_deref().unwrap(), told["traceparent"].as_str().unwrap());
+    assert_eq!(from[..36], to[..36], "the same trace");
+    assert_ne!(from, to, "and a step of its own");
 
     // The same verdict in another event says nothing that was not said; the opposite one comes too late.
     let same = published(&comment_moderated(&id, "p1", "an orange", Status::Rejected), "verdict-1");
@@ -100,7 +103,8 @@ async fn a_verdict_that_decides_nothing_is_parked() {
     let id = letters[0]["id"].as_i64().unwrap();
     comments.post(&format!("/dead-letters/{id}/discard"), &json!({})).await.ok(200);
     assert_eq!(seen_by(&comments, None).await[0]["status"], "approved");
-    assert_eq!(outbox(&world)[0]["type"], "CommentUpdated");
+    let types: Vec<_> = outbox(&world).iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(types, ["EventDiscarded", "CommentUpdated"]);
 }
 
 #[tokio::test]
