@@ -92,6 +92,10 @@ impl Drop for Up {
     }
 }
 
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    eventually_blocking(what, || is_so().then_some(()));
+}
+
 fn mini_blog(data: &Path, args: &[&str]) -> Output {
     Command::new(PROGRAM).args(args).arg("--data-dir").arg(data).output().unwrap()
 }
@@ -139,7 +143,7 @@ fn the_whole_day_of_a_stack() {
 
     assert!(row(&data, "comments").contains("running"));
     assert!(row(&data, "frontend").contains("stopped"));
-    eventually_blocking("the status lists the subscribers", || {
+    eventually("the status lists the subscribers", || {
         let status = said(&mini_blog(&data, &["status"]));
         status.contains("SUBSCRIBER") && status.lines().filter(|l| l.starts_with("query")).count() == 2
     });
@@ -179,10 +183,8 @@ fn what_dies_comes_back_by_itself() {
     let up = Up::ready(dir.path());
     let first = up.pid(ServiceName::Posts).unwrap();
     send(first, Signal::KILL);
-    eventually_blocking("posts is another process", || {
-        up.pid(ServiceName::Posts).is_some_and(|pid| pid != first)
-    });
-    eventually_blocking("posts is ready and has one restart", || {
+    eventually("posts is another process", || up.pid(ServiceName::Posts).is_some_and(|pid| pid != first));
+    eventually("posts is ready and has one restart", || {
         let row = row(dir.path(), "posts");
         let cells: Vec<_> = row.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect();
         cells[1] == "running" && cells[4] == "1" && cells[5] == "yes"
@@ -198,13 +200,11 @@ fn services_do_not_outlive_a_supervisor_that_was_killed() {
         assert!(services.iter().all(|&pid| runs(pid)));
         if suspended {
             up.signal(Signal::TSTP);
-            eventually_blocking("the supervisor stands still", || {
-                processes::state(up.child.id()) == Some('T')
-            });
+            eventually("the supervisor stands still", || processes::state(up.child.id()) == Some('T'));
         }
         up.signal(Signal::KILL);
         up.exit_code();
-        eventually_blocking("all services have ended", || services.iter().all(|&pid| !runs(pid)));
+        eventually("all services have ended", || services.iter().all(|&pid| !runs(pid)));
     }
 }
 
@@ -228,19 +228,17 @@ fn ctrl_z_suspends_the_whole_stack_and_fg_resumes_it() {
     let stands_still = |pid| processes::state(pid) == Some('T');
 
     up.signal(Signal::TSTP);
-    eventually_blocking("the supervisor stands still", || stands_still(up.child.id()));
-    eventually_blocking("so do the services, and no pipe fills", || {
-        services.iter().all(|&pid| stands_still(pid))
-    });
+    eventually("the supervisor stands still", || stands_still(up.child.id()));
+    eventually("so do the services, and no pipe fills", || services.iter().all(|&pid| stands_still(pid)));
 
     up.signal(Signal::CONT);
-    eventually_blocking("every service runs", || services.iter().all(|&pid| runs(pid) && !stands_still(pid)));
+    eventually("every service runs", || services.iter().all(|&pid| runs(pid) && !stands_still(pid)));
     assert!(row(dir.path(), "posts").contains("running"));
     assert_eq!(up.services(), services, "the same processes");
 
     // A stop reaches a stack that is suspended as soon as it is resumed.
     up.signal(Signal::TSTP);
-    eventually_blocking("the supervisor stands still again", || stands_still(up.child.id()));
+    eventually("the supervisor stands still again", || stands_still(up.child.id()));
     up.signal(Signal::TERM);
     up.signal(Signal::CONT);
     assert_eq!(up.exit_code(), Some(0), "nothing had to be killed");
@@ -254,7 +252,7 @@ fn a_service_that_cannot_start_is_reported_and_the_others_go_on() {
     let status = said(&mini_blog(dir.path(), &["status"]));
     assert!(status.contains("moderation has failed: moderation: cannot use the rules"), "{status}");
     assert!(row(dir.path(), "moderation").contains("failed"), "{status}");
-    eventually_blocking("the others are ready", || {
+    eventually("the others are ready", || {
         ["posts", "comments", "query", "event-bus"].iter().all(|s| row(dir.path(), s).contains("yes"))
     });
     let started = mini_blog(dir.path(), &["start", "moderation"]);

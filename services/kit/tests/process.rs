@@ -17,7 +17,7 @@ use std::process::{Child, Command, ExitCode, Output, Stdio};
 
 const SECRET: &str = "0123456789abcdef";
 
-/// Not a test of its own: the service that the tests start. Does nothing unless told to.
+/// Not a test: the service that the tests start, if the variable is set.
 #[test]
 fn the_service() {
     let Ok(args) = std::env::var("KIT_TEST_ARGS") else { return };
@@ -58,7 +58,7 @@ fn finished(command: &mut Command) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
-/// Starts it and waits for the line that says it listens; gives back the address.
+/// Starts it and waits until it listens; returns the address.
 fn listening(command: &mut Command) -> (Child, String, BufReader<impl Read + use<>>) {
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -73,7 +73,7 @@ fn until(lines: &mut impl BufRead, text: &str) -> String {
     let mut line = String::new();
     while !line.contains(text) {
         line.clear();
-        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "it ended before it said {text}");
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "it ended without the line {text}");
     }
     line
 }

@@ -85,8 +85,7 @@ pub trait ServiceConfig: clap::Args {
     }
 
     /// Checks what no single value shows: missing secrets, addresses that no request can be sent to.
-    fn validate(&self, name: ServiceName) -> Result<(), StartError> {
-        let _ = name;
+    fn validate(&self, _name: ServiceName) -> Result<(), StartError> {
         Ok(())
     }
 }

@@ -94,17 +94,19 @@ mod tests {
     use crate::runtime::deps::SystemClock;
 
     #[tokio::test]
-    async fn metrics_are_rendered_and_starting_twice_is_fine() {
+    async fn metrics_count_panics_too_and_starting_twice_is_fine() {
         let lifecycle = Lifecycle::new();
         for _ in 0..2 {
             init(Some(LogFormat::Text));
             start(ServiceName::Query, &SystemClock, &lifecycle);
         }
         metrics::histogram!("telemetry_test_seconds").record(0.02);
+        assert!(std::panic::catch_unwind(|| panic!("on purpose")).is_err());
         let text = recorder().render();
         for line in [
             "process_start_time_seconds 1",
             "build_info{service=\"query\"",
+            "panics_total ",
             "telemetry_test_seconds_bucket{le=\"0.025\"} 1",
             "telemetry_test_seconds_bucket{le=\"0.01\"} 0",
         ] {

@@ -1,4 +1,4 @@
-//! What clients are answered, well or badly as they ask.
+//! Responses to good and bad requests.
 
 use crate::support::{Raw, Running};
 use crate::{options, router, sse, start, ticks};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use shared::Problem;
 use std::time::{Duration, Instant};
 
-/// Sends it and reads the problem that comes back, with all that every problem has.
+/// Sends it and reads the problem in the response; checks the headers that every problem has.
 pub async fn problem(request: reqwest::RequestBuilder) -> (StatusCode, Problem, reqwest::header::HeaderMap) {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());

@@ -1,4 +1,4 @@
-//! Connections that want too much: time, bytes, places.
+//! Connections at their limits: time, bytes, number.
 
 use crate::support::{Raw, Running, eventually};
 use crate::{options, router, start};
@@ -100,8 +100,8 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
 
 #[tokio::test]
 async fn bodies_that_do_not_end_take_bounded_room_and_give_it_back() {
-    const ROOM: usize = 1_000;
-    let router = with_middleware(router(), Options { body_budget: BodyBudget::new(ROOM), ..options() });
+    const BUDGET: usize = 1_000;
+    let router = with_middleware(router(), Options { body_budget: BodyBudget::new(BUDGET), ..options() });
     let server = Running::start(move |listener, lifecycle| async move {
         serve(listener, router, &lifecycle, Limits::default()).await;
     })
@@ -113,9 +113,9 @@ async fn bodies_that_do_not_end_take_bounded_room_and_give_it_back() {
         (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
     };
     let until = async |size, status| while echo(size).await.0 != status {};
-    assert_eq!(echo(ROOM).await, (200, false));
-    assert_eq!(echo(ROOM + 1).await, (503, true), "what was refused half-way takes nothing either");
-    assert_eq!(echo(ROOM).await, (200, false));
+    assert_eq!(echo(BUDGET).await, (200, false));
+    assert_eq!(echo(BUDGET + 1).await, (503, true), "what was refused half-way takes nothing either");
+    assert_eq!(echo(BUDGET).await, (200, false));
 
     let mut slow = Raw::connect(server.address).await;
     slow.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n").await;

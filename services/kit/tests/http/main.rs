@@ -1,4 +1,4 @@
-//! The web half over real TCP: what clients, good and bad, see of any service.
+//! The HTTP layer over real TCP, with well-behaved and hostile clients.
 
 #![allow(clippy::disallowed_methods, reason = "tests use the runtime, its clock and threads directly")]
 

@@ -14,8 +14,9 @@ fn fold(log: &[Logged]) -> Vec<Value> {
         match event.kind.as_str() {
             "PostCreated" => {
                 let (title, body, author) = (event.text("title"), event.text("body"), event.text("author"));
-                let row = json!(["post", id, title, body, author, unix_ms(event), version(event)]);
-                posts.insert(id, row);
+                let row =
+                    json!(["post", id, title, body, author, unix_ms(event), event.sequence, version(event)]);
+                posts.entry(id).or_insert(row);
             }
             "CommentCreated" => {
                 let (post, author) = (event.text("postId"), event.text("author"));
@@ -26,6 +27,7 @@ fn fold(log: &[Logged]) -> Vec<Value> {
                     post,
                     1,
                     unix_ms(event),
+                    event.sequence,
                     author,
                     key,
                     version(event),
@@ -33,15 +35,15 @@ fn fold(log: &[Logged]) -> Vec<Value> {
                     content,
                     null
                 ]);
-                comments.insert(id, row);
+                comments.entry(id).or_insert(row);
             }
             "CommentUpdated" => {
                 // The log is in order, so there is a row to change.
                 if let Some(row) = comments.get_mut(id) {
-                    row[7] = version(event);
-                    row[8] = event.data["status"].clone();
-                    row[9] = event.data["content"].clone();
-                    row[10] = event.data["reason"].clone();
+                    row[8] = version(event);
+                    row[9] = event.data["status"].clone();
+                    row[10] = event.data["content"].clone();
+                    row[11] = event.data["reason"].clone();
                 }
             }
             _ => {}

@@ -52,9 +52,9 @@ fn good() -> Story {
     story.write(What::Comment("q".to_owned()), "refused", Outcome::Refused(404));
     story.write(What::Post, "perhaps", Outcome::Unknown);
     let rows = [
-        r#"["post","p","A title","","",9,1]"#,
-        r#"["comment","c1","p",1,9,"","k",2,"approved","a pear",null]"#,
-        r#"["comment","c2","p",1,9,"","k",2,"rejected","an Orange",null]"#,
+        r#"["post","p","A title","","",9,1,1]"#,
+        r#"["comment","c1","p",1,9,2,"","k",2,"approved","a pear",null]"#,
+        r#"["comment","c2","p",1,9,5,"","k",2,"rejected","an Orange",null]"#,
     ];
     story.history.read_model = rows.join("\n") + "\n";
     story.history.rebuilt.clone_from(&story.history.read_model);
@@ -126,7 +126,7 @@ fn an_unknown_write_may_be_there() {
     let there = |story: &mut Story| {
         story.log("/posts", "e2", "PostCreated", None, json!({ "id": "p2", "title": "perhaps" }));
         story.history.posts.insert("p2".to_owned(), "perhaps".to_owned());
-        let row = "[\"post\",\"p2\",\"perhaps\",\"\",\"\",0,null]\n";
+        let row = "[\"post\",\"p2\",\"perhaps\",\"\",\"\",0,8,null]\n";
         let at = story.history.read_model.find('\n').unwrap() + 1;
         story.history.read_model.insert_str(at, row);
         story.history.rebuilt.clone_from(&story.history.read_model);
@@ -174,13 +174,13 @@ fn an_event_that_is_there_twice_is_found() {
         story.history.log.insert(1, event);
         story.renumber();
     });
-    assert_eq!(same_again, [ACKNOWLEDGED, SEQUENCES]);
+    assert_eq!(same_again, [ACKNOWLEDGED, SEQUENCES, FOLDED]);
     let under_another_id = after(|story| {
         let event = Logged { id: "other".to_owned(), ..story.history.log[1].clone() };
         story.history.log.insert(1, event);
         story.renumber();
     });
-    assert_eq!(under_another_id, [ACKNOWLEDGED, ORDER, TAKEN]);
+    assert_eq!(under_another_id, [ACKNOWLEDGED, ORDER, TAKEN, FOLDED]);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_write_that_was_made_twice_is_found() {
         story.log("/posts", "e2", "PostCreated", None, data);
         story.history.posts.insert("p2".to_owned(), "A title".to_owned());
         let at = story.history.read_model.find('\n').unwrap() + 1;
-        story.history.read_model.insert_str(at, "[\"post\",\"p2\",\"A title\",\"\",\"\",9,1]\n");
+        story.history.read_model.insert_str(at, "[\"post\",\"p2\",\"A title\",\"\",\"\",9,8,1]\n");
         story.history.rebuilt.clone_from(&story.history.read_model);
     };
     assert_eq!(after(twice), [UNANSWERED]);
@@ -249,12 +249,12 @@ fn a_broken_order_is_found() {
         story.history.log.swap(1, 2);
         story.renumber();
     });
-    assert_eq!(effect_first, [ORDER]);
+    assert_eq!(effect_first, [ORDER, FOLDED]);
     let post_last = after(|story| {
         story.history.log.rotate_left(1);
         story.renumber();
     });
-    assert_eq!(post_last, [ORDER]);
+    assert_eq!(post_last, [ORDER, FOLDED]);
     let without_cause = after(|story| story.history.log[2].cause = Some("nothing".to_owned()));
     assert_eq!(without_cause, [ORDER]);
     let otherwise_taken = after(|story| story.history.comments.get_mut("p").unwrap().swap(0, 1));
