@@ -5,7 +5,6 @@ use crate::shell::{Shell, Steps, read, run, say};
 use crate::versions::{locked, printed};
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// What the browser half is compiled for.
@@ -122,25 +121,6 @@ pub fn report(shell: &Shell) -> Result<bool> {
         Some(missing) => format!("cargo leptos, for work on the frontend: {missing}"),
     });
     Ok(complete)
-}
-
-/// Makes `target/tools` lead to the tools: tests look for them there.
-pub fn link(shell: &Shell) -> Result<()> {
-    let link = shell.root().join("target/tools");
-    if link == shell.tools_dir() || fs::read_link(&link).is_ok_and(|to| to == shell.tools_dir()) {
-        return Ok(());
-    }
-    if link.is_symlink() {
-        fs::remove_file(&link)
-    } else if link.is_dir() {
-        // From when the tools themselves were there.
-        fs::remove_dir_all(&link)
-    } else {
-        Ok(())
-    }
-    .and_then(|()| fs::create_dir_all(shell.tools_dir()))
-    .and_then(|()| symlink(shell.tools_dir(), &link))
-    .with_context(|| format!("cannot link {} to {}", link.display(), shell.tools_dir().display()))
 }
 
 fn has_target(shell: &Shell, target: &str) -> bool {

@@ -1,7 +1,6 @@
 //! What the tests of the manifests and Dockerfiles run: tools that are looked for, and installed where pip can.
 
-use crate::shell::{Shell, read, run, say};
-use crate::tools;
+use crate::shell::{Shell, read, run};
 use std::path::PathBuf;
 
 /// Kubernetes' own schemas with a validator, and the linter of Dockerfiles: both work without a network once they are
@@ -21,9 +20,6 @@ pub fn install(shell: &Shell) -> Vec<String> {
     });
     if let Err(e) = if complete { Ok(()) } else { install_packages(shell) } {
         untested.push(format!("Kubernetes' schemas and the linter of Dockerfiles: {e:#}"));
-    }
-    if let Err(e) = tools::link(shell) {
-        say(&format!("{e:#}"));
     }
     untested
 }

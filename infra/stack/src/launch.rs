@@ -7,6 +7,8 @@ use kit::app::config::secret_env;
 use shared::ServiceName;
 use std::path::{Path, PathBuf};
 
+const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
+
 /// What all processes of one stack have in common.
 #[derive(Debug)]
 pub struct Launch {
@@ -43,13 +45,25 @@ impl Launch {
             // Its output is a pipe, but a person reads it.
             set.push(("LOG_FORMAT".to_owned(), "text".to_owned()));
         }
-        if service == ServiceName::Frontend {
-            set.push(("ADMIN_LISTEN".to_owned(), place.admin.to_string()));
-            set.extend(ServiceName::PEERS.into_iter().map(|peer| (url_name(peer), self.plan.url(peer))));
-            set.extend(self.site_root.iter().map(|root| ("LEPTOS_SITE_ROOT".to_owned(), text(root))));
-        } else {
-            let url = |s| (url_name(s), self.plan.url(s));
-            set.extend([url(ServiceName::EventBus), ("ADVERTISE_URL".to_owned(), self.plan.url(service))]);
+        let url = |service| (url_name(service), self.plan.url(service));
+        let proxies = |number: &str| (TRUSTED_PROXIES.to_owned(), number.to_owned());
+        match service {
+            // How many proxies are in front of the site only the operator knows: it inherits their number.
+            ServiceName::Frontend => {
+                set.push(("ADMIN_LISTEN".to_owned(), place.admin.to_string()));
+                set.extend(ServiceName::PEERS.map(url));
+                set.extend(self.site_root.iter().map(|root| ("LEPTOS_SITE_ROOT".to_owned(), text(root))));
+            }
+            ServiceName::EventBus => {
+                let subscribers = ServiceName::PEERS.map(|peer| format!("{peer}={}", self.plan.url(peer)));
+                set.extend([("SUBSCRIBER_URLS".to_owned(), subscribers.join(",")), proxies("0")]);
+            }
+            // The frontend forwards to it.
+            _ => set.extend([
+                url(ServiceName::EventBus),
+                ("ADVERTISE_URL".to_owned(), self.plan.url(service)),
+                proxies("1"),
+            ]),
         }
         set.extend(secrets_of(service).into_iter().map(|name| {
             let value = self.secrets.get(&name).to_owned();
@@ -71,7 +85,15 @@ pub fn secrets_of(service: ServiceName) -> Vec<String> {
 
 /// Every variable that the stack decides.
 fn managed() -> Vec<String> {
-    let fixed = ["LISTEN", "ADMIN_LISTEN", "DATA_DIR", "ADVERTISE_URL", "LEPTOS_SITE_ROOT", "INSECURE"];
+    let fixed = [
+        "LISTEN",
+        "ADMIN_LISTEN",
+        "DATA_DIR",
+        "ADVERTISE_URL",
+        "SUBSCRIBER_URLS",
+        "LEPTOS_SITE_ROOT",
+        "INSECURE",
+    ];
     let urls = ServiceName::ALL.into_iter().map(url_name);
     fixed.into_iter().map(str::to_owned).chain(urls).chain(names()).collect()
 }
@@ -126,13 +148,42 @@ mod tests {
         }
     }
 
+    fn value(launch: &Launch, service: ServiceName, name: &str) -> Option<String> {
+        let set = launch.environment(service).set;
+        set.into_iter().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+
+    #[test]
+    fn only_the_supervisors_services_may_register_and_each_under_its_own_address() {
+        let (launch, _dir) = launch();
+        let env = value(&launch, ServiceName::EventBus, "SUBSCRIBER_URLS").unwrap();
+        let entries: Vec<_> = env.split(',').map(|entry| entry.split_once('=').unwrap()).collect();
+        assert_eq!(entries.len(), ServiceName::PEERS.len());
+        for (service, (name, url)) in ServiceName::PEERS.into_iter().zip(entries) {
+            assert_eq!(name, service.as_str());
+            assert_eq!(value(&launch, service, "ADVERTISE_URL").as_deref(), Some(url));
+        }
+    }
+
+    #[test]
+    fn each_knows_the_proxies_in_front_of_it() {
+        let (launch, _dir) = launch();
+        let proxies = |service| value(&launch, service, "TRUSTED_PROXIES");
+        for peer in ServiceName::PEERS {
+            assert_eq!(proxies(peer).as_deref(), Some("1"), "{peer}: the frontend forwards to it");
+        }
+        assert_eq!(proxies(ServiceName::EventBus).as_deref(), Some("0"));
+        for inherited in ["TRUSTED_PROXIES", "SITE_URL", "ALLOWED_HOSTS"].map(str::to_owned) {
+            let environment = launch.environment(ServiceName::Frontend);
+            assert!(environment.set.iter().all(|(name, _)| *name != inherited), "{inherited}");
+            assert!(!environment.unset.contains(&inherited), "{inherited}");
+        }
+    }
+
     #[test]
     fn each_is_told_where_to_listen_and_whom_to_speak_to() {
         let (launch, _dir) = launch();
-        let get = |service, name: &str| {
-            let set = launch.environment(service).set;
-            set.into_iter().find(|(n, _)| n == name).map(|(_, v)| v).unwrap_or_default()
-        };
+        let get = |service, name: &str| value(&launch, service, name).unwrap_or_default();
         assert_eq!(get(ServiceName::Comments, "LISTEN"), "127.0.0.1:4001");
         assert_eq!(get(ServiceName::Comments, "ADVERTISE_URL"), "http://127.0.0.1:4001");
         assert_eq!(get(ServiceName::Comments, "EVENT_BUS_URL"), "http://127.0.0.1:4005");

@@ -126,8 +126,10 @@ impl Cluster {
     }
 }
 
-/// Sets the value at the pointer; `-` at its end appends to a list, null removes.
+/// Sets the value at the pointer; `-` at its end appends to a list, null removes. `=NAME` in it is the element of a list
+/// with this name.
 pub fn set(object: &mut Value, pointer: &str, value: Value) {
+    let pointer = &numbered(object, pointer);
     let (parent, last) = pointer.rsplit_once('/').expect("a pointer begins with a slash");
     let last = last.replace("~1", "/");
     match object.pointer_mut(parent) {
@@ -142,6 +144,17 @@ pub fn set(object: &mut Value, pointer: &str, value: Value) {
         Some(Value::Object(fields)) => drop(fields.insert(last, value)),
         other => panic!("nothing to change at {parent}: {other:?}"),
     }
+}
+
+/// The pointer, with numbers in place of names.
+fn numbered(object: &Value, pointer: &str) -> String {
+    pointer.split('/').skip(1).fold(String::new(), |before, part| match part.strip_prefix('=') {
+        Some(name) => {
+            let index = list(at(object, &before)).position(|element| text(at(element, "/name")) == name);
+            format!("{before}/{}", index.unwrap_or_else(|| panic!("no {name} in {before}")))
+        }
+        None => format!("{before}/{part}"),
+    })
 }
 
 /// An object that creates pods, or a Pod itself.

@@ -11,6 +11,29 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("cannot read {path}: {error}"))
 }
 
+/// The paths of all files whose names end so (all of them for nothing), without what is generated, installed or hidden.
+pub fn files(extension: &str) -> Vec<String> {
+    const GENERATED: [&str; 3] = ["target", "data", "node_modules"];
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for path in entries.map(|entry| entry.expect("an entry").path()) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with('.') || GENERATED.contains(&name) {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if extension.is_empty() || path.extension().is_some_and(|end| end == extension) {
+                found
+                    .extend(path.strip_prefix(root()).ok().and_then(|path| path.to_str()).map(str::to_owned));
+            }
+        }
+    }
+    found
+}
+
 pub fn skaffold() -> Value {
     serde_saphyr::from_str(&read("skaffold.yaml")).unwrap_or_else(|error| panic!("skaffold.yaml: {error}"))
 }
@@ -22,7 +45,7 @@ pub fn lesson() -> Cluster {
 
 /// The edges in the table of the architecture.
 pub fn listed_edges(architecture: &str) -> BTreeSet<Edge> {
-    let section = architecture.split("### Who may speak to whom").nth(1).expect("the list of edges");
+    let section = architecture.split("### Network policy").nth(1).expect("the list of edges");
     let section = section.split("\n#").next().unwrap_or_default();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.flat_map(|row| {

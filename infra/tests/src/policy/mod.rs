@@ -134,6 +134,17 @@ pub const POLICIES: &[Policy] = &[
         settings::addresses_lead_to_services,
     ),
     policy(
+        "programs know their site and its proxies",
+        "readers who are refused, requests for foreign hosts that are not, cookies without `Secure`; one address in the \
+         log for all clients, or one that the client has made up",
+        settings::behind_the_ingress,
+    ),
+    policy(
+        "only advertised addresses may register",
+        "a service that gets no events, as the bus refuses its address; a stolen secret that leads events elsewhere",
+        settings::only_advertised_addresses_may_register,
+    ),
+    policy(
         "deliveries reach services that are not ready",
         "a query that never becomes ready, since it gets no events before it is; readers of a query that lags behind",
         settings::deliveries_reach_who_is_not_ready,

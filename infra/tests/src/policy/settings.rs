@@ -16,7 +16,7 @@ const ANY_SECRET: &str = "any-text-that-is-long-enough-to-be-taken";
 const SITE: &str = "/site";
 
 /// The command line of a service's program.
-fn program(service: ServiceName) -> Command {
+pub fn program(service: ServiceName) -> Command {
     match service {
         ServiceName::Posts | ServiceName::Comments | ServiceName::Query => {
             command::<kit::app::config::PeerConfig>(service)
@@ -27,11 +27,26 @@ fn program(service: ServiceName) -> Command {
     }
 }
 
+/// The public address of the site; every other `*_URL` is a Service's.
+const SITE_URL: &str = "SITE_URL";
+
+/// Where the bus delivers to a service.
+const ADVERTISE_URL: &str = "ADVERTISE_URL";
+
 fn workloads(cluster: &Cluster) -> impl Iterator<Item = (ServiceName, Workload<'_>)> {
     ServiceName::ALL.into_iter().filter_map(|service| {
         let name = deployment(service);
         Some((service, cluster.workloads().find(|workload| workload.0.name() == name)?))
     })
+}
+
+/// The value of a variable in plain text.
+fn setting<'a>(workload: Workload<'a>, name: &str) -> Option<&'a str> {
+    workload.settings().find(|(n, _)| *n == name).map(|(_, value)| value)
+}
+
+fn service_urls(workload: Workload<'_>) -> impl Iterator<Item = (&str, &str)> {
+    workload.settings().filter(|(name, _)| name.ends_with("_URL") && *name != SITE_URL)
 }
 
 /// The program knows every variable and accepts every value, and listens on the port of the pod.
@@ -67,7 +82,7 @@ pub fn taken(cluster: &Cluster) -> Vec<String> {
                     .push(format!("{service}: {needed} is not set, and its default is for one machine"));
             }
         }
-        let site = workload.settings().find(|(name, _)| *name == "LEPTOS_SITE_ROOT").map(|(_, value)| value);
+        let site = setting(workload, "LEPTOS_SITE_ROOT");
         if site != (service == ServiceName::Frontend).then_some(SITE) {
             complaints.push(format!("{service}: looks for the site in {site:?}"));
         }
@@ -87,7 +102,7 @@ fn wrong_addresses(service: ServiceName, workload: Workload<'_>) -> Vec<String> 
     let mut complaints = Vec::new();
     for other in called {
         let name = format!("{}_URL", other.as_str().to_uppercase().replace('-', "_"));
-        let found = workload.settings().find(|(n, _)| *n == name).map(|(_, value)| value);
+        let found = setting(workload, &name);
         if found != Some(&of(other)) {
             complaints.push(format!("{service}: {name} is {found:?}, not {}", of(other)));
         }
@@ -105,7 +120,7 @@ pub fn service_of(url: &str) -> Option<(&str, u64)> {
 pub fn addresses_lead_to_services(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for workload in cluster.workloads() {
-        for (name, value) in workload.settings().filter(|(name, _)| name.ends_with("_URL")) {
+        for (name, value) in service_urls(workload) {
             let found = service_of(value).and_then(|(service, port)| {
                 let ports = cluster.find("Service", service)?.at("/spec/ports").as_array()?;
                 ports.iter().find(|p| at(p, "/port") == &Value::from(port))
@@ -118,13 +133,56 @@ pub fn addresses_lead_to_services(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
+/// Every service behind the Ingress has the address under which the Ingress serves the site, and believes one proxy: the
+/// controller. The bus, which only services and operators reach, has neither.
+pub fn behind_the_ingress(cluster: &Cluster) -> Vec<String> {
+    let Some(ingress) = cluster.find("Ingress", "ingress-srv") else { return vec![] };
+    let scheme = if ingress.at("/spec/tls").is_null() { "http" } else { "https" };
+    let site = format!("{scheme}://{}", text(ingress.at("/spec/rules/0/host")));
+    let mut complaints = Vec::new();
+    for (service, workload) in workloads(cluster) {
+        let is_behind = service != ServiceName::EventBus;
+        for (name, wanted) in [(SITE_URL, site.as_str()), ("TRUSTED_PROXIES", "1")] {
+            let wanted = is_behind.then_some(wanted);
+            let found = setting(workload, name);
+            if found != wanted {
+                complaints.push(format!("{service}: {name} is {found:?}, not {wanted:?}"));
+            }
+        }
+    }
+    complaints
+}
+
+/// The bus lets each service register the address that it advertises, and no other.
+pub fn only_advertised_addresses_may_register(cluster: &Cluster) -> Vec<String> {
+    let Some((_, bus)) = workloads(cluster).find(|(service, _)| *service == ServiceName::EventBus) else {
+        return vec![];
+    };
+    let allowed: BTreeSet<_> = setting(bus, "SUBSCRIBER_URLS")
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .map(str::to_owned)
+        .collect();
+    let advertised: BTreeSet<_> = workloads(cluster)
+        .filter_map(|(service, workload)| Some(format!("{service}={}", setting(workload, ADVERTISE_URL)?)))
+        .collect();
+    let complain = |what: &str, entries: &mut dyn Iterator<Item = &String>| -> Vec<String> {
+        entries.map(|entry| format!("event-bus: {what} {entry}")).collect()
+    };
+    [
+        complain("refuses", &mut advertised.difference(&allowed)),
+        complain("accepts", &mut allowed.difference(&advertised)),
+    ]
+    .concat()
+}
+
 /// Each consumer advertises an address of its own. Query is ready only after deliveries, so its address leads to pods
 /// that are not ready.
 pub fn deliveries_reach_who_is_not_ready(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for service in ServiceName::PEERS {
         let Some((_, workload)) = workloads(cluster).find(|(name, _)| *name == service) else { continue };
-        let url = workload.settings().find(|(name, _)| *name == "ADVERTISE_URL").map(|(_, value)| value);
+        let url = setting(workload, ADVERTISE_URL);
         let through = url.and_then(service_of).and_then(|(name, _)| cluster.find("Service", name));
         let Some(through) = through else {
             complaints.push(format!("{service}: advertises {url:?}"));
@@ -143,9 +201,7 @@ pub fn deliveries_reach_who_is_not_ready(cluster: &Cluster) -> Vec<String> {
     }
     // A query that has not caught up must not tell readers that there are no posts.
     for (service, workload) in workloads(cluster) {
-        for (name, url) in
-            workload.settings().filter(|(name, _)| name.ends_with("_URL") && *name != "ADVERTISE_URL")
-        {
+        for (name, url) in service_urls(workload).filter(|(name, _)| *name != ADVERTISE_URL) {
             let through = service_of(url).and_then(|(name, _)| cluster.find("Service", name));
             if through.is_some_and(|s| !s.at("/spec/publishNotReadyAddresses").is_null()) {
                 complaints.push(format!("{service}: {name} leads to pods that are not ready"));

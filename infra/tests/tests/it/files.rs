@@ -89,6 +89,11 @@ fn skaffold_deploys_what_is_there() {
     let site =
         format!("http://{}.mini-blog.svc.cluster.local:{}", cluster_service(door), door.default_port());
     assert!(script.contains(&site), "it goes through the front door: {script}");
+    let host = text(dev.find("Ingress", "ingress-srv").expect("an Ingress").at("/spec/rules/0/host"));
+    assert!(script.contains(&format!("host=${{SITE_HOST:-{host}}}\n")), "the site refuses other hosts");
+    let (requests, named) =
+        (script.matches("curl ").count(), script.matches("--header \"Host: $host\"").count());
+    assert_eq!(requests, named, "each request names the host: {script}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod autoscaler;
 mod broken;
+mod documents;
 mod files;
 mod rendered;
 mod schemas;
