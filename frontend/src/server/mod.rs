@@ -21,11 +21,11 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use front_door::FrontDoor;
 use headers::HttpsOnly;
+use kit::app::StartError;
 use kit::app::config::base_url;
+use kit::app::service::Service;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
-use kit::app::StartError;
-use kit::app::service::Service;
 use services::Services;
 use shared::ServiceName;
 use site::Site;
@@ -83,5 +83,5 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         .merge(front_door::router(door))
         .layer(headers::same_origin_only())
         .layer(from_fn(front_door::plain_paths_only))
-        .layer(from_fn_with_state(HttpsOnly(config.is_https()), headers::everywhere)))
+        .layer(from_fn_with_state(HttpsOnly(config.common.is_https()), headers::everywhere)))
 }
