@@ -44,6 +44,13 @@ pub(super) fn comment_view(post: &PostId, comment: CommentView) -> impl IntoView
             </a>
         }
     });
+    // Without the text nothing tells whether its writer left out the name, or the name is hidden with the text.
+    let author = match (comment.author.is_empty(), comment.content.is_empty()) {
+        (false, _) => Some(comment.author),
+        (true, false) => Some("Anonymous".to_owned()),
+        (true, true) => None,
+    };
+    let author = author.map(|author| view! { <bdi class="author">{author}</bdi> });
     let text = (!comment.content.is_empty()).then(|| {
         view! {
             <p class="text" dir="auto">
@@ -51,11 +58,10 @@ pub(super) fn comment_view(post: &PostId, comment: CommentView) -> impl IntoView
             </p>
         }
     });
-    let author = if comment.author.is_empty() { "Anonymous".to_owned() } else { comment.author };
     view! {
         <li class="comment" id=anchor.clone() data-status=comment.status.as_str()>
             <p class="meta">
-                <bdi class="author">{author}</bdi>
+                {author}
                 {written}
             </p>
             {notice}

@@ -1,7 +1,6 @@
 //! Settings.
 
 use kit::app::config::{CommonConfig, ServiceConfig};
-use reqwest::Url;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,9 +26,6 @@ pub struct Config {
     /// Address of the moderation service.
     #[arg(long, env = "MODERATION_URL", default_value = "http://127.0.0.1:4003", value_name = "URL")]
     pub moderation_url: String,
-    /// Public address of the site. If it is https, browsers must use https from then on (HSTS).
-    #[arg(long, env = "SITE_URL", value_name = "URL", value_parser = site_url)]
-    pub site_url: Option<Url>,
     /// Directory of the built site: scripts, styles and static files.
     #[arg(long, env = "LEPTOS_SITE_ROOT", default_value = "target/site", value_name = "DIR")]
     pub site_root: PathBuf,
@@ -42,18 +38,6 @@ pub struct Config {
     /// Set by `cargo leptos watch`: files are looked up again for each page, and pages reload themselves.
     #[arg(long, env = "LEPTOS_WATCH", hide = true, value_parser = clap::builder::BoolishValueParser::new())]
     pub watch: bool,
-}
-
-fn site_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    url.ok_or_else(|| "must be an address like https://posts.com".to_owned())
-}
-
-impl Config {
-    /// Whether the site's public address is https.
-    pub(super) fn is_https(&self) -> bool {
-        self.site_url.as_ref().is_some_and(|url| url.scheme() == "https")
-    }
 }
 
 impl ServiceConfig for Config {
@@ -95,19 +79,6 @@ mod tests {
         assert_eq!(run(&["frontend"], Some("127.0.0.1:3100")), "frontend --listen 127.0.0.1:3100");
         assert_eq!(run(&["frontend", "--listen=a"], Some("b")), "frontend --listen=a");
         assert_eq!(run(&["frontend"], None), "frontend");
-    }
-
-    #[test]
-    fn the_address_of_the_site_is_one_of_the_web() {
-        let parse = |url: &str| {
-            let args = ["frontend", "--site-url", url].map(OsString::from);
-            kit::app::config::parse::<Config>(ServiceName::Frontend, args).map(|config| config.is_https())
-        };
-        assert!(parse("https://posts.com").unwrap());
-        assert!(!parse("http://posts.com").unwrap());
-        for wrong in ["posts.com", "ftp://posts.com", "https://", ""] {
-            assert!(parse(wrong).unwrap_err().to_string().contains("must be an address"), "{wrong}");
-        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) async fn new_post(
 ) -> Response {
     let mut draft = match form {
         Ok(Form(draft)) => draft,
-        Err(rejection) => return site.unreadable(&rejection),
+        Err(rejection) => return site.unreadable(&rejection).await,
     };
     let sent = match CreatePost::new(&draft.title, &draft.body, &draft.author) {
         Ok(command) => site.services.create_post(&command, usable(&draft.key), &caller).await,
@@ -37,7 +37,8 @@ pub(super) async fn new_post(
         Err(problem) => {
             draft.key = site.key_after(draft.key, &problem);
             let list = site.services.posts(None, &caller).await.ok();
-            let mut response = site.show(status_of(&problem), pages::home(list, None, draft, Some(problem)));
+            let mut response =
+                site.show(status_of(&problem), pages::home(list, None, draft, Some(problem))).await;
             response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
             response
         }
@@ -51,10 +52,10 @@ pub(super) async fn new_comment(
     caller: Caller,
     form: Result<Form<CommentDraft>, FormRejection>,
 ) -> Response {
-    let Ok(id) = id.parse::<PostId>() else { return site.not_found() };
+    let Ok(id) = id.parse::<PostId>() else { return site.not_found().await };
     let mut draft = match form {
         Ok(Form(draft)) => draft,
-        Err(rejection) => return site.unreadable(&rejection),
+        Err(rejection) => return site.unreadable(&rejection).await,
     };
     let sent = match CreateComment::new(&draft.content, &draft.author) {
         Ok(command) => site.services.create_comment(&id, &command, usable(&draft.key), &caller).await,
@@ -70,10 +71,10 @@ pub(super) async fn new_comment(
             draft.key = site.key_after(draft.key, &problem);
             let status = status_of(&problem);
             if let Ok(post) = site.services.post(&id, Awaited::Nothing, &caller).await {
-                return site.show_post(status, post, None, draft, Some(problem));
+                return site.show_post(status, post, None, draft, Some(problem)).await;
             }
             // The post's page cannot be shown, but the text must not be lost.
-            let mut response = site.show(status, pages::comment_form_alone(id, draft, problem));
+            let mut response = site.show(status, pages::comment_form_alone(id, draft, problem)).await;
             response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
             response
         }
@@ -88,7 +89,7 @@ pub(super) async fn to_new_post() -> Response {
 pub(super) async fn to_comments(State(site): State<Site>, Path(id): Path<String>) -> Response {
     match id.parse::<PostId>() {
         Ok(id) => see_other(&format!("{}#comments", routes::post_page(&id))),
-        Err(_) => site.not_found(),
+        Err(_) => site.not_found().await,
     }
 }
 
@@ -116,8 +117,8 @@ impl Site {
     }
 
     /// The body is not a form, or is too large.
-    fn unreadable(&self, rejection: &FormRejection) -> Response {
+    async fn unreadable(&self, rejection: &FormRejection) -> Response {
         tracing::debug!(error = %rejection, "a form cannot be read");
-        self.show(rejection.status(), pages::unreadable_form())
+        self.show(rejection.status(), pages::unreadable_form()).await
     }
 }

@@ -83,5 +83,5 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         .merge(front_door::router(door))
         .layer(headers::same_origin_only())
         .layer(from_fn(front_door::plain_paths_only))
-        .layer(from_fn_with_state(HttpsOnly(config.is_https()), headers::everywhere)))
+        .layer(from_fn_with_state(HttpsOnly(config.common.is_https()), headers::everywhere)))
 }

@@ -22,11 +22,11 @@ pub(super) async fn home(State(site): State<Site>, Query(list): Query<List>, cal
     match site.services.posts(list.cursor.as_deref(), &caller).await {
         Ok(posts) => {
             let draft = PostDraft { key: site.new_key(), ..PostDraft::default() };
-            site.show(StatusCode::OK, pages::home(Some(posts), list.cursor.as_deref(), draft, None))
+            site.show(StatusCode::OK, pages::home(Some(posts), list.cursor.as_deref(), draft, None)).await
         }
         // An invalid cursor.
-        Err(problem) if problem.status == ProblemKind::BadRequest.status() => site.not_found(),
-        Err(problem) => site.unavailable(&problem),
+        Err(problem) if problem.status == ProblemKind::BadRequest.status() => site.not_found().await,
+        Err(problem) => site.unavailable(&problem).await,
     }
 }
 
@@ -44,7 +44,7 @@ pub(super) async fn post(
     Query(written): Query<Written>,
     caller: Caller,
 ) -> Response {
-    let Ok(id) = id.parse::<PostId>() else { return site.not_found() };
+    let Ok(id) = id.parse::<PostId>() else { return site.not_found().await };
     let mut comment: Option<CommentId> = written.comment.and_then(|text| text.parse().ok());
     let is_new = comment.is_none() && written.new.is_some();
     let awaited = if is_new { Awaited::Post } else { Awaited::Nothing };
@@ -65,13 +65,13 @@ pub(super) async fn post(
         Ok(post) => {
             let draft = CommentDraft { key: site.new_key(), ..CommentDraft::default() };
             let missing = comment.filter(|id| post.comments.iter().all(|comment| comment.id != *id));
-            site.show_post(StatusCode::OK, post, missing, draft, None)
+            site.show_post(StatusCode::OK, post, missing, draft, None).await
         }
         Err(problem) if problem.status == ProblemKind::NotFound.status() && is_new => {
-            site.show(StatusCode::SERVICE_UNAVAILABLE, pages::on_its_way(&id))
+            site.show(StatusCode::SERVICE_UNAVAILABLE, pages::on_its_way(&id)).await
         }
-        Err(problem) if problem.status == ProblemKind::NotFound.status() => site.not_found(),
-        Err(problem) => site.unavailable(&problem),
+        Err(problem) if problem.status == ProblemKind::NotFound.status() => site.not_found().await,
+        Err(problem) => site.unavailable(&problem).await,
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn post(
 pub(super) async fn not_found(State(site): State<Site>, headers: HeaderMap) -> Response {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if accepted.into_iter().any(|value| value.contains("text/html")) {
-        site.not_found()
+        site.not_found().await
     } else {
         ApiError::new(ProblemKind::NotFound).into_response()
     }

@@ -1,26 +1,47 @@
-//! From a page to an answer.
+//! From a page to an answer: `leptos_axum` renders it, in a reactive owner of its own.
 
 use super::headers::content_security_policy;
 use crate::pages::{Assets, Frame, Page, document, failure_page};
+use any_spawner::Executor;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
 use axum::response::{Html, IntoResponse, Response};
+use futures_util::FutureExt;
+use futures_util::stream::{Stream, once};
 use http::{HeaderValue, StatusCode, header};
-use hydration_context::SsrSharedContext;
 use leptos::nonce::Nonce;
 use leptos::prelude::*;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::future::ready;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 
+type Chunks = Pin<Box<dyn Stream<Item = String> + Send>>;
+
 /// Renders a page whole: its data is already there, so nothing is streamed, and the status is known before the first
-/// byte. (`leptos_axum` serves for streams and router; here it would only add contexts that may be missing.)
-pub(super) fn render(status: StatusCode, page: Page, assets: Assets, reload_port: Option<u16>) -> Response {
-    let frame = Frame { assets, reload_port, nonce: Nonce::new().to_string() };
-    // The panic hook logs the cause. What is half rendered is dropped with its owner.
-    let html = catch_unwind(AssertUnwindSafe(|| html(page, &frame)));
-    let (status, html) = match html {
-        Ok(html) => (status, html),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, failure_page(&frame)),
+/// byte. Whatever happens while it is rendered, the answer is a page with a policy.
+pub(super) async fn render(
+    status: StatusCode,
+    page: Page,
+    assets: Assets,
+    reload_port: Option<u16>,
+) -> Response {
+    let nonce = Nonce::new();
+    let frame = Arc::new(Frame { assets, reload_port, nonce: nonce.to_string() });
+    let rendered = AssertUnwindSafe(html(page, nonce, frame.clone())).catch_unwind().await;
+    let html = match rendered {
+        Ok(Ok(html)) => Some(html),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a page cannot be rendered");
+            None
+        }
+        // The panic hook has logged the cause. What is half rendered was dropped with its owner.
+        Err(_) => None,
     };
-    let mut response = (status, Html(html)).into_response();
+    let mut response = match html {
+        Some(html) => (status, Html(html)).into_response(),
+        None => (StatusCode::INTERNAL_SERVER_ERROR, Html(failure_page(&frame))).into_response(),
+    };
     match HeaderValue::from_str(&content_security_policy(&frame.nonce, reload_port)) {
         Ok(policy) => drop(response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy)),
         // Without a policy of its own the page gets that of files, under which no script runs.
@@ -29,21 +50,36 @@ pub(super) fn render(status: StatusCode, page: Page, assets: Assets, reload_port
     response
 }
 
-fn html(page: Page, frame: &Frame) -> String {
-    let owner = Owner::new_root(Some(Arc::new(SsrSharedContext::new_islands())));
-    let html = owner.with(|| document(page, frame).to_html());
-    owner.unset_with_forced_cleanup();
-    html
+async fn html(page: Page, nonce: Nonce, frame: Arc<Frame>) -> Result<Bytes, axum::Error> {
+    // Leptos starts tasks while it renders. An error says that this was done before.
+    let _ = Executor::init_tokio();
+    // The page is made from data alone and needs nothing of the reader's request; `leptos_axum` panics where that has
+    // no path.
+    let request = Request::new(Body::empty());
+    // Replaces the nonce of `leptos_axum`, so that there is one for the policy, the page, and what Leptos may add.
+    let context = move || provide_context(nonce.clone());
+    let app = move || document(page, &frame);
+    let response = leptos_axum::handle_response_inner(context, app, request, in_one_piece).await;
+    to_bytes(response.into_body(), usize::MAX).await
+}
+
+/// What could follow the page are scripts with resources that were loaded while it was rendered: there are none.
+fn in_one_piece<V: IntoView + 'static>(
+    app: V,
+    _resources: Box<dyn FnOnce() -> Chunks + Send>,
+    _out_of_order: bool,
+) -> Pin<Box<dyn Future<Output = Chunks> + Send>> {
+    let html = app.into_view().to_html();
+    Box::pin(ready(Box::pin(once(ready(html))) as Chunks))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::to_bytes;
 
     async fn rendered(page: Page) -> (StatusCode, String, String) {
         let assets = Assets { css: Some("/pkg/mini-blog.css".into()), script: None };
-        let response = render(StatusCode::OK, page, assets, None);
+        let response = render(StatusCode::OK, page, assets, None).await;
         let header =
             |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
         let (kind, policy) = (header(header::CONTENT_TYPE), header(header::CONTENT_SECURITY_POLICY));
@@ -67,5 +103,12 @@ mod tests {
         // The next page is not affected.
         let (status, _, body) = rendered(Page::new("Fine", || "fine")).await;
         assert!(status == StatusCode::OK && body.contains("fine"), "{body}");
+    }
+    #[tokio::test]
+    async fn the_page_its_contexts_and_its_policy_have_one_nonce() {
+        let page = Page::new("Nonce", || use_context::<Nonce>().map(|nonce| format!("[{nonce}]")));
+        let (_, policy, body) = rendered(page).await;
+        let nonce = policy.split("'nonce-").nth(1).and_then(|rest| rest.split('\'').next()).unwrap();
+        assert!(nonce.len() >= 22 && body.contains(&format!("[{nonce}]")), "{policy}\n{body}");
     }
 }

@@ -37,7 +37,7 @@ impl Site {
         self.deps.ids.uuid().to_string()
     }
 
-    pub(super) fn show_post(
+    pub(super) async fn show_post(
         &self,
         status: StatusCode,
         post: PostWithComments,
@@ -47,25 +47,25 @@ impl Site {
     ) -> Response {
         let own = post.comments.iter().any(|comment| comment.mine) || problem.is_some();
         let body = self.rendered.body(&post.post);
-        let mut response = self.show(status, pages::post(post, body, missing, draft, problem));
+        let mut response = self.show(status, pages::post(post, body, missing, draft, problem)).await;
         if own {
             response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
         }
         response
     }
 
-    pub(super) fn not_found(&self) -> Response {
-        self.show(StatusCode::NOT_FOUND, pages::not_found())
+    pub(super) async fn not_found(&self) -> Response {
+        self.show(StatusCode::NOT_FOUND, pages::not_found()).await
     }
 
     /// For when a service that the page needs is down.
-    pub(super) fn unavailable(&self, problem: &Problem) -> Response {
+    pub(super) async fn unavailable(&self, problem: &Problem) -> Response {
         tracing::debug!(status = problem.status, "a page cannot be shown");
-        self.show(StatusCode::SERVICE_UNAVAILABLE, pages::unavailable())
+        self.show(StatusCode::SERVICE_UNAVAILABLE, pages::unavailable()).await
     }
 
-    pub(super) fn show(&self, status: StatusCode, page: Page) -> Response {
-        let mut response = render(status, page, self.files.assets(), self.reload_port);
+    pub(super) async fn show(&self, status: StatusCode, page: Page) -> Response {
+        let mut response = render(status, page, self.files.assets(), self.reload_port).await;
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, PRIVATE);
         if matches!(status.as_u16(), 429 | 503) {

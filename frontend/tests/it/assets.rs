@@ -55,7 +55,7 @@ async fn what_was_compressed_beforehand_is_sent_so() {
 #[tokio::test]
 async fn a_site_at_https_is_opened_with_https_only() {
     for (site_url, expected) in
-        [(None, ""), (Some("http://posts.com"), ""), (Some("https://posts.com"), "max-age=31536000")]
+        [(None, ""), (Some("http://blog.example"), ""), (Some("https://blog.example"), "max-age=31536000")]
     {
         let frontend = Behind { site_url, ..Behind::default() }.start_with(FILES).await;
         for path in ["/", "/favicon.svg", "/nothing", "/posts"] {

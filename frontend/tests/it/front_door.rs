@@ -16,7 +16,7 @@ async fn start() -> Frontend {
         comments: named("comments"),
         query: named("query"),
         moderation: named("moderation"),
-        site_url: None,
+        ..Behind::default()
     };
     behind.start().await
 }

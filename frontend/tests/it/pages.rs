@@ -27,7 +27,7 @@ fn thread() -> Value {
         "author": "Ada", "createdAt": "2026-11-20T09:38:56.123Z", "version": 1,
         "comments": [
             {"id": "c1", "content": EVIL, "status": "approved", "author": EVIL, "version": 2},
-            {"id": "c2", "content": "", "status": "pending", "version": 1},
+            {"id": "c2", "content": "", "status": "pending", "author": "Bob", "version": 1},
             {"id": "c3", "content": "my own", "status": "pending", "version": 1, "mine": true},
             {"id": "c4", "content": "", "status": "rejected", "reason": "contains <a> blocked word", "version": 2}
         ]
@@ -149,6 +149,8 @@ async fn a_post_shows_its_text_and_each_comment_as_it_stands() {
     assert!(mine.contains("my own") && mine.contains("href=\"/p/a1?comment=c3#comment-c3\""), "{mine}");
     let verdict = "This comment has been rejected: contains &lt;a&gt; blocked word.";
     assert!(rejected.contains(verdict), "{rejected}");
+    assert!(pending.contains(">Bob<") && mine.contains(">Anonymous<"), "{pending}{mine}");
+    assert!(!rejected.contains("class=\"author\""), "its name is hidden, not missing: {rejected}");
     assert_eq!(islands(&page.body), ["Comments"]);
     assert!(page.body.contains("action=\"/p/a1/comments\""));
 }

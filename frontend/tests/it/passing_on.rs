@@ -60,6 +60,15 @@ async fn headers_travel_on_but_for_those_of_the_connection() {
 }
 
 #[tokio::test]
+async fn the_client_that_a_trusted_proxy_reports_is_the_one_that_services_see() {
+    let frontend = Behind { trusted_proxies: 1, ..Behind::all(echo()) }.start().await;
+    let claimed = ("x-forwarded-for", "198.51.100.1, 203.0.113.7");
+    let reply = frontend.send("GET", "/posts", &[claimed, ("forwarded", "for=198.51.100.1")], "").await;
+    assert_eq!(lines(&reply.body, "x-forwarded-for"), ["203.0.113.7"], "one proxy, one address");
+    assert_eq!(lines(&reply.body, "forwarded"), [""; 0]);
+}
+
+#[tokio::test]
 async fn the_trace_and_the_request_id_travel_on() {
     let frontend = Behind::all(echo()).start().await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";

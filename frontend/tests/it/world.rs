@@ -32,13 +32,15 @@ pub struct Behind {
     pub moderation: Option<Router>,
     /// The public address of the site.
     pub site_url: Option<&'static str>,
+    /// How many proxies stand in front of the frontend.
+    pub trusted_proxies: u8,
 }
 
 impl Behind {
     /// The same router as every service.
     pub fn all(router: Router) -> Self {
         let some = || Some(router.clone());
-        Self { posts: some(), comments: some(), query: some(), moderation: some(), site_url: None }
+        Self { posts: some(), comments: some(), query: some(), moderation: some(), ..Self::default() }
     }
 
     /// Starts the services and the frontend, with these files in its site.
@@ -54,7 +56,8 @@ impl Behind {
         config.comments_url = serve(self.comments).await;
         config.query_url = serve(self.query).await;
         config.moderation_url = serve(self.moderation).await;
-        config.site_url = self.site_url.map(|url| url.parse().unwrap());
+        config.common.site_url = self.site_url.map(|url| url.parse().unwrap());
+        config.common.trusted_proxies = self.trusted_proxies.into();
         let lifecycle = Lifecycle::new();
         let service = build(config, Deps::system().unwrap(), lifecycle.clone()).await.unwrap();
         let (public, admin) = (listener().await, listener().await);
@@ -78,7 +81,6 @@ fn config(site_root: &Path) -> Config {
         comments_url: nowhere.clone(),
         query_url: nowhere.clone(),
         moderation_url: nowhere,
-        site_url: None,
         site_root: site_root.to_owned(),
         hash_file: Some(site_root.join("hash.txt")),
         reload_port: 0,

@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
-use kit::http::author::AuthorToken;
+use kit::http::author::{AuthorToken, AuthorTokens};
 use kit::http::idempotency::{self, IdempotencyKey};
 use kit::http::{ApiError, ApiResult, JsonBody};
 use kit::messaging::outbox;
@@ -29,6 +29,7 @@ const POST_WAIT: Duration = Duration::from_secs(1);
 pub struct Api {
     pub store: Store,
     pub deps: Deps,
+    pub authors: AuthorTokens,
     /// Whether readers reach the site over https.
     pub https: bool,
 }
@@ -55,29 +56,41 @@ async fn create(
         return Err(unknown());
     }
     let path = routes::post_comments(&post_id);
-    let (author, cookie) = AuthorToken::of_writer(&headers, api.deps.ids.as_ref(), api.https);
-    let author_key = author.key();
+    let shown = AuthorToken::from_headers(&headers);
     let id = CommentId::try_from(api.deps.ids.uuid().to_string()).map_err(|_| ProblemKind::Internal)?;
     let event_id = api.deps.ids.uuid();
     let now = api.deps.clock.now();
+    let authors = api.authors;
     let created = api.store.write(move |tx| {
         let answer = idempotency::run_once(tx, key.as_ref(), now, || {
-            let event = domain::create(command, post_id.clone(), id.clone(), author_key.clone(), now);
+            let author = shown.clone().unwrap_or_else(|| authors.of_comment(id.as_str()));
+            let event = domain::create(command, post_id.clone(), id.clone(), author.key(), now);
             let others = store::of_post(tx, &post_id)?;
             store::save(tx, &Comment::created(&event))?;
             outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
-            serde_json::to_string(&StoredResponse::new(id, &others))
+            serde_json::to_string(&StoredResponse::new(id.clone(), &others))
                 .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
         })?;
         let Some(json) = answer else { return Ok(None) };
         let stored: StoredResponse = serde_json::from_str(&json)
             .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))?;
-        Ok(Some(domain::replay_response(&stored, store::of_post(tx, &post_id)?, &author_key)))
+        let comments = store::of_post(tx, &post_id)?;
+        // A client that repeats its request without a cookie (a double click has cancelled the first answer) gets the
+        // cookie of the first answer again, on two conditions. The author's token must follow from this comment: one
+        // who had a cookie before has another. And the key must be as long as a secret: the cookie shows all pending
+        // comments of its author, and nobody may get it by trying likely keys with likely texts.
+        let may_get_cookie = stored.id == id || key.is_some_and(|key| key.is_long());
+        let author = shown.or_else(|| {
+            let token = authors.of_comment(stored.id.as_str());
+            (may_get_cookie && domain::is_author(&comments, &stored.id, &token.key())).then_some(token)
+        });
+        let reader_key = author.as_ref().map(AuthorToken::key);
+        Ok(Some((domain::replay_response(&stored, comments, reader_key.as_deref()), author)))
     });
-    let comments = created.await?.ok_or_else(idempotency::reused)?;
+    let (comments, author) = created.await?.ok_or_else(idempotency::reused)?;
     let location = comments.last().map_or(path.clone(), |new| format!("{path}#{}", new.id));
     let mut response = (StatusCode::CREATED, [(header::LOCATION, location)], Json(comments)).into_response();
-    if let Some(cookie) = cookie {
+    if let Some(cookie) = author.and_then(|author| author.cookie_after(&headers, api.https)) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     Ok(response)

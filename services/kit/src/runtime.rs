@@ -4,7 +4,7 @@
 //! - [`lifecycle`]: the stop signal and the background tasks.
 //! - [`backoff`]: when to try again.
 //! - [`trace`]: the W3C trace context.
-//! - [`secret`], [`digest`]: texts that must not be shown, and their fingerprints.
+//! - [`secret`], [`digest`], [`mac`]: texts that must not be shown, their fingerprints, and keys made of them.
 //! - [`crash_points`]: places at which a test lets the process die.
 
 pub mod backoff;
@@ -12,6 +12,7 @@ pub mod crash_points;
 pub mod deps;
 pub mod digest;
 pub mod lifecycle;
+pub mod mac;
 pub mod secret;
 pub mod trace;
 pub mod transport;

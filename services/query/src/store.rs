@@ -48,8 +48,8 @@ pub const MIGRATIONS: &[Migration] = &[
         DELETE FROM changes;
         DELETE FROM cursor;
         DELETE FROM inbox;
-        -- The log delivers these again.
-        DELETE FROM dead_letters WHERE seq IS NOT NULL AND discarded_at IS NULL;
+        -- The log delivers these again, and their discards with them.
+        DELETE FROM dead_letters WHERE seq IS NOT NULL;
         CREATE TABLE posts (
             id TEXT PRIMARY KEY,
             title TEXT NOT NULL,

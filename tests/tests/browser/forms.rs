@@ -81,7 +81,7 @@ async fn a_double_click_is_one_post_and_one_comment() {
         }
         browser.write(CONTENT, "clicked twice").await;
         browser.double_click(SEND).await;
-        browser.until_there("li.comment").await;
+        browser.until_shows("li.comment .text", "clicked twice").await;
 
         // What comes later has overtaken nothing: a second copy would be there by now.
         let post = page.trim_start_matches("/p/");

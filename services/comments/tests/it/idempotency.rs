@@ -1,7 +1,8 @@
 //! `Idempotency-Key` on comments: the same answer again, byte for byte, whatever has happened since.
 
-use crate::{COMMENTS, add_post, last, moderate, say, start};
+use crate::{COMMENTS, add_post, last, moderate, say, seen_by, start};
 use futures_util::future::join_all;
+use kit::messaging::signature::Direction;
 use serde_json::json;
 use shared::{ProblemKind, ServiceName};
 use testkit::{Ask, World, post};
@@ -57,6 +58,57 @@ async fn a_writer_whose_first_answer_was_lost_gets_the_same_body() {
     let again = comments.send(keyed(say("hi"))).await;
     assert_eq!(again.text(), first.text());
     assert_eq!(again.ok(201)[0]["mine"], true);
+}
+
+/// A key that nobody guesses, as the site's own forms send.
+fn unguessable(ask: Ask) -> Ask {
+    ask.header("idempotency-key", "01935b7e-8f3a-7c1d-9b2e-5a6f7c8d9e0f")
+}
+
+#[tokio::test]
+async fn a_writer_whose_first_answer_was_lost_gets_the_same_cookie() {
+    let world = World::new();
+    let comments = start(&world).await;
+    add_post(&comments, "p1").await;
+    let first = comments.send(unguessable(say("mine"))).await;
+    let again = comments.send(unguessable(say("mine"))).await;
+    assert_eq!((again.text(), again.cookie()), (first.text(), first.cookie()));
+    let read = seen_by(&comments, again.cookie().as_deref()).await;
+    assert_eq!((&read[0]["content"], &read[0]["mine"]), (&json!("mine"), &json!(true)));
+    let other = comments.send(say("theirs")).await;
+    assert!(other.cookie().is_some() && other.cookie() != first.cookie(), "each writer has their own");
+}
+
+#[tokio::test]
+async fn with_a_secret_the_cookie_is_the_same_after_a_restart_too() {
+    let world = World::secure();
+    let comments = start(&world).await;
+    let event = json!({"type": "PostCreated", "data": {"id": "p1", "title": "T"}});
+    let event = post("/events").json(&event).signed(&world, ServiceName::Comments, Direction::Deliver);
+    comments.send(event).await.ok(200);
+    let first = comments.send(unguessable(say("mine"))).await;
+    world.stop(comments).await;
+    let comments = start(&world).await;
+    let again = comments.send(unguessable(say("mine"))).await;
+    assert!(first.cookie().is_some());
+    assert_eq!((again.text(), again.cookie()), (first.text(), first.cookie()));
+}
+
+#[tokio::test]
+async fn a_repeated_request_hands_out_no_cookie_that_is_not_its_writers() {
+    let world = World::new();
+    let comments = start(&world).await;
+    add_post(&comments, "p1").await;
+    let known = comments.send(say("before")).await.cookie().unwrap();
+    let first = comments.send(unguessable(say("mine")).cookie(&known)).await;
+    let again = comments.send(unguessable(say("mine"))).await;
+    assert_eq!(last(&again), last(&first), "it is the same comment");
+    assert_eq!(again.cookie(), None, "its writer had a cookie before");
+
+    let first = comments.send(keyed(say("hi"))).await;
+    assert!(first.cookie().is_some());
+    let again = comments.send(keyed(say("hi"))).await;
+    assert_eq!((last(&again), again.cookie()), (last(&first), None), "others may guess this key");
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ impl Peer {
         let secret = config.secret.as_ref();
         let bus = BusClient::new(deps.clone(), &config.event_bus_url, secret);
         let checks = ReadinessChecks::new();
+        // Every peer publishes: query has no events of its own, but its discards.
         let relay = Relay { store: store.clone(), bus: bus.clone(), deps: deps.clone() };
         lifecycle.spawn("relay", relay.run(lifecycle.stopping()));
         let subscriber = Subscriber {

@@ -1,11 +1,18 @@
-//! How a writer is recognised: a cookie with a random token, and the token's fingerprint in the events.
+//! How a writer is recognised: a cookie with a token, and the token's fingerprint in the events.
 //!
 //! Readers get no cookie; whoever writes a comment does. The token itself is never stored: comments carry its
 //! fingerprint, and who shows the token may read their own comment while it is pending.
+//!
+//! A new writer's token is an HMAC of the first comment's id, and not random, so that an answer that was lost can be
+//! given again with the same cookie. Ids are public: the token is as secret as the service's key.
 
 use crate::runtime::deps::Ids;
 use crate::runtime::digest::sha256_hex;
+use crate::runtime::mac::derived_key;
+use crate::runtime::secret::Secret;
+use hmac::{Hmac, Mac};
 use http::header::{COOKIE, HeaderMap, HeaderValue};
+use sha2::Sha256;
 use shared::views::AUTHOR_COOKIE;
 
 /// How long the cookie lasts, in seconds: a year.
@@ -15,7 +22,32 @@ const MAX_AGE_SECONDS: u32 = 31_536_000;
 /// so that no other host of the same domain can set it.
 const HOST_PREFIX: &str = "__Host-";
 
-/// A writer's token.
+/// Makes the tokens of new writers.
+#[derive(Clone)]
+pub struct AuthorTokens(Hmac<Sha256>);
+
+impl std::fmt::Debug for AuthorTokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AuthorTokens")
+    }
+}
+
+impl AuthorTokens {
+    /// With the key that follows from the service's secret. A service without one uses a random key, and does not
+    /// make the same tokens after a restart.
+    pub fn new(secret: Option<&Secret>, ids: &dyn Ids) -> Self {
+        let random = ids.random().to_be_bytes();
+        Self(derived_key(secret.map_or(&random, Secret::as_bytes), b"mini-blog/author/v1"))
+    }
+
+    /// The token of whoever became a writer with this comment.
+    pub fn of_comment(&self, id: &str) -> AuthorToken {
+        let mac = self.0.clone().chain_update(id).finalize().into_bytes();
+        AuthorToken(mac.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// A writer's token: 32 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthorToken(String);
 
@@ -26,24 +58,17 @@ impl std::fmt::Debug for AuthorToken {
 }
 
 impl AuthorToken {
-    /// A token for a new writer.
-    pub fn new(ids: &dyn Ids) -> Self {
-        Self(format!("{:032x}", ids.random()))
-    }
-
     /// The token that the request's cookie shows, if it is one. Both names count, the prefixed one first: whoever
     /// wrote before the site moved to https stays the same writer.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         Self::named(headers, &cookie_name(true)).or_else(|| Self::named(headers, &cookie_name(false)))
     }
 
-    /// The token of whoever writes: the one shown, else a new one; and the `Set-Cookie` that the response needs, if
-    /// the browser does not have it under the site's name for it.
-    pub fn of_writer(headers: &HeaderMap, ids: &dyn Ids, https: bool) -> (Self, Option<HeaderValue>) {
-        let token = Self::from_headers(headers).unwrap_or_else(|| Self::new(ids));
-        let is_known = Self::named(headers, &cookie_name(https)).as_ref() == Some(&token);
-        let cookie = (!is_known).then(|| token.set_cookie(https));
-        (token, cookie)
+    /// The `Set-Cookie` that the response to these headers needs; `None` where the browser has the token under the
+    /// site's name for it.
+    pub fn cookie_after(&self, headers: &HeaderMap, https: bool) -> Option<HeaderValue> {
+        let is_known = Self::named(headers, &cookie_name(https)).as_ref() == Some(self);
+        (!is_known).then(|| self.set_cookie(https))
     }
 
     fn named(headers: &HeaderMap, name: &str) -> Option<Self> {
@@ -85,16 +110,26 @@ mod tests {
 
     #[test]
     fn the_token_comes_back_in_a_cookie_and_its_key_is_not_the_token() {
+        let tokens = AuthorTokens::new(None, &SystemIds);
         for https in [false, true] {
-            let (token, set) = AuthorToken::of_writer(&HeaderMap::new(), &SystemIds, https);
-            let set = set.unwrap();
+            let token = tokens.of_comment("c");
+            let set = token.cookie_after(&HeaderMap::new(), https).unwrap();
             let set = set.to_str().unwrap();
             let headers = cookies(&format!("theme=dark; {}", set.split(';').next().unwrap()));
             assert_eq!(AuthorToken::from_headers(&headers), Some(token.clone()));
-            assert_eq!(AuthorToken::of_writer(&headers, &SystemIds, https), (token.clone(), None));
+            assert_eq!(token.cookie_after(&headers, https), None);
             assert!(!set.contains(&token.key()));
-            assert_ne!(token.key(), AuthorToken::new(&SystemIds).key());
         }
+    }
+
+    #[test]
+    fn a_token_follows_from_the_comment_and_the_secret() {
+        let [one, other] = ["0123456789abcdef", "fedcba9876543210"].map(|text| Secret::new(text).unwrap());
+        let token = |secret, id| AuthorTokens::new(secret, &SystemIds).of_comment(id);
+        assert_eq!(token(Some(&one), "c"), token(Some(&one), "c"));
+        assert_ne!(token(Some(&one), "c"), token(Some(&one), "d"));
+        assert_ne!(token(Some(&one), "c"), token(Some(&other), "c"));
+        assert_ne!(token(None, "c"), token(None, "c"));
     }
 
     #[test]
@@ -112,12 +147,21 @@ mod tests {
     #[test]
     fn a_writer_from_before_https_stays_the_same_and_gets_the_prefixed_cookie() {
         let (old, new) = ("a".repeat(32), "b".repeat(32));
-        let (token, set) = AuthorToken::of_writer(&cookies(&format!("author={old}")), &SystemIds, true);
+        let before = cookies(&format!("author={old}"));
+        let token = AuthorToken::from_headers(&before).unwrap();
         assert_eq!(token, AuthorToken(old.clone()));
-        assert!(set.unwrap().to_str().unwrap().starts_with(&format!("__Host-author={old};")));
+        assert!(
+            token
+                .cookie_after(&before, true)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with(&format!("__Host-author={old};"))
+        );
         // Any host of the domain can set the plain name: it never wins.
         let both = cookies(&format!("author={old}; __Host-author={new}"));
-        assert_eq!(AuthorToken::of_writer(&both, &SystemIds, true), (AuthorToken(new), None));
+        let token = AuthorToken::from_headers(&both).unwrap();
+        assert_eq!((token.cookie_after(&both, true), token), (None, AuthorToken(new)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::http::{ApiError, ApiResult};
 use crate::runtime::digest::sha256_hex;
+use crate::runtime::secret::MIN_SECRET_BYTES;
 use http::HeaderMap;
 use rusqlite::{Connection, OptionalExtension};
 use shared::text::IDEMPOTENCY_KEY_CHARS;
@@ -53,6 +54,12 @@ impl IdempotencyKey {
             )));
         };
         Ok(Some(Self { key: key.to_owned(), fingerprint: sha256_hex(request.as_bytes()) }))
+    }
+
+    /// Whether the key is as long as a secret must be. Clients choose their keys, and short ones (`1`, `retry`) can be
+    /// guessed.
+    pub fn is_long(&self) -> bool {
+        self.key.len() >= MIN_SECRET_BYTES
     }
 }
 

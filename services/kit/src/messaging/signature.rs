@@ -5,13 +5,14 @@
 //! publication, nor a publication as a delivery.
 
 use crate::http::{ApiError, SecurityEvent};
+use crate::runtime::mac::derived_key;
 use crate::runtime::secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use http::HeaderMap;
 use http::header::HeaderValue;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use shared::{ProblemKind, Timestamp};
 
 /// The largest difference between a signature's timestamp and the current time, in seconds.
@@ -64,17 +65,6 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    // HMAC pads a key to a block, or hashes a longer one first. Doing so here leaves no length to be refused.
-    let mut block = [0; 64];
-    if let Some(start) = block.get_mut(..key.len()) {
-        start.copy_from_slice(key);
-    } else {
-        block[..32].copy_from_slice(&Sha256::digest(key));
-    }
-    Hmac::new(&block.into())
-}
-
 impl SigningKey {
     /// Derives the key for one direction from a service's secret.
     pub fn derive(secret: &Secret, direction: Direction) -> Self {
@@ -82,8 +72,7 @@ impl SigningKey {
             Direction::Publish => b"mini-blog/publish/v1",
             Direction::Deliver => b"mini-blog/deliver/v1",
         };
-        let derived = keyed(secret.as_bytes()).chain_update(purpose).finalize().into_bytes();
-        Self(keyed(&derived))
+        Self(derived_key(secret.as_bytes(), purpose))
     }
 
     fn mac(&self, id: &str, seconds: i64, body: &[u8]) -> Hmac<Sha256> {
