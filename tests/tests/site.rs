@@ -62,6 +62,23 @@ async fn every_file_that_a_page_names_is_there_and_may_be_kept_for_ever() {
 }
 
 #[tokio::test]
+async fn the_script_and_the_webassembly_of_a_page_stay_small() {
+    let stack = Stack::start().await;
+    let page = stack.front_door().get("/").send().await.expect(200).text();
+    let mut sizes = Vec::new();
+    for file in named_files(&page) {
+        let answer = stack.front_door().get(&file).header("accept-encoding", "br").send().await.expect(200);
+        assert_eq!(answer.header("content-encoding"), "br", "{file}");
+        if file.rsplit('.').next() != Some("css") {
+            sizes.push((file, answer.body.len()));
+        }
+    }
+    assert_eq!(sizes.len(), 2, "script and WebAssembly: {sizes:?}");
+    // A little more than they have now: what adds to a reader's download is to be noticed.
+    assert!(sizes.iter().map(|(_, bytes)| bytes).sum::<usize>() < 106_000, "{sizes:?}");
+}
+
+#[tokio::test]
 async fn every_island_of_a_page_is_in_the_script_that_the_page_loads() {
     let stack = Stack::start().await;
     let post = stack.public_blog().post("A page").await;

@@ -36,7 +36,7 @@ pub(crate) fn not_found() -> Page {
 
 /// A service is down.
 pub(crate) fn unavailable() -> Page {
-    let text = "This page cannot be shown at the moment. Nothing is lost: try again in a moment.";
+    let text = "This page cannot be shown right now. Nothing is lost: try again in a moment.";
     status_page("Temporarily unavailable", text, "", "Try again")
 }
 

@@ -7,7 +7,7 @@
 //! given again with the same cookie. Ids are public: the token is as secret as the service's key.
 
 use crate::runtime::deps::Ids;
-use crate::runtime::digest::sha256_hex;
+use crate::runtime::digest::{hex, sha256_hex};
 use crate::runtime::mac::derived_key;
 use crate::runtime::secret::Secret;
 use hmac::{Hmac, Mac};
@@ -43,7 +43,7 @@ impl AuthorTokens {
     /// The token of whoever became a writer with this comment.
     pub fn of_comment(&self, id: &str) -> AuthorToken {
         let mac = self.0.clone().chain_update(id).finalize().into_bytes();
-        AuthorToken(mac.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        AuthorToken(hex(&mac[..16]))
     }
 }
 
