@@ -54,8 +54,8 @@ fn progress(comment: &CommentView) -> (u32, bool) {
 /// Returns whether the reader's own comment got its verdict by this.
 fn merge(thread: &mut Vec<CommentView>, update: CommentView) -> bool {
     let Some(known) = thread.iter_mut().find(|c| c.id == update.id) else {
-        let place = |c: &CommentView| (c.created_at, c.id.clone());
-        let at = thread.partition_point(|c| place(c) <= place(&update));
+        // Among equal times the order of the log counts, in which updates arrive.
+        let at = thread.partition_point(|c| c.created_at <= update.created_at);
         thread.insert(at, update);
         return false;
     };

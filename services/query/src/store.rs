@@ -41,15 +41,16 @@ pub const MIGRATIONS: &[Migration] = &[
         ) STRICT;
         CREATE INDEX changes_by_seq ON changes (seq);
     "],
-    // Posts and comments gain their place in the log, which only the log knows: the read model is rebuilt from it.
+    // Posts and comments gain their place in the log, which only the log knows: it is delivered once more and merged into
+    // what is here, so that readers miss nothing meanwhile. What an operator discarded stays discarded.
     &["
-        DROP TABLE posts;
-        DROP TABLE comments;
+        ALTER TABLE posts RENAME TO old_posts;
+        ALTER TABLE comments RENAME TO old_comments;
+        DROP INDEX posts_by_age;
+        DROP INDEX comments_of_post;
         DELETE FROM changes;
         DELETE FROM cursor;
-        DELETE FROM inbox;
-        -- The log delivers these again, and their discards with them.
-        DELETE FROM dead_letters WHERE seq IS NOT NULL;
+        DELETE FROM dead_letters WHERE seq IS NOT NULL AND discarded_at IS NULL;
         CREATE TABLE posts (
             id TEXT PRIMARY KEY,
             title TEXT NOT NULL,
@@ -79,6 +80,13 @@ pub const MIGRATIONS: &[Migration] = &[
             place INTEGER NOT NULL AS (coalesce(seq, 0))
         ) STRICT;
         CREATE INDEX comments_of_post ON comments (post_id, at, place, id);
+        INSERT INTO posts (id, title, body, author, created_at, seq, version)
+            SELECT id, title, body, author, nullif(created_at, 0), NULL, version FROM old_posts;
+        INSERT INTO comments (id, post_id, created, created_at, seq, author, author_key, version, status, content, reason)
+            SELECT id, post_id, created, nullif(created_at, 0), NULL, author, author_key, version, status, content, reason
+            FROM old_comments;
+        DROP TABLE old_posts;
+        DROP TABLE old_comments;
     "],
 ];
 

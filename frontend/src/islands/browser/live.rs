@@ -62,6 +62,8 @@ struct Follower {
     stream: RefCell<Option<Stream>>,
     peers: RefCell<Option<Peers>>,
     failures: Cell<u32>,
+    /// The next attempt to connect: never more than one.
+    retry: Cell<Option<TimeoutHandle>>,
 }
 
 /// Calls `on_open` whenever a stream from `url` opens or resumes, and `on_change` with the data of each change, for as
@@ -74,6 +76,7 @@ pub(crate) fn follow(url: String, on_open: impl Fn() + 'static, on_change: impl 
         stream: RefCell::new(None),
         peers: RefCell::new(None),
         failures: Cell::new(0),
+        retry: Cell::new(None),
     });
     follower.connect();
     let this = follower.clone();
@@ -101,6 +104,7 @@ impl Follower {
         if connected || document().hidden() {
             return;
         }
+        self.cancel_retry();
         if !is_off() {
             set_state("connecting");
         }
@@ -134,15 +138,27 @@ impl Follower {
         }
     }
 
+    fn cancel_retry(&self) {
+        if let Some(retry) = self.retry.take() {
+            retry.clear();
+        }
+    }
+
     fn disconnect(&self) {
+        self.cancel_retry();
         self.stream.take();
         self.peers.take();
     }
 
     fn on_peers_change(self: &Rc<Self>, crowded: bool) {
         if !crowded {
-            self.connect();
+            // One that was refused waits for its next attempt: what other pages do is no reason to hurry.
+            let has_stream = self.stream.borrow().is_some();
+            if !has_stream {
+                self.connect();
+            }
         } else if self.stream.take().is_some() {
+            self.cancel_retry();
             set_state("off");
             if let Some(peers) = &*self.peers.borrow() {
                 peers.closed();
@@ -171,6 +187,8 @@ impl Follower {
         // Half of it is random, so that the readers of a site that is back do not all connect at once.
         let pause = f64::from(pause) * f64::midpoint(1.0, js_sys::Math::random());
         let this = self.clone();
-        set_timeout(move || this.connect(), Duration::from_millis(pause as u64));
+        self.cancel_retry();
+        let retry = set_timeout_with_handle(move || this.connect(), Duration::from_millis(pause as u64));
+        self.retry.set(retry.ok());
     }
 }

@@ -41,11 +41,14 @@ impl HostName {
         (!host.is_empty()).then(|| Self(host.to_ascii_lowercase()))
     }
 
-    /// Whether no foreign site can have this name: addresses, `localhost`, and names without a dot, such as those
-    /// of services in a cluster.
+    /// Whether no foreign site can have this name: addresses, names without a dot, and those under domains that the
+    /// public DNS does not have, such as the names of services in a cluster.
     fn is_local(&self) -> bool {
+        const NOT_PUBLIC: [&str; 4] = [".localhost", ".local", ".internal", ".svc"];
         let bare = self.0.trim_start_matches('[').trim_end_matches(']');
-        !self.0.contains('.') || bare.parse::<IpAddr>().is_ok() || self.0.ends_with(".localhost")
+        !self.0.contains('.')
+            || bare.parse::<IpAddr>().is_ok()
+            || NOT_PUBLIC.iter().any(|domain| self.0.ends_with(domain))
     }
 }
 
@@ -169,6 +172,8 @@ mod tests {
             "blog.example",
             "localhost:3000",
             "blog.localhost",
+            "query-srv.mini-blog.svc.cluster.local:4002",
+            "query-srv.mini-blog.svc",
             "127.0.0.1:3000",
             "[::1]:3000",
             "posts-clusterip-srv:4000",

@@ -133,6 +133,16 @@ pub(crate) fn find(c: &Connection, source: &str, id: &str) -> rusqlite::Result<O
     .optional()
 }
 
+/// Whether this event is on record as discarded: one that is delivered again is not parked again. Reads the whole table,
+/// which is short; only an event that would be parked asks.
+pub(crate) fn is_discarded(c: &Connection, envelope: &Envelope) -> rusqlite::Result<bool> {
+    c.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM dead_letters
+         WHERE seq = ?1 AND discarded_at IS NOT NULL AND envelope ->> '$.id' IS ?2)",
+    )?
+    .query_row((envelope.sequence.map(Sequence::get), &envelope.id), |row| row.get(0))
+}
+
 /// The waiting events of a key, in order.
 pub(crate) fn of_key(c: &Connection, key: &str) -> rusqlite::Result<Vec<Parked>> {
     c.prepare_cached(

@@ -87,8 +87,12 @@ impl Applier<'_> {
             }
             let key = envelope.key();
             if any_parked && dead_letters::waits(tx, &key)? {
-                dead_letters::park(tx, &key, envelope, dead_letters::WAITS, 0, self.now)?;
-            } else if let Err(poison) = self.apply_one(tx, envelope)? {
+                if !dead_letters::is_discarded(tx, envelope)? {
+                    dead_letters::park(tx, &key, envelope, dead_letters::WAITS, 0, self.now)?;
+                }
+            } else if let Err(poison) = self.apply_one(tx, envelope)?
+                && !dead_letters::is_discarded(tx, envelope)?
+            {
                 dead_letters::park(tx, &key, envelope, &poison.error, 1, self.now)?;
                 metrics::counter!("events_parked_total").increment(1);
                 any_parked = true;
