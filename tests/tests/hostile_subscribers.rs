@@ -74,7 +74,7 @@ async fn a_subscriber_is_served_as_ever_beside_others_that_are_hostile() {
         ("garbage", Behaviour::Garbage, "the exchange failed"),
         ("failing", Behaviour::Failing, "answered 500"),
         ("redirecting", Behaviour::Redirecting(trap.url.clone()), "answered 302"),
-        ("endless-body", Behaviour::EndlessBody, "the answer is larger"),
+        ("endless-body", Behaviour::EndlessBody, "the answer is too large"),
         ("endless-head", Behaviour::EndlessHead, "the exchange failed"),
         ("away", Behaviour::Away, "the exchange failed"),
     ];
