@@ -1,7 +1,7 @@
 //! The requests that create or decide something, and their validation.
 //!
-//! The JSON is read field by field instead of by serde, so that one answer names every invalid field, in sentences for
-//! people.
+//! The JSON is read field by field instead of by serde, so that one answer names every invalid field, with a
+//! human-readable message for each.
 
 use crate::events::Status;
 use crate::problem::FieldError;
@@ -32,12 +32,12 @@ pub struct CreateComment {
     pub author: String,
 }
 
-/// A moderator's verdict on a held comment, the body of `POST /moderation/comments/{id}`.
+/// A moderator's verdict on a comment on hold, the body of `POST /moderation/comments/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecideComment {
     /// Approved or rejected, never pending.
     pub status: Status,
-    /// See [`text::REASON`].
+    /// Public, if the comment is rejected; see [`text::REASON`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
@@ -128,7 +128,7 @@ impl Fields {
                 String::new()
             }
             Some(_) => {
-                self.errors.push(FieldError::new(limits.field, "must be a text"));
+                self.errors.push(FieldError::new(limits.field, "must be a string"));
                 String::new()
             }
         }

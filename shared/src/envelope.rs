@@ -96,7 +96,7 @@ pub struct BadData {
 }
 
 impl Envelope {
-    /// An envelope with type and data alone, as the course's services send it.
+    /// An envelope with only type and data, as the course's services send it.
     pub fn bare(event: &Event) -> Result<Self, serde_json::Error> {
         Ok(Self::of(event.event_type().to_string(), RawValue::from_string(event.data_json()?)?))
     }

@@ -106,7 +106,7 @@ pub struct CommentModerated {
     pub post_id: PostId,
     /// `approved` or `rejected`.
     pub status: Status,
-    /// Why it was rejected, in a sentence for its author.
+    /// Why it was rejected: a human-readable message that everybody may read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The id of the rule that decided, or `person`.
@@ -126,7 +126,7 @@ pub struct CommentUpdated {
     pub post_id: PostId,
     /// The new state.
     pub status: Status,
-    /// Why it was rejected, in a sentence for its author.
+    /// Why it was rejected: a human-readable message that everybody may read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The number of changes, from 1.
@@ -190,7 +190,7 @@ macro_rules! events {
                 match event_type { $(EventType::$name => serde_json::from_str(data).map(Self::$name),)* }
             }
 
-            /// The data alone, as JSON.
+            /// Only the data, as JSON.
             pub fn data_json(&self) -> Result<String, serde_json::Error> {
                 match self { $(Self::$name(data) => serde_json::to_string(data),)* }
             }
@@ -263,7 +263,7 @@ impl fmt::Display for EventType {
     }
 }
 
-/// The name is none of ours. Consumers skip such events: they belong to another system or to a later version.
+/// Unknown event type. Consumers skip such events: they belong to another system or to a later version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an event of this system")]
 pub struct UnknownEvent(pub String);

@@ -7,6 +7,7 @@
 //! - [`envelope`]: the CloudEvents 1.0 envelope around an event.
 //! - [`commands`]: the requests that create something, and their validation ([`text`] holds the limits).
 //! - [`views`]: the answers to clients; [`visibility`]: who may read which text of a comment.
+//! - [`ids`], [`sequence`], [`time`]: ids of posts and comments, the place of an event in the log, and when it was.
 //! - [`bus`]: what the bus, its subscribers and the operator exchange.
 //! - [`problem`]: every error.
 //! - [`routes`]: which service ([`service`]) serves which public path.

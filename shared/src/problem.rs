@@ -28,7 +28,7 @@ pub enum ProblemKind {
     NotJson,
     /// The request is for a host that this server does not answer for.
     Misdirected,
-    /// The JSON is well formed and its fields are not.
+    /// The JSON is well formed, but its fields are invalid.
     Invalid,
     /// Too many requests; try again after `Retry-After`.
     TooManyRequests,
@@ -39,7 +39,7 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
-    /// Every kind.
+    /// In the order of their status.
     pub const ALL: [ProblemKind; 14] = [
         Self::MalformedJson,
         Self::BadRequest,
@@ -76,7 +76,7 @@ impl ProblemKind {
         }
     }
 
-    /// The HTTP status.
+    /// The status of the response, also in its body.
     pub const fn status(self) -> u16 {
         self.row().0
     }
@@ -86,7 +86,7 @@ impl ProblemKind {
         self.row().1
     }
 
-    /// The `title` member: one sentence for people.
+    /// The `title` member: a human-readable message.
     pub const fn title(self) -> &'static str {
         self.row().2
     }
@@ -97,7 +97,7 @@ impl ProblemKind {
 pub struct FieldError {
     /// A JSON pointer to the field: `/title`.
     pub pointer: String,
-    /// One sentence for people.
+    /// A human-readable message.
     pub detail: String,
 }
 
@@ -114,9 +114,9 @@ pub struct Problem {
     /// Which problem it is: a stable relative URI.
     #[serde(rename = "type")]
     pub kind: String,
-    /// One sentence for people, the same for every problem of this type.
+    /// A human-readable message, the same for every problem of this type.
     pub title: String,
-    /// The HTTP status.
+    /// The response's status, once more.
     pub status: u16,
     /// What went wrong this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,7 +149,7 @@ impl Problem {
         Self { errors, ..Self::new(ProblemKind::Invalid) }
     }
 
-    /// The sentence for one field, if it is among the errors.
+    /// The message for one field, if it is among the errors.
     pub fn error_of(&self, field: &str) -> Option<&str> {
         self.errors.iter().find(|e| e.pointer.strip_prefix('/') == Some(field)).map(|e| e.detail.as_str())
     }

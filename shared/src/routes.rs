@@ -1,8 +1,8 @@
 //! Which service serves which public path.
 //!
-//! The front door routes by this table, and a test compares the ingress manifests with it. It has only exact and prefix
-//! matches, which every ingress controller supports: the longest path wins; of two paths of the same length the exact
-//! one.
+//! The reverse proxy routes by this table, and a test compares the ingress manifests with it. It has only exact and
+//! prefix matches, which every ingress controller supports: the longest path wins; of two paths of the same length the
+//! exact one.
 
 use crate::service::ServiceName;
 
@@ -52,7 +52,7 @@ pub const NEVER_PUBLIC: &[&str] = &["events", "metrics", "livez", "readyz", "sub
 /// The path could be read in two ways, so it is not routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the path is not in normal form")]
-pub struct NotPlain;
+pub struct AmbiguousPath;
 
 impl PublicRoute {
     fn matches(&self, path: &str) -> bool {
@@ -70,18 +70,18 @@ impl PublicRoute {
 ///
 /// Refuses dot segments, empty segments, semicolons, backslashes, and an encoded slash, dot, backslash, percent sign,
 /// semicolon or control character: two programs may read such a path differently, and so reach what is not public.
-pub fn find(path: &str) -> Result<&'static PublicRoute, NotPlain> {
-    if !is_plain(path) {
-        return Err(NotPlain);
+pub fn find(path: &str) -> Result<&'static PublicRoute, AmbiguousPath> {
+    if !is_valid(path) {
+        return Err(AmbiguousPath);
     }
     PUBLIC_ROUTES
         .iter()
         .filter(|r| r.matches(path))
         .max_by_key(|r| (r.path.len(), r.path_match == PathMatch::Exact))
-        .ok_or(NotPlain)
+        .ok_or(AmbiguousPath)
 }
 
-fn is_plain(path: &str) -> bool {
+fn is_valid(path: &str) -> bool {
     if !path.starts_with('/') || path.contains("//") || path.contains('\\') || path.contains(';') {
         return false;
     }

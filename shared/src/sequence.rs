@@ -24,17 +24,17 @@ impl Sequence {
         Self(n.max(0))
     }
 
-    /// From 0.
+    /// The number; 0 is before the first event.
     pub fn get(self) -> i64 {
         self.0
     }
 
-    /// Nothing before the start.
+    /// `None` at [`Self::START`].
     pub fn previous(self) -> Option<Self> {
         (self > Self::START).then(|| Self(self.0 - 1))
     }
 
-    /// The last place stays the last.
+    /// Saturates at [`i64::MAX`].
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }

@@ -28,7 +28,7 @@ pub const BODY: Limits = Limits { field: "body", min: 0, max: 50_000, multiline:
 pub const CONTENT: Limits = Limits { field: "content", min: 1, max: 4_000, multiline: true };
 /// The name that the author of a post or comment enters.
 pub const AUTHOR: Limits = Limits { field: "author", min: 0, max: 80, multiline: false };
-/// Why a moderator rejected a comment; its author may read it.
+/// Why a moderator rejected a comment; everybody may read it.
 pub const REASON: Limits = Limits { field: "reason", min: 0, max: 200, multiline: false };
 
 /// The largest body of `POST /posts/create`, in bytes: 50,000 characters may take four bytes each.
@@ -40,7 +40,7 @@ pub const IDEMPOTENCY_KEY_CHARS: usize = 255;
 
 impl Limits {
     /// Trims the text, converts line ends to `\n` and, with the feature `normalize`, brings it to Unicode's form NFC;
-    /// then checks it. The error is a sentence for people.
+    /// then checks it. The error is a human-readable message.
     pub fn check(&self, text: &str) -> Result<String, FieldError> {
         let text = normalized(text.replace("\r\n", "\n").trim());
         let refuse = |detail: String| Err(FieldError::new(self.field, detail));

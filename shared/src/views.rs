@@ -58,7 +58,7 @@ pub struct CommentView {
     /// The name that the author entered; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
-    /// Why it was rejected, in a sentence for its author.
+    /// Why it was rejected: a human-readable message that everybody may read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// From the event that created it, else from that event's envelope.

@@ -19,7 +19,7 @@ pub struct StoredComment<'a> {
     pub id: &'a CommentId,
     /// Decides who may read the text.
     pub status: Status,
-    /// The text, whoever may read it.
+    /// The text, readable or not.
     pub content: &'a str,
     /// The name that the author entered; may be empty.
     pub author: &'a str,

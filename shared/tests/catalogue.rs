@@ -11,7 +11,7 @@ const INTRODUCTION: &str = "# Events
 Every event of the system: its publisher, the services that act on it, and an example. Generated from the table in
 `shared/src/events.rs` by `shared/tests/catalogue.rs`; do not edit by hand.
 
-Each event has a CloudEvents 1.0 envelope. `{\"type\", \"data\"}` alone is accepted as well: the bus fills in the rest.
+Each event has a CloudEvents 1.0 envelope. An event of only `{\"type\", \"data\"}` is accepted too: the bus fills in the rest.
 The bus sets `sequence`, the place in the log. `correlationid` is the id of the first event of the chain, `causationid`
 the id of the event that caused this one, `traceparent` the trace of the request at the beginning.
 

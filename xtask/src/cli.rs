@@ -49,7 +49,7 @@ enum Task {
         #[arg(last = true, value_name = "FLAGS")]
         flags: Vec<OsString>,
     },
-    /// Run the services under random faults (kill -9, cut connections, a full disk, …), and print what held
+    /// Run the services under random faults (kill -9, cut connections, a full disk, …), and print which guarantees held
     Faults(Campaign),
     /// Plant each known bug in a copy of the sources, and check that the test named for it fails
     PlantedBugs {

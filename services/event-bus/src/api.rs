@@ -47,7 +47,7 @@ pub struct Bus {
     pub log: Arc<dyn EventLog>,
     pub subscriptions: Arc<Subscriptions>,
     /// The keys of the services that may publish; `None` where the bus runs `--insecure`.
-    pub publishers: Option<Arc<[(ServiceName, SigningKey)]>>,
+    pub publish_keys: Option<Arc<[(ServiceName, SigningKey)]>>,
     /// Where each service may register.
     pub urls: SubscriberUrls,
     pub deps: Deps,
@@ -77,16 +77,16 @@ pub fn router(bus: Bus, operator: OperatorToken) -> Router {
 impl Bus {
     /// The service that signed this body; `None` where the bus runs `--insecure`.
     fn signer(&self, headers: &HeaderMap, body: &[u8]) -> ApiResult<Option<ServiceName>> {
-        let Some(publishers) = &self.publishers else { return Ok(None) };
+        let Some(keys) = &self.publish_keys else { return Ok(None) };
         let now = self.deps.clock.now();
-        let mut worst = BadSignature::Wrong;
-        for (name, key) in publishers.iter() {
+        let mut last_error = BadSignature::Wrong;
+        for (name, key) in keys.iter() {
             match key.verify(headers, now, body) {
                 Ok(()) => return Ok(Some(*name)),
-                Err(error) => worst = error,
+                Err(error) => last_error = error,
             }
         }
-        Err(worst.into())
+        Err(last_error.into())
     }
 }
 
@@ -284,8 +284,8 @@ fn subscription_refused(why: String) -> ApiError {
 
 fn check_subscription(request: &Subscribe) -> ApiResult<()> {
     let invalid = |field: &str, detail: &str| Err(ApiError::invalid(vec![FieldError::new(field, detail)]));
-    let name_is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if request.name.is_empty() || request.name.len() > 64 || !request.name.bytes().all(name_is_plain) {
+    let is_valid_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if request.name.is_empty() || request.name.len() > 64 || !request.name.bytes().all(is_valid_byte) {
         return invalid("name", "must be 1 to 64 characters out of a-z, 0-9 and '-'");
     }
     let origin = request.url.parse().ok().and_then(|url| Origin::of(&url));

@@ -55,15 +55,15 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `None` where this is no http URL, or one with a user name: `http://posts:4000@elsewhere` leads elsewhere.
+    /// `None` where this is no http URL, or one with a user name: `http://posts:4000@elsewhere` goes elsewhere.
     pub fn of(url: &http::Uri) -> Option<Self> {
         let authority = url.authority().filter(|_| url.scheme_str() == Some("http"))?;
-        let is_plain = !authority.as_str().contains('@') && !authority.host().is_empty();
+        let is_valid = !authority.as_str().contains('@') && !authority.host().is_empty();
         let port = match authority.port() {
             Some(port) => port.as_str().parse().ok()?,
             None => 80,
         };
-        is_plain.then(|| Self { host: authority.host().to_ascii_lowercase(), port })
+        is_valid.then(|| Self { host: authority.host().to_ascii_lowercase(), port })
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
             ("query", "http://[::1]:81/events"),
         ] {
             assert!(urls.allows(name, url), "{name} {url}");
-            assert!(!urls.allows("comments", url), "each service has addresses of its own");
+            assert!(!urls.allows("comments", url), "each service has its own addresses");
         }
         for url in [
             "http://posts-srv/events",

@@ -1,5 +1,5 @@
 //! Delivery to one subscriber: in order, at its own pace, for as long as it takes. The decisions are in [`machine`];
-//! this is the shell that reads the log, sends and waits.
+//! this is the driver that reads the log, sends and waits.
 
 pub mod answer;
 pub mod machine;
@@ -59,7 +59,7 @@ impl Subscription {
         }
     }
 
-    /// A row of `GET /subscriptions`, but for the age of the oldest event that is not acknowledged.
+    /// A row of `GET /subscriptions`, except the age of the oldest event that is not acknowledged.
     pub fn view(&self, head: Sequence) -> SubscriptionView {
         let state = self.lock();
         SubscriptionView {
@@ -92,7 +92,7 @@ pub enum Ended {
 }
 
 /// The task that delivers to one subscriber.
-pub struct Delivery {
+pub struct DeliveryTask {
     subscription: Arc<Subscription>,
     protocol: Protocol,
     /// Signs what is sent; `None` for a subscriber without a secret.
@@ -102,16 +102,16 @@ pub struct Delivery {
     actions: mpsc::UnboundedReceiver<Vec<Action>>,
 }
 
-impl std::fmt::Debug for Delivery {
+impl std::fmt::Debug for DeliveryTask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Delivery({})", self.subscription.name)
+        write!(f, "DeliveryTask({})", self.subscription.name)
     }
 }
 
-/// What an action leads to: an input, and the events where it was a read.
+/// A future that resolves to the next input, with the events if it was a read.
 type Effect = BoxFuture<'static, (Input, Vec<Logged>)>;
 
-impl Delivery {
+impl DeliveryTask {
     /// A subscriber that continues from where it was saved, and the task that serves it.
     pub fn new(
         saved: SavedSubscription,
@@ -176,7 +176,7 @@ impl Delivery {
                 Action::Send { url, batch } => self.send(&url, batch, page),
                 Action::AwaitGrowth { beyond } => self.await_growth(beyond),
                 Action::Sleep(wait) => kit::rt::sleep(wait).map(|()| (Input::TimerFired, Vec::new())).boxed(),
-                Action::Hold => pending().boxed(),
+                Action::Suspend => pending().boxed(),
                 Action::Unsubscribe => return Next::End(Ended::Unsubscribed),
                 Action::End => return Next::End(Ended::Stopped),
             };
@@ -262,7 +262,7 @@ fn moment(deps: &Deps) -> Moment {
 
 fn log_note(subscriber: &str, note: Note) {
     match note {
-        // The first failures, and then ever fewer of them.
+        // Logs attempts 1, 2, 4, 8, …
         Note::Failed { error, attempts, wait } if attempts.is_power_of_two() => {
             let wait_ms = wait.as_millis() as u64;
             tracing::warn!(subscriber, error, attempts, wait_ms, "a delivery failed; it will be retried");
@@ -275,7 +275,7 @@ fn log_note(subscriber: &str, note: Note) {
             tracing::info!(subscriber, from = from.get(), to = to.get(), "the subscriber rewound its cursor");
         }
         Note::LostTail(why) => {
-            tracing::error!(subscriber, error = why, "deliveries are held until the log is restored");
+            tracing::error!(subscriber, error = why, "deliveries are suspended until the log is restored");
         }
     }
 }

@@ -53,7 +53,7 @@ pub fn admit(
     })
 }
 
-/// The key of an event of this system: it follows from the data alone, whatever the publisher wrote beside it.
+/// The key of an event of this system: it comes only from the data, whatever the publisher wrote beside it.
 fn key_of_data(envelope: &Envelope) -> Result<String, PublishError> {
     let key = match envelope.event() {
         Ok(Some(event)) => event.key().to_string(),

@@ -2,7 +2,7 @@
 //!
 //! - [`domain`]: who may publish what.
 //! - [`log`]: the log of events, in SQLite; [`store`]: the database, and the table of subscriptions.
-//! - [`delivery`]: one subscriber, as a state machine and the shell around it; [`subscriptions`]: all of them.
+//! - [`delivery`]: one subscriber, as a state machine and its driver; [`subscriptions`]: all of them.
 //! - [`api`]: its HTTP; [`config`]: its settings.
 
 pub mod api;
@@ -31,8 +31,9 @@ use std::sync::Arc;
 
 /// Builds the bus: opens the log, and starts the deliveries to all subscribers that were saved.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
-    let publishers = config.keys(Direction::Publish)?;
-    let deliver: HashMap<_, _> = config.keys(Direction::Deliver)?.unwrap_or_default().into_iter().collect();
+    let publish_keys = config.keys(Direction::Publish)?;
+    let deliver_keys: HashMap<_, _> =
+        config.keys(Direction::Deliver)?.unwrap_or_default().into_iter().collect();
     let store_error = |e: Box<dyn std::error::Error + Send + Sync>| StartError::Store(e);
     let store = store::open(&config.store.data_dir).map_err(|e| store_error(Box::new(e)))?;
     let log = SqliteLog::open(store.clone(), lifecycle.clone()).await;
@@ -42,11 +43,11 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     lifecycle.spawn("store", watch_store(store, lifecycle.stopping()));
 
     let urls = SubscriberUrls::new(config.subscriber_urls.clone());
-    if urls.is_empty() && publishers.is_some() {
+    if urls.is_empty() && publish_keys.is_some() {
         tracing::warn!("SUBSCRIBER_URLS is not set: a service may register any address to receive events");
     }
     let subscriptions =
-        Subscriptions::new(Arc::clone(&log), table.clone(), deps.clone(), lifecycle.clone(), deliver);
+        Subscriptions::new(Arc::clone(&log), table.clone(), deps.clone(), lifecycle.clone(), deliver_keys);
     for mut subscription in saved {
         let plain = config.subscribe.iter().find(|(name, _)| *name == subscription.name);
         if let Some((_, url)) = plain {
@@ -83,7 +84,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let bus = api::Bus {
         log,
         subscriptions,
-        publishers: publishers.map(Into::into),
+        publish_keys: publish_keys.map(Into::into),
         urls,
         deps: deps.clone(),
         stopping: lifecycle.stopping(),

@@ -25,7 +25,7 @@ pub enum LogError {
     /// The disk is full, or too many writes are waiting: a later attempt may succeed.
     #[error("the log is not available: {0}")]
     Unavailable(String),
-    /// A fault in the program, which a later attempt does not mend.
+    /// A fault in the program: retrying does not help.
     #[error("the log panicked")]
     Panicked,
     /// An event differs from what was appended. It is neither read nor skipped: only a backup helps.

@@ -22,7 +22,7 @@ pub fn open(dir: &Path) -> Result<Store, OpenError> {
     Store::open(dir, "event-bus", MIGRATIONS)
 }
 
-/// A subscription as it is stored.
+/// A row of the table, from which a delivery continues after a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedSubscription {
     pub name: String,
@@ -34,7 +34,7 @@ pub struct SavedSubscription {
     pub batch: bool,
 }
 
-/// The table of subscriptions.
+/// Loads, saves and deletes subscriptions.
 #[derive(Debug, Clone)]
 pub struct SubscriptionTable {
     store: Store,

@@ -1,8 +1,8 @@
-//! All subscribers, and one delivery task for each.
+//! Registration, removal and saving of subscribers, and one delivery task for each.
 
 use crate::delivery::answer::Protocol;
 use crate::delivery::machine::{Input, Registration};
-use crate::delivery::{Delivery, Ended, Subscription};
+use crate::delivery::{DeliveryTask, Ended, Subscription};
 use crate::log::{EventLog, LogError};
 use crate::store::{SavedSubscription, SubscriptionTable};
 use kit::messaging::signature::SigningKey;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often cursors are saved. They may lag: the consumer's own cursor is the truth.
+/// How often cursors are saved. They may lag: the consumer's own cursor is authoritative.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// The most subscribers.
 const MAX_SUBSCRIPTIONS: usize = 256;
@@ -51,7 +51,7 @@ struct Running {
     end: CancellationToken,
 }
 
-/// All subscribers.
+/// The running delivery tasks, and the table that outlives them.
 pub struct Subscriptions {
     log: Arc<dyn EventLog>,
     table: SubscriptionTable,
@@ -92,7 +92,7 @@ impl Subscriptions {
         let name = saved.name.clone();
         let key = name.parse().ok().and_then(|service: ServiceName| self.keys.get(&service).cloned());
         let (subscription, delivery) =
-            Delivery::new(saved, protocol, key, Arc::clone(&self.log), self.deps.clone());
+            DeliveryTask::new(saved, protocol, key, Arc::clone(&self.log), self.deps.clone());
         let end = self.lifecycle.stopping().child_token();
         let running = Running { subscription, end: end.clone() };
         if let Some(before) = self.lock().insert(name.clone(), running) {
@@ -100,7 +100,7 @@ impl Subscriptions {
         }
         let this = Arc::clone(self);
         // A task for each, so that no subscriber waits for another. A panic in it crashes the process: it is a bug, and
-        // a delivery that has ended in silence would be noticed by nobody.
+        // nobody would notice a delivery that ended silently.
         self.lifecycle.spawn_finite("delivery", async move {
             if delivery.run(end).await == Ended::Unsubscribed {
                 tracing::warn!(subscriber = name, "the subscriber answered 410: unsubscribed");
@@ -123,7 +123,7 @@ impl Subscriptions {
         let Subscribe { name, url, cursor, last_id, batch, started } = request;
         if cursor > head || !self.holds(cursor, last_id.as_deref()).await? {
             let lost = RegisterError::LostTail { name, cursor, head };
-            tracing::error!(error = %lost, "deliveries are held until the log is restored");
+            tracing::error!(error = %lost, "deliveries are suspended until the log is restored");
             if let Some(subscription) = known {
                 subscription.notify(Input::LostTail(lost.to_string()));
             }
@@ -168,7 +168,8 @@ impl Subscriptions {
         let (this, name) = (Arc::clone(self), name.to_owned());
         let removal = self.lifecycle.spawn_finite("unsubscribe", async move {
             let mut saved = this.saved.lock().await;
-            // First on disk: what fails there must not come back after a restart that was answered as deleted.
+            // Delete from disk first: otherwise a failed deletion that was reported as done would reappear after a
+            // restart.
             this.table.delete(name.clone()).await.map_err(RemoveError::Store)?;
             saved.remove(&name);
             let removed = this.lock().remove(&name);

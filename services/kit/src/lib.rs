@@ -7,7 +7,8 @@
 //! | [`http`] | the server and its limits, bodies, errors, idempotency, probes |
 //! | [`store`] | one SQLite file: one writer, one commit for many requests |
 //! | [`runtime`] | clock, ids, transport, lifecycle, backoff, trace context |
-//! | [`rt`] | spawn, sleep, timeout: the runtime behind one thin layer |
+//!
+//! Below them all, [`rt`] wraps the async runtime: spawn, sleep, timeout.
 //!
 //! A service is `build(config, deps, lifecycle) -> Service`; [`app::peer`] builds what publishes and consumes events.
 

@@ -35,7 +35,7 @@ pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
     tokio::time::timeout(duration, future)
 }
 
-/// Runs what blocks (a query, a file) on a thread of its own.
+/// Runs what blocks (a query, a file) on a separate thread.
 pub async fn unblock<T, F>(f: F) -> Result<T, TaskError>
 where
     F: FnOnce() -> T + Send + 'static,

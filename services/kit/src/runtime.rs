@@ -1,4 +1,4 @@
-//! What a process takes from the world, so that a test can replace it, and what keeps it running.
+//! External dependencies (clock, ids, network), replaceable in tests, and what keeps a process running.
 //!
 //! - [`deps`]: clock, ids and [`transport`] as one value.
 //! - [`lifecycle`]: the stop signal and the background tasks.

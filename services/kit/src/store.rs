@@ -1,6 +1,6 @@
 //! One SQLite file: one writer that commits for many at once, and readers beside it.
 //!
-//! All writes of a service go through one thread. It takes all waiting closures, runs each in a savepoint of its own
+//! All writes of a service go through one thread. It takes all waiting closures, runs each in its own savepoint
 //! inside one transaction, commits once, and only then answers them: one `fsync` for many requests (group commit). A
 //! closure that fails rolls back its own savepoint only.
 //!
@@ -25,50 +25,26 @@ const READERS: usize = 4;
 const STATEMENTS: usize = 64;
 
 /// Why a store cannot be opened. Each names the file.
+#[expect(missing_docs, reason = "the messages explain the fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder or a file in it cannot be created or opened.
     #[error("cannot use {path}: {source}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
     /// Another process has it open.
     #[error("{path} is in use by another process")]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
+    InUse { path: PathBuf },
     /// The file is damaged. It is left as it is, so that it can be examined or restored.
     #[error("the database {path} is damaged: {what}; restore it from a backup, or move its files away")]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// The first fault found.
-        what: String,
-    },
+    Corrupt { path: PathBuf, what: String },
     /// SQLite cannot use the file; it is left as it is.
     #[error("cannot open the database {path}: {source}")]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's error.
-        source: rusqlite::Error,
-    },
+    Sqlite { path: PathBuf, source: rusqlite::Error },
     /// The file was written by a later version of this program.
     #[error(
         "the database {path} has schema {found}, and this program knows only up to {known}: use a newer one"
     )]
-    NewerSchema {
-        /// The file.
-        path: PathBuf,
-        /// The schema found.
-        found: usize,
-        /// The newest schema known.
-        known: usize,
-    },
+    NewerSchema { path: PathBuf, found: usize, known: usize },
 }
 
 /// Why a write failed. Nothing of it is stored.
@@ -77,7 +53,7 @@ pub enum WriteError<E> {
     /// The closure returned an error.
     #[error(transparent)]
     Rejected(E),
-    /// The closure or the writer panicked: a fault in the program, which trying again does not mend. The panic hook
+    /// The closure or the writer panicked: a fault in the program, retrying does not help. The panic hook
     /// has logged it.
     #[error("the write panicked")]
     Panicked,
@@ -95,7 +71,7 @@ pub enum ReadError {
     /// SQLite's error.
     #[error("the store cannot read: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// The closure panicked: a fault in the program, which trying again does not mend. The panic hook has logged it.
+    /// The closure panicked: a fault in the program, retrying does not help. The panic hook has logged it.
     #[error("the read panicked")]
     Panicked,
     /// The process stopped before the read was done.

@@ -1,7 +1,8 @@
-//! The HTTP API of moderation: the queue of comments that a person has to judge. Operator only.
+//! The HTTP API of moderation: the queue of comments that a person has to judge. Reachable from outside, but only with
+//! the operator's token. The reason of a rejection is public.
 
-use crate::domain::Verdict;
-use crate::events::publish_verdict;
+use crate::domain::{PERSON, Verdict};
+use crate::events::record_verdict;
 use crate::store::{self, Held};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::IntoResponse;
@@ -39,11 +40,11 @@ async fn decide(State(api): State<Api>, Path(id): Path<String>, JsonBody(body): 
     let id: CommentId = id.parse().map_err(|_| unknown())?;
     let command = DecideComment::from_json(&body).map_err(ApiError::invalid)?;
     let reason = Some(command.reason).filter(|reason| !reason.is_empty());
-    let verdict = Verdict { status: command.status, reason, rule: Some("person".to_owned()) };
+    let verdict = Verdict { status: command.status, reason, rule: Some(PERSON.to_owned()) };
     let now = api.deps.clock.now();
     let decided = api.store.write(move |tx| {
         let Some(held) = store::find_held(tx, &id)? else { return Ok(false) };
-        publish_verdict(tx, &held.comment, verdict, &held.envelope, now)?;
+        record_verdict(tx, &held.comment, verdict, &held.envelope, now)?;
         Ok(true)
     });
     if decided.await? { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(unknown()) }

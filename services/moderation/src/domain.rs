@@ -13,16 +13,20 @@ pub enum Action {
     Hold,
 }
 
+/// In place of a rule's id in a verdict by a person.
+pub const PERSON: &str = "person";
+
 /// A rule applies to every comment that contains one of its words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Appears in events and logs.
     pub id: String,
-    /// Found anywhere in the text, also within a word, in every form that reads alike.
+    /// Found anywhere in the text, also within a word, in upper or lower case; invisible characters and compatible
+    /// forms of a letter make no difference.
     pub words: Vec<String>,
     pub action: Action,
-    /// A sentence that the author of the comment may read.
+    /// Human-readable and public: it replaces the text of a rejected comment.
     pub reason: String,
 }
 
@@ -40,6 +44,8 @@ pub enum BadRules {
     /// A rule that would apply to no comment, or to all.
     #[error("rule {0:?} needs an id, a reason and at least one word, and no word may be empty")]
     Empty(String),
+    #[error("the rule id {PERSON:?} is reserved for verdicts by a person: choose another id")]
+    Reserved,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +60,9 @@ pub enum Decision {
 pub struct Verdict {
     /// Approved or rejected.
     pub status: Status,
-    /// A sentence that the author of the comment may read.
+    /// Human-readable and public: it replaces the text of a rejected comment.
     pub reason: Option<String>,
-    /// The id of the rule that decided, or `person`.
+    /// The id of the rule that decided, or [`PERSON`].
     pub rule: Option<String>,
 }
 
@@ -84,6 +90,7 @@ impl Rules {
         };
         match rules.rules.iter().find(bad) {
             Some(rule) => Err(BadRules::Empty(rule.id.clone())),
+            None if rules.rules.iter().any(|r| r.id == PERSON) => Err(BadRules::Reserved),
             None => Ok(rules),
         }
     }
@@ -104,7 +111,7 @@ impl Rules {
     }
 }
 
-/// The text in a form in which two texts that look or read alike are equal: without characters that leave no mark
+/// The text in a form in which two texts that look or read alike are equal: without invisible characters
 /// (soft hyphen, zero-width space), compatible characters as one (full-width letters, ligatures), upper and lower case
 /// alike.
 ///
@@ -113,7 +120,7 @@ impl Rules {
 fn comparable(text: &str) -> String {
     let nfkc = ComposingNormalizerBorrowed::new_nfkc();
     let visible = nfkc.normalize_iter(text.chars()).filter(|c| !is_default_ignorable(*c));
-    // By way of the upper case, as some lower-case letters have no other common form: "ß" and "ss", both sigmas.
+    // Upper-case first: some letters only fold together that way ("ß" and "ss", both sigmas).
     let folded: String = visible.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     nfkc.normalize(&folded).into_owned()
 }
@@ -184,6 +191,7 @@ mod tests {
             r#"{"rules":[{"id":"a","words":[],"action":"hold","reason":"r"}]}"#,
             r#"{"rules":[{"id":"a","words":[" "],"action":"hold","reason":"r"}]}"#,
             r#"{"rules":[{"id":"a","words":["\u00ad"],"action":"hold","reason":"r"}]}"#,
+            r#"{"rules":[{"id":"person","words":["x"],"action":"hold","reason":"r"}]}"#,
             r#"{"rules":[{"id":"","words":["x"],"action":"hold","reason":"r"}]}"#,
             r#"{"rules":[{"id":"a","words":["x"],"action":"approve","reason":"r"}]}"#,
             r#"{"rules":[],"other":1}"#,

@@ -20,11 +20,11 @@ impl Handler for ModerationEvents {
                 // Already judged (this is a redrive, or a lost store refills): the verdict stands. It is published in
                 // the same event as before, which the bus recognises.
                 if let Some(verdict) = store::verdict(tx, &comment.id)? {
-                    return Ok(publish_verdict(tx, comment, verdict, received.envelope, received.now)?);
+                    return Ok(record_verdict(tx, comment, verdict, received.envelope, received.now)?);
                 }
                 match self.rules.judge(&format!("{}\n{}", comment.author, comment.content)) {
                     Decision::Verdict(verdict) => {
-                        publish_verdict(tx, comment, verdict, received.envelope, received.now)?;
+                        record_verdict(tx, comment, verdict, received.envelope, received.now)?;
                     }
                     Decision::Hold(rule) => {
                         store::hold(tx, &comment.id, &rule, received.envelope, received.now)?;
@@ -47,7 +47,7 @@ impl Handler for ModerationEvents {
 }
 
 /// Stores a verdict and puts its event into the outbox, in one transaction.
-pub fn publish_verdict(
+pub fn record_verdict(
     tx: &Connection,
     comment: &CommentCreated,
     verdict: Verdict,

@@ -8,7 +8,6 @@ use serde::Serialize;
 use shared::events::CommentCreated;
 use shared::{CommentId, Envelope, Timestamp};
 
-/// A held comment is stored with the event that created it, which its verdict will name as its cause.
 pub const MIGRATIONS: &[Migration] = &[
     kit::app::peer::SCHEMA,
     &["
@@ -31,7 +30,7 @@ pub const MIGRATIONS: &[Migration] = &[
 /// The longest queue in one answer.
 const MAX_QUEUE: i64 = 1_000;
 
-/// A comment that waits for a person.
+/// A comment that waits for a person, stored with the event that created it: the verdict names that event as its cause.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Held {
@@ -39,7 +38,6 @@ pub struct Held {
     /// The id of the rule that holds it.
     pub rule: String,
     pub held_at: Timestamp,
-    /// The event that created the comment.
     #[serde(skip)]
     pub envelope: Envelope,
 }
@@ -85,7 +83,7 @@ pub fn find_held(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Held
         .optional()
 }
 
-/// The comments that wait for a person, oldest first; at most [`MAX_QUEUE`].
+/// The comments that wait for a person, oldest first; at most `MAX_QUEUE`.
 pub fn queue(c: &Connection) -> rusqlite::Result<Vec<Held>> {
     c.prepare_cached("SELECT rule, envelope, held_at FROM held ORDER BY held_at, comment_id LIMIT ?1")?
         .query_map([MAX_QUEUE], held)?

@@ -1,4 +1,4 @@
-//! Characters that leave no mark on the page.
+//! Invisible characters.
 
 /// Unicode's `Default_Ignorable_Code_Point` property, as of Unicode 17: soft hyphen, zero-width characters, fillers,
 /// variation selectors, tags. The property is stable: unassigned code points are reserved in these ranges already.

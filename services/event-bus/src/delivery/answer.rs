@@ -33,7 +33,7 @@ pub enum Outcome {
 pub fn outcome(protocol: Protocol, answer: &Result<http::Response<bytes::Bytes>, TransportError>) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
-        // The event arrived. A plain service that crashes on an event would crash on every retry, for ever.
+        // The event arrived. A plain service that crashes on an event would crash on every retry, forever.
         Err(TransportError::TooLarge | TransportError::Other(_)) if protocol == Protocol::Plain => {
             return Outcome::Done;
         }
@@ -43,21 +43,23 @@ pub fn outcome(protocol: Protocol, answer: &Result<http::Response<bytes::Bytes>,
     if protocol == Protocol::Plain || status.is_success() {
         return Outcome::Done;
     }
-    let said = || {
+    let body_excerpt = || {
         let body: String = String::from_utf8_lossy(answer.body()).chars().take(200).collect();
         if body.is_empty() { format!("answered {status}") } else { format!("answered {status}: {body}") }
     };
     match status {
-        StatusCode::CONFLICT => cursor_in(answer.body())
-            .map_or_else(|| Outcome::Retry(format!("{} (without a cursor)", said())), Outcome::Rewind),
+        StatusCode::CONFLICT => cursor_in(answer.body()).map_or_else(
+            || Outcome::Retry(format!("{} (without a cursor)", body_excerpt())),
+            Outcome::Rewind,
+        ),
         StatusCode::GONE => Outcome::Gone,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             match kit::runtime::transport::retry_after(answer.headers()) {
-                Some(wait) => Outcome::Wait(wait, said()),
-                None => Outcome::Retry(said()),
+                Some(wait) => Outcome::Wait(wait, body_excerpt()),
+                None => Outcome::Retry(body_excerpt()),
             }
         }
-        _ => Outcome::Retry(said()),
+        _ => Outcome::Retry(body_excerpt()),
     }
 }
 

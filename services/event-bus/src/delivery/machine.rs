@@ -1,11 +1,11 @@
 //! The delivery to one subscriber as a state machine. Pure: events and answers, the time and the randomness come in as
-//! inputs; reads, requests and waits go out as actions. The shell (`super`) performs them.
+//! inputs; reads, requests and waits go out as actions. The driver (`super`) performs them.
 //!
 //! ```text
 //!             AwaitGrowth                 Sleep
 //!  CaughtUp <───────────── Reading ──────────────> BackingOff      a registration: Reading, from any of them
-//!      │    ─────────────>  │   ^  <────────────── (timer)  ^      a lost tail: Held, from any of them
-//!           (log grew)      │   │ settled                   │      410, or the stop: Ended
+//!      │    ─────────────>  │   ^  <────────────── (timer)  ^      a lost tail: Suspended, from any of them
+//!           (log grew)      │   │ acknowledged or rewound   │      410, or the stop: Ended
 //!                      Send v   │                           │
 //!                          Sending ─────────────────────────┘
 //!                                          failed
@@ -39,7 +39,7 @@ pub struct State {
     /// the log holds.
     pub lost_tail: bool,
     phase: Phase,
-    /// The exchange under way began before the last registration or lost tail: its result does not count.
+    /// A registration or a lost tail arrived during the exchange: ignore its result.
     superseded: bool,
 }
 
@@ -55,7 +55,7 @@ enum Phase {
     /// Waits for the timer.
     BackingOff,
     /// Waits for a registration.
-    Held,
+    Suspended,
     Ended,
 }
 
@@ -94,7 +94,7 @@ pub enum Input {
     Stop,
 }
 
-/// What the shell has to do. Each action but [`Action::Note`] replaces the one before.
+/// What the driver has to do. Each action but [`Action::Note`] replaces the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     Read {
@@ -113,7 +113,7 @@ pub enum Action {
     /// Report [`Input::TimerFired`] after this long.
     Sleep(Duration),
     /// Do nothing until the next registration.
-    Hold,
+    Suspend,
     /// The subscriber wants no more events.
     Unsubscribe,
     End,
@@ -146,7 +146,7 @@ impl State {
             next_retry: None,
             last_error: None,
             lost_tail: false,
-            phase: Phase::Held,
+            phase: Phase::Suspended,
             superseded: false,
         };
         let actions = if cursor > head { state.loses_tail(cursor, head) } else { state.resume() };
@@ -161,7 +161,7 @@ impl State {
                 vec![Action::End]
             }
             (_, Input::Registered(registration)) => self.register(registration),
-            (_, Input::LostTail(why)) => self.hold(why),
+            (_, Input::LostTail(why)) => self.suspend(why),
             (Phase::Reading, Input::Read(..)) | (Phase::Sending { .. }, Input::Answered { .. })
                 if self.superseded =>
             {
@@ -198,7 +198,7 @@ impl State {
         self.interrupt()
     }
 
-    fn hold(&mut self, why: String) -> Vec<Action> {
+    fn suspend(&mut self, why: String) -> Vec<Action> {
         self.lost_tail = true;
         self.last_error = Some(why);
         self.next_retry = None;
@@ -209,8 +209,8 @@ impl State {
         let why = format!("has applied {cursor}, and the log ends at {head}: the log has lost its tail");
         let note = Action::Note(Note::LostTail(why.clone()));
         let mut actions = vec![note];
-        self.phase = Phase::Held;
-        actions.extend(self.hold(why));
+        self.phase = Phase::Suspended;
+        actions.extend(self.suspend(why));
         actions
     }
 
@@ -226,8 +226,8 @@ impl State {
     fn resume(&mut self) -> Vec<Action> {
         self.superseded = false;
         if self.lost_tail {
-            self.phase = Phase::Held;
-            return vec![Action::Hold];
+            self.phase = Phase::Suspended;
+            return vec![Action::Suspend];
         }
         self.phase = Phase::Reading;
         vec![Action::Read { after: self.cursor, limit: if self.batch { BATCH_EVENTS } else { 1 } }]
@@ -237,7 +237,7 @@ impl State {
         match outcome {
             Outcome::Done => self.settle(last),
             Outcome::Rewind(cursor) if cursor > head => self.loses_tail(cursor, head),
-            // A consumer that names the cursor it was just served from would be served it for ever, without a pause.
+            // A consumer that names the cursor it was just served from would be served it forever, without a pause.
             Outcome::Rewind(cursor) if cursor == self.cursor => {
                 self.fail("asks again for what it was sent".to_owned(), Duration::ZERO, at)
             }

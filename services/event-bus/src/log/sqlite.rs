@@ -213,7 +213,7 @@ impl EventLog for SqliteLog {
             let rows: Result<Vec<_>, _> = events.into_iter().map(|e| NewEvent::new(e, now)).collect();
             let rows = rows.map_err(|e| LogError::Unavailable(e.to_string()))?;
             let (store, head) = (self.store.clone(), Arc::clone(&self.head));
-            // A task of its own: the publisher may disconnect before the answer, and the head must move all the same.
+            // A separate task: the publisher may disconnect before the answer, and the head must move all the same.
             let appended = self.lifecycle.spawn_finite("append", async move {
                 let sequences = store.write(move |tx| append(tx, &rows, now)).await?;
                 // On disk now, and not before: readers and deliveries see the log only up to here.

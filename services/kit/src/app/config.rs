@@ -1,6 +1,6 @@
 //! Settings: flags, with an environment variable for each.
 //!
-//! [`CommonConfig`] is what every process has. [`StoreConfig`] adds what a service with data of its own has, and
+//! [`CommonConfig`] is what every process has. [`StoreConfig`] adds what a service that stores data has, and
 //! [`PeerConfig`] adds the connection to the event bus. A service flattens the one that fits into its own settings.
 
 mod parsers;

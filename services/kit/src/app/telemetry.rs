@@ -44,7 +44,7 @@ pub fn init(format: Option<LogFormat>) {
     recorder();
 }
 
-/// Logs and counts a panic, in whatever task or thread. Whoever catches it does not log it again.
+/// Logs and counts a panic, in whatever task or thread. Code that catches it does not log it again.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     metrics::counter!("panics_total").increment(1);
     let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,9 +1,9 @@
-//! How a writer is recognised: a cookie with a token, and the token's fingerprint in the events.
+//! How an author is recognised: a cookie with a token, and the token's fingerprint in the events.
 //!
-//! Readers get no cookie; whoever writes a comment does. The token itself is never stored: comments carry its
-//! fingerprint, and who shows the token may read their own comment while it is pending.
+//! Readers get no cookie; authors of comments do. The token itself is never stored: comments carry its
+//! fingerprint, and a reader who shows the token may read their own comment while it is pending.
 //!
-//! A new writer's token is an HMAC of the first comment's id, and not random, so that an answer that was lost can be
+//! A new author's token is an HMAC of the first comment's id, and not random, so that an answer that was lost can be
 //! given again with the same cookie. Ids are public: the token is as secret as the service's key.
 
 use crate::runtime::deps::Ids;
@@ -18,11 +18,11 @@ use shared::views::AUTHOR_COOKIE;
 /// How long the cookie lasts, in seconds: a year.
 const MAX_AGE_SECONDS: u32 = 31_536_000;
 
-/// What the cookie's name begins with on an https site: browsers then accept it over https only, for this host alone,
+/// What the cookie's name begins with on an https site: browsers then accept it over https only, only for this host,
 /// so that no other host of the same domain can set it.
 const HOST_PREFIX: &str = "__Host-";
 
-/// Makes the tokens of new writers.
+/// Makes the tokens of new authors.
 #[derive(Clone)]
 pub struct AuthorTokens(Hmac<Sha256>);
 
@@ -33,21 +33,21 @@ impl std::fmt::Debug for AuthorTokens {
 }
 
 impl AuthorTokens {
-    /// With the key that follows from the service's secret. A service without one uses a random key, and does not
+    /// With a key derived from the service's secret. A service without one uses a random key, and does not
     /// make the same tokens after a restart.
     pub fn new(secret: Option<&Secret>, ids: &dyn Ids) -> Self {
         let random = ids.random().to_be_bytes();
         Self(derived_key(secret.map_or(&random, Secret::as_bytes), b"mini-blog/author/v1"))
     }
 
-    /// The token of whoever became a writer with this comment.
+    /// The token of an author whose first comment this is.
     pub fn of_comment(&self, id: &str) -> AuthorToken {
         let mac = self.0.clone().chain_update(id).finalize().into_bytes();
         AuthorToken(hex(&mac[..16]))
     }
 }
 
-/// A writer's token: 32 hexadecimal digits.
+/// An author's token: 32 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthorToken(String);
 
@@ -58,8 +58,8 @@ impl std::fmt::Debug for AuthorToken {
 }
 
 impl AuthorToken {
-    /// The token that the request's cookie shows, if it is one. Both names count, the prefixed one first: whoever
-    /// wrote before the site moved to https stays the same writer.
+    /// The token that the request's cookie shows, if it is one. Both names count, the prefixed one first: an
+    /// author from before the site moved to https stays the same.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         Self::named(headers, &cookie_name(true)).or_else(|| Self::named(headers, &cookie_name(false)))
     }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_from_before_https_stays_the_same_and_gets_the_prefixed_cookie() {
+    fn an_author_from_before_https_stays_the_same_and_gets_the_prefixed_cookie() {
         let (old, new) = ("a".repeat(32), "b".repeat(32));
         let before = cookies(&format!("author={old}"));
         let token = AuthorToken::from_headers(&before).unwrap();

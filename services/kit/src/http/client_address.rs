@@ -35,7 +35,7 @@ impl From<u8> for TrustedProxies {
 
 impl TrustedProxies {
     /// The client's address: that of the connection without proxies; with N of them the N-th from the right in the
-    /// header, or the leftmost of a shorter one. What is not an address stops the search: whoever wrote it cannot
+    /// header, or the leftmost of a shorter one. What is not an address stops the search: its writer cannot
     /// speak for those further left.
     pub(super) fn client(self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let values = headers.get_all(FORWARDED_FOR).iter().rev();

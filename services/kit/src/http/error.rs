@@ -14,7 +14,7 @@ pub type ApiResult<T = Response> = Result<T, ApiError>;
 /// The `Retry-After` of errors that do not set their own, in seconds.
 const RETRY_AFTER: u64 = 1;
 
-/// An error on its way to the client: a [`Problem`] with `Retry-After` and members of its own where needed.
+/// An error on its way to the client: a [`Problem`] with `Retry-After` and other members where needed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError(Box<Parts>);
 
@@ -53,7 +53,7 @@ impl ApiError {
         self
     }
 
-    /// Adds a member to the body, such as `cursor`. The members of [`Problem`] have methods of their own.
+    /// Adds a member to the body, such as `cursor`. The members of [`Problem`] have their own methods.
     pub fn member(mut self, name: &str, value: Value) -> Self {
         self.0.members.insert(name.to_owned(), value);
         self

@@ -65,7 +65,7 @@ impl Options {
 /// 2. one log line, the metrics `http_requests_total` and `http_request_seconds`, and security events;
 /// 3. headers of the response: `x-request-id`, `x-content-type-options`, `cache-control: no-store` unless set;
 /// 4. a request for a foreign host, answered 421;
-/// 5. problems: an error that has no body of its own (404, 405, a rejected path or query) becomes one;
+/// 5. problems: an error without a body (404, 405, a rejected path or query) becomes one;
 /// 6. the request timeout, answered 503;
 /// 7. a panic, answered 500;
 /// 8. the budget for bodies ([`BODY_BUDGET`] for all requests together), answered 503 when it is used up;

@@ -9,7 +9,7 @@ use http::StatusCode;
 /// The log target of every security event.
 pub const TARGET: &str = "security";
 
-/// Why a request was refused, for whoever watches the logs.
+/// Why a request was refused, for anyone who watches the logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecurityEvent {
     /// The signature of a publication or a delivery is missing, wrong or too old.

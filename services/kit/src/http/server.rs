@@ -63,7 +63,7 @@ pub async fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle,
         // Child tokens: a connection checks them each time it wakes, and would contend for shared ones.
         let (stopping, cut_off) = (stopping.child_token(), cut_off.child_token());
         let connection = Connection { stream, peer, router: router.clone(), limits, stopping };
-        // A panic ends this connection alone; the panic hook logs and counts it.
+        // A panic ends only this connection; the panic hook logs and counts it.
         rt::spawn(tracker.track_future(async move {
             cut_off.run_until_cancelled(connection.run()).await;
             drop(slot);

@@ -1,4 +1,4 @@
-//! The store's errors as HTTP: 503 where trying again may help (a full disk, a busy writer), 500 where it does not.
+//! The store's errors as HTTP: 503 where retrying may help (a full disk, a busy writer), 500 where it does not.
 //! Logged here, once; a panic was logged by the panic hook.
 
 use super::ApiError;
@@ -29,5 +29,18 @@ impl From<rusqlite::Error> for ApiError {
     fn from(error: rusqlite::Error) -> Self {
         tracing::error!(%error, "a statement failed");
         Self::new(if is_permanent(&error) { ProblemKind::Internal } else { ProblemKind::Unavailable })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_no_reason_to_try_again() {
+        let status = |error: ApiError| error.problem().status;
+        assert_eq!(status(ReadError::Panicked.into()), 500);
+        assert_eq!(status(WriteError::Panicked.into()), 500);
+        assert_eq!((status(ReadError::Stopped.into()), status(WriteError::Busy.into())), (503, 503));
     }
 }

@@ -32,7 +32,7 @@ pub const MAX_LIST: usize = 1_000;
 /// The most bytes of events in one list, unless one event alone is larger.
 const LIST_BYTES: usize = 1024 * 1024;
 
-/// A parked event.
+/// An event that waits to be redriven.
 #[derive(Debug)]
 pub(crate) struct Parked {
     pub(crate) id: i64,

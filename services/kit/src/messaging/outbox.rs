@@ -2,7 +2,7 @@
 //!
 //! A service writes an event to its outbox in the same transaction as the change that the event reports: either both
 //! happen or neither. The relay then publishes the rows in order, and deletes each only after the bus has answered that
-//! it is on disk.
+//! it is on disk, or that the log holds another event under its id (which wins).
 
 use crate::messaging::trace;
 use rusqlite::Connection;
@@ -21,8 +21,8 @@ pub const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// The id of an event is in the outbox already, with other data. An event's id follows from its cause, its type and
-/// its post: whoever causes two different events of one type for one post would lose the second without this error.
+/// The id of an event is in the outbox already, with other data. An event's id is derived from its cause, its type
+/// and its post: of two different events of one type for one post, the second would be lost without this error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("another {kind} with the id {id} and other data waits in the outbox")]
 pub struct IdTaken {
@@ -46,9 +46,9 @@ pub fn publish_from_command(
 
 /// Queues an event that another event caused.
 ///
-/// Its id follows from its cause: whoever handles the cause again (after a lost store, say) publishes the same event
-/// again, which the bus recognises. One cause may have one event of each type for each post; a second one with other
-/// data is an error ([`IdTaken`]).
+/// Its id is deterministic, derived from the causing event: a service that handles the cause again (after a lost store,
+/// say) publishes the same event again, which the bus recognises. One cause may have one event of each type for each
+/// post; a second one with other data is an error ([`IdTaken`]).
 pub fn publish_from_event(
     tx: &Connection,
     event: &Event,
@@ -60,7 +60,8 @@ pub fn publish_from_event(
     put_caused(tx, envelope, event.event_type().publisher(), cause, now)
 }
 
-/// Queues the discard of an event by `service`. An event without a place in the log needs none: it does not come back.
+/// Queues the discard of an event by `service`. Events without a sequence are never delivered again,
+/// so their discard is not published.
 pub(crate) fn publish_discard(
     tx: &Connection,
     service: ServiceName,

@@ -19,7 +19,7 @@ const BATCH_EVENTS: i64 = 256;
 /// The most bytes in one publication, unless one event alone is larger.
 const BATCH_BYTES: usize = 1024 * 1024;
 /// How often an idle relay reads the outbox although no commit has woken it.
-const IDLE_LOOK: Duration = Duration::from_secs(30);
+const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why a publication did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ enum RelayError {
 pub struct Relay {
     /// The store with the outbox.
     pub store: Store,
-    /// The bus.
+    /// Where events are published.
     pub bus: BusClient,
     /// Randomness for the backoff.
     pub deps: Deps,
@@ -64,14 +64,14 @@ impl Relay {
                         biased;
                         () = stopping.cancelled() => return,
                         changed = committed.changed() => if changed.is_err() { return },
-                        () = rt::sleep(IDLE_LOOK) => {}
+                        () = rt::sleep(IDLE_POLL_INTERVAL) => {}
                     }
                     continue;
                 }
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
                     let wait = wait_after(&error, attempts, self.deps.ids.random());
-                    if attempts == 1 || attempts.is_power_of_two() {
+                    if attempts.is_power_of_two() {
                         tracing::warn!(%error, attempts, wait_ms = wait.as_millis(), "publishing failed; trying again");
                     }
                     wait
@@ -106,18 +106,18 @@ impl Relay {
                 return Ok(dropped);
             }
         }
-        let said = || String::from_utf8_lossy(answer.body()).chars().take(300).collect();
+        let body_excerpt = || String::from_utf8_lossy(answer.body()).chars().take(300).collect();
         if !answer.status().is_success() {
             return Err(RelayError::Refused {
                 status: answer.status(),
-                body: said(),
+                body: body_excerpt(),
                 retry_after: transport::retry_after(answer.headers()),
             });
         }
         // Anything may answer 200 (a proxy, a wrong address): only the bus knows the sequence of each event.
         let places = serde_json::from_slice::<Published>(answer.body()).ok().and_then(|p| p.sequences);
         if places.is_none_or(|places| places.len() != count) {
-            return Err(RelayError::NotAcknowledged { body: said() });
+            return Err(RelayError::NotAcknowledged { body: body_excerpt() });
         }
         crash_points::reach("after-publish");
         // Only now: the bus has it on disk.
@@ -128,9 +128,9 @@ impl Relay {
         Ok(count)
     }
 
-    /// Gives up an event that the bus refuses because the log holds another one under its id: a reaction that was redone
-    /// after a lost store and came out differently, since the rules have changed. The log's event stays the true one;
-    /// without this nothing would ever be published again. Returns how many rows there were.
+    /// Gives up an event that the bus refuses because the log holds another one under its id: an event derived again
+    /// after a store was rebuilt, with different data, since the rules have changed. The logged one wins; otherwise
+    /// nothing would ever be published again. Returns how many rows there were.
     async fn drop_row(&self, id: String) -> Result<usize, RelayError> {
         tracing::error!(
             id,

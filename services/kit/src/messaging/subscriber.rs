@@ -26,7 +26,7 @@ pub struct Subscriber {
     pub url: String,
     /// The store with its cursor.
     pub store: Store,
-    /// The bus.
+    /// Where it registers.
     pub bus: BusClient,
     /// Randomness for the backoff.
     pub deps: Deps,
@@ -41,7 +41,7 @@ pub struct Subscriber {
 pub enum Readiness {
     /// At once: it does not answer from what it consumes.
     AtOnce,
-    /// Once its store has caught up with the log: from an empty one, readers would be told that there is nothing.
+    /// Once its store has caught up with the log: from an empty one, readers would see an empty site.
     /// A store with a history does not wait for a bus that cannot be reached.
     CaughtUp,
 }
@@ -109,7 +109,7 @@ impl Subscriber {
                         tracing::error!(%error, "the bus delivers nothing until its log is restored");
                         self.ready.set(false, error.to_string());
                     } else {
-                        if attempts == 1 || attempts.is_power_of_two() {
+                        if attempts.is_power_of_two() {
                             tracing::warn!(%error, attempts, "registering with the bus failed; trying again");
                         }
                         if !caught_up && has_history && !lost_tail {

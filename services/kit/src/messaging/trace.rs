@@ -1,4 +1,4 @@
-//! A trace on its way through events: each hop keeps the trace and is a step of its own.
+//! A trace on its way through events: each hop keeps the trace and is a separate step.
 //!
 //! The ids of these steps follow from the event, so that handling an event again makes the same event again.
 

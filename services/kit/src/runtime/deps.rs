@@ -7,7 +7,7 @@ use shared::Timestamp;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The time of day.
+/// Wall clock.
 pub trait Clock: Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
@@ -24,7 +24,7 @@ pub trait Ids: Send + Sync + 'static {
 /// Everything that a service needs from outside.
 #[derive(Clone)]
 pub struct Deps {
-    /// The time of day.
+    /// Wall clock.
     pub clock: Arc<dyn Clock>,
     /// New ids and randomness.
     pub ids: Arc<dyn Ids>,

@@ -96,7 +96,7 @@ impl Lifecycle {
         self.inner.crash.get().copied()
     }
 
-    /// Waits until a background task crashes; for ever if none does.
+    /// Waits until a background task crashes; forever if none does.
     pub async fn crash_seen(&self) {
         self.inner.crashed.cancelled().await;
     }

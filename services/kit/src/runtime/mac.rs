@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-/// A key derived from a secret, of use for this purpose alone.
+/// A key derived from a secret, of use only for this purpose.
 pub fn derived_key(secret: &[u8], purpose: &[u8]) -> Hmac<Sha256> {
     keyed(&keyed(secret).chain_update(purpose).finalize().into_bytes())
 }

@@ -1,6 +1,6 @@
 //! Requests to other services.
 //!
-//! Delivery and relay use the [`Transport`] trait alone, so that a test can pass in a simulated network.
+//! Delivery and relay use only the [`Transport`] trait, so that a test can pass in a simulated network.
 
 use bytes::{Bytes, BytesMut};
 use std::future::Future;
@@ -13,7 +13,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer that are read: acknowledgements are short, and a hostile one is endless.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
-/// The longest `Retry-After` that the bus and the services obey: whoever names a year has a fault.
+/// The longest `Retry-After` that the bus and the services obey: a peer that names a year is at fault.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Why a request got no answer.
@@ -51,7 +51,7 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// A client with a connection pool of its own.
+    /// A client with its own connection pool.
     pub fn new() -> Result<Self, TransportError> {
         reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)

@@ -157,7 +157,7 @@ impl Writer {
     ) -> rusqlite::Result<()> {
         let execute = |sql| self.connection.prepare_cached(sql)?.execute([]).map(drop);
         if let Err(error) = execute("BEGIN IMMEDIATE") {
-            // All must be answered, or the loop would try them for ever.
+            // All must be answered, or the loop would try them forever.
             done.extend(waiting);
             return Err(error);
         }

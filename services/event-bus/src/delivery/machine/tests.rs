@@ -170,13 +170,14 @@ fn a_consumer_that_names_its_cursor_is_served_from_there() {
     assert_eq!(
         machine.waits(),
         Some(Duration::from_millis(50)),
-        "else it would be sent the same at once, for ever"
+        "else it would be sent the same at once, forever"
     );
 }
 
 #[test]
 fn a_lost_tail_holds_everything_until_a_registration_that_fits() {
-    let held = |machine: &Machine| machine.state.lost_tail && machine.actions.last() == Some(&Action::Hold);
+    let held =
+        |machine: &Machine| machine.state.lost_tail && machine.actions.last() == Some(&Action::Suspend);
     let at_start = Machine::begin(10, 9);
     let mut by_answer = Machine::begin(3, 9);
     by_answer.reads(Some(7));
@@ -212,7 +213,7 @@ fn what_arrives_during_an_exchange_waits_for_its_end_and_voids_its_result() {
 
         machine.reads(Some(5));
         assert_eq!(machine.input(Input::LostTail("lost".into())), []);
-        assert_eq!(machine.hears(outcome), [Action::Hold]);
+        assert_eq!(machine.hears(outcome), [Action::Suspend]);
     }
     let mut machine = Machine::begin(0, 9);
     machine.registers(4, false);
@@ -265,8 +266,8 @@ proptest! {
         let at = Moment { now: now(), random };
         let mut head = 10;
         let (mut state, mut actions) = State::begin("http://one".into(), seq(0), true, seq(head));
-        // What the shell does now, and what was read last.
-        let (mut doing, mut sending) = (Action::Hold, None);
+        // What the driver does now, and what was read last.
+        let (mut doing, mut sending) = (Action::Suspend, None);
         for event in events {
             for action in actions.drain(..) {
                 if let Action::Sleep(wait) = &action {

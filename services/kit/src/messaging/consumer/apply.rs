@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// The outcome of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// Every event is applied, parked, or was so before.
+    /// Every event was applied or parked, now or earlier.
     All {
         /// The last event applied.
         cursor: Sequence,
@@ -24,7 +24,7 @@ pub enum Applied {
     },
 }
 
-/// A service with its handler: what it takes to apply events.
+/// Context for applying events.
 pub(super) struct Applier<'a> {
     pub(super) me: ServiceName,
     pub(super) handler: &'a dyn Handler,
@@ -35,7 +35,7 @@ pub(super) struct Applier<'a> {
 struct Poison {
     /// The kind of fault, for logs. The error may quote the event's text, which logs must not hold.
     reason: &'static str,
-    /// The whole error, for the operator alone.
+    /// The whole error, only for the operator.
     error: String,
 }
 
@@ -104,7 +104,7 @@ impl Applier<'_> {
         Ok(if gap { Applied::Gap { cursor } } else { Applied::All { cursor } })
     }
 
-    /// Applies one event in a savepoint of its own; the inner error says why it has to be parked.
+    /// Applies one event in its own savepoint; the inner error says why it has to be parked.
     fn apply_one(&self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
         let _span = trace::step(envelope, self.me).map(|step| {
             let span_id = format!("{:016x}", step.parent_id);
@@ -121,7 +121,7 @@ impl Applier<'_> {
     fn run_handler(&self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
         let event = match envelope.event() {
             Ok(Some(event)) => event,
-            // It was known when it was parked; this program is older.
+            // Parked by a newer version that knew this type.
             Ok(None) => {
                 return Ok(Err(Poison::new("unknown type", format!("{} is not known here", envelope.kind))));
             }
@@ -129,7 +129,7 @@ impl Applier<'_> {
         };
         let publisher = event.event_type().publisher();
         if envelope.source.as_deref().is_some_and(|source| source != publisher.source()) {
-            let error = format!("{} is published by {publisher} alone", envelope.kind);
+            let error = format!("{} is published only by {publisher}", envelope.kind);
             return Ok(Err(Poison::new("wrong publisher", error)));
         }
         let execute = |sql| tx.prepare_cached(sql)?.execute([]).map(drop);
