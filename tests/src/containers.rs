@@ -53,7 +53,7 @@ pub struct Container {
     /// The user and the group of its process.
     pub user: (u32, u32),
     /// Its security context and limits, as flags of `docker run`.
-    pub walls: Vec<String>,
+    pub security_flags: Vec<String>,
 }
 
 impl Images {

@@ -25,7 +25,7 @@ const CONCERN_ALL: [&str; 5] = ["Cargo.toml", "Cargo.lock", ".cargo/", "clippy.t
 /// The packages that a change since the main branch, committed or not, concerns: those that hold a changed file, and
 /// all that depend on them.
 pub fn packages(shell: &Shell, workspace: &Workspace) -> Result<BTreeSet<String>> {
-    let base = base(shell).context("this is no git checkout, or it has no commit")?;
+    let base = base(shell).context("not a git checkout, or one without a commit")?;
     let lines = |args: &[&str]| {
         let text = read(shell.command("git").args(args));
         text.with_context(|| format!("cannot run git {}", args.join(" ")))

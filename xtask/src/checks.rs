@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 const WASM: &str = "wasm32-unknown-unknown";
 
-/// Format, lints, units and service tests: of everything, or of what has changed since the main branch.
+/// Format, lints and compilation of the whole workspace; then unit and service tests, of all packages or of those that
+/// have changed since the main branch.
 pub fn check(shell: &Shell, all: bool) -> Result<ExitCode> {
     let workspace = Workspace::read(shell)?;
     let packages = if all {
@@ -59,7 +60,7 @@ pub fn ci(shell: &Shell) -> Result<ExitCode> {
     stages.run("lints for the browser", "10 s; the first time 1 min", |_| {
         // `shared` alone, so that no other package adds a feature to it.
         succeed(
-            "check `shared` for the browser",
+            "`shared` does not compile to WebAssembly",
             shell.cargo().args(["check", "--package", "shared", "--target", WASM]),
         )?;
         let mut clippy = shell.cargo();
@@ -72,12 +73,15 @@ pub fn ci(shell: &Shell) -> Result<ExitCode> {
             "--features",
             "hydrate",
         ]);
-        succeed("lint the browser half", clippy.args(["--target", WASM, "--", "--deny", "warnings"]))
+        succeed(
+            "clippy reported warnings in the code for the browser",
+            clippy.args(["--target", WASM, "--", "--deny", "warnings"]),
+        )
     });
     stages.run("documentation", "20 s; the first time 1 min", |_| {
         let mut doc = shell.cargo();
         doc.args(["doc", "--workspace", "--no-deps"]);
-        succeed("write the documentation", doc.env("RUSTDOCFLAGS", "--deny warnings"))
+        succeed("rustdoc reported warnings", doc.env("RUSTDOCFLAGS", "--deny warnings"))
     });
     testing::run_all(shell, &mut stages, true)?;
     Ok(stages.finish())
@@ -85,7 +89,10 @@ pub fn ci(shell: &Shell) -> Result<ExitCode> {
 
 fn format(shell: &Shell, stages: &mut Stages) {
     stages.run("format", "1 s", |_| {
-        succeed("find the format as rustfmt writes it", shell.cargo().args(["fmt", "--all", "--check"]))
+        succeed(
+            "formatting check failed: run `cargo fmt --all`",
+            shell.cargo().args(["fmt", "--all", "--check"]),
+        )
     });
 }
 
@@ -93,26 +100,28 @@ fn lints(shell: &Shell, stages: &mut Stages) {
     stages.run("lints", "20 s; the first time 2 min", |_| {
         let mut clippy = shell.cargo();
         clippy.args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]);
-        succeed("find the sources without lints", &mut clippy)
+        succeed("clippy reported warnings", &mut clippy)
     });
 }
 
-/// Licences, sources and versions of all dependencies; known faults in them where the database can be had.
+/// Licences, sources and versions of all dependencies; known vulnerabilities in them where the database can be fetched.
 fn deny(shell: &Shell, stages: &mut Stages) {
     const NAME: &str = "dependencies (cargo deny)";
+    const ADVISORIES: &str = "known vulnerabilities";
     if shell.find("cargo-deny").is_none() {
-        return stages
-            .skip(NAME, "cargo-deny is not installed (`cargo install cargo-deny --locked` does it)");
+        for stage in [NAME, ADVISORIES] {
+            stages
+                .skip(stage, "cargo-deny is not installed (`cargo install cargo-deny --locked` installs it)");
+        }
+        return;
     }
-    let deny = |args: &[&str]| {
-        succeed("find the dependencies as deny.toml allows them", shell.cargo().arg("deny").args(args))
-    };
+    let deny = |args: &[&str]| succeed("cargo deny failed", shell.cargo().arg("deny").args(args));
     stages.run(NAME, "5 s", |_| deny(&["--offline", "check", "bans", "licenses", "sources"]));
     let fetched =
         shell.cargo().args(["deny", "fetch", "db"]).output().is_ok_and(|output| output.status.success());
     if fetched {
-        stages.run("known faults in dependencies", "5 s", |_| deny(&["check", "advisories"]));
+        stages.run(ADVISORIES, "5 s", |_| deny(&["check", "advisories"]));
     } else {
-        stages.skip("known faults in dependencies", "the database of advisories cannot be fetched");
+        stages.skip(ADVISORIES, "the database of advisories cannot be fetched");
     }
 }

@@ -28,15 +28,16 @@ enum Task {
     },
     /// Build everything in release: the site into target/release/site, the program target/release/mini-blog
     Build,
-    /// Format, lints, units and service tests of what has changed since the main branch, committed or not
+    /// Check format, lints and compilation of the whole workspace, and run the unit and service tests of the packages
+    /// that have changed since the main branch, committed or not
     Check {
-        /// Of everything
+        /// Check all packages, not only the changed ones
         #[arg(long)]
         all: bool,
     },
     /// Run every test that needs no root: units, services, manifests, the whole system, a real browser
     Test {
-        /// Also two minutes of random faults, the container images, and whether cargo-leptos makes the same site
+        /// Also two minutes of random faults, the container images, and whether cargo-leptos builds an identical site
         #[arg(long, conflicts_with_all = ["filter", "package", "flags"])]
         all: bool,
         /// Only the tests whose name contains this; nothing but what they need is built
@@ -49,14 +50,14 @@ enum Task {
         #[arg(last = true, value_name = "FLAGS")]
         flags: Vec<OsString>,
     },
-    /// Run the services under random faults (kill -9, cut connections, a full disk, …), and print which guarantees held
+    /// Run the services under random faults (kill -9, cut connections, a full disk, …), and report which guarantees held
     Faults(Campaign),
     /// Plant each known bug in a copy of the sources, and check that the test named for it fails
     PlantedBugs {
         /// Only this one (may be given several times)
         #[arg(long, value_name = "NAME")]
         only: Vec<String>,
-        /// Show what is planted, and try nothing
+        /// List the bugs without running anything
         #[arg(long)]
         list: bool,
     },
@@ -86,7 +87,7 @@ enum Task {
     CheckTools,
 }
 
-/// The flags of the campaign of faults; its own program has the same.
+/// The flags of the campaign of faults. `--seed` and `--minutes` go to the program `faults`; `--full` is xtask's alone.
 #[derive(Debug, Args)]
 struct Campaign {
     /// The seed of all randomness: the same seed is the same plan [default: a random one, which is printed]

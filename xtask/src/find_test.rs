@@ -133,7 +133,7 @@ fn tests(source: &str) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
-mod tests_of_it {
+mod tests {
     use super::*;
     use crate::shell::Shell;
 
@@ -151,10 +151,7 @@ mod tests_of_it {
             let programs = holding(&workspace, text).unwrap();
             programs.iter().map(|program| program.cargo_args(&workspace).join(" ")).collect::<Vec<_>>()
         };
-        assert_eq!(
-            found("find_test::tests_of_it::a_test_is_found_wherever"),
-            ["--package xtask --bin xtask"]
-        );
+        assert_eq!(found("find_test::tests::a_test_is_found_wherever"), ["--package xtask --bin xtask"]);
         assert_eq!(found("the_first_tour_works_as_it_is_printed"), ["--workspace --test program"]);
         assert_eq!(found("no_such_test_anywhere".repeat(2).as_str()), [""; 0]);
         let several = found("a_");

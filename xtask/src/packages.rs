@@ -123,7 +123,7 @@ fn complaint(missing: &[Wanted]) -> Option<String> {
     let packages = missing.iter().map(|w| w.package).collect::<Vec<_>>().join(" ");
     (!missing.is_empty()).then(|| {
         let verb = if missing.len() == 1 { "is" } else { "are" };
-        format!("{programs} {verb} missing: install with `sudo apt-get install {packages}`, or your system's own way")
+        format!("{programs} {verb} missing: install with `sudo apt-get install {packages}`, or your package manager")
     })
 }
 
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(
             complaint(&BROWSER).unwrap(),
             "chromium and chromedriver are missing: install with `sudo apt-get install chromium chromium-driver`, \
-             or your system's own way"
+             or your package manager"
         );
         assert!(complaint(&BROWSER[1..]).unwrap().starts_with("chromedriver is missing"));
     }

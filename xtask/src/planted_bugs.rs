@@ -1,4 +1,4 @@
-//! Planted bugs: each is put into a copy of the sources, and the test that must notice it is run.
+//! Planted bugs: each is put into a copy of the sources, and the tests named for it must fail.
 //!
 //! The bugs are data (`tests/planted`), so that what is released has no switch for any of them.
 
@@ -46,13 +46,13 @@ pub fn run(shell: &Shell, chosen: &[Planted]) -> Result<bool> {
     let begun = Instant::now();
     let tree = tree::Tree::take(shell.root())?;
     let bench = run::Bench::new(shell, &tree);
-    say("the tests that must notice, before anything is planted");
+    say("running the tests without bugs");
     let red = bench.red_before(chosen)?;
     if !red.is_empty() {
         for why in &red {
             say(why);
         }
-        say("these tests must be green first");
+        say("these tests fail without any bug: fix them first");
         return Ok(false);
     }
     // One after the other by what they are compiled into, so that little is compiled anew.

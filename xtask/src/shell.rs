@@ -46,7 +46,7 @@ impl Shell {
     /// Programs run in the root of the workspace. The search path begins with the tools of mini-blog and ends with
     /// cargo's.
     pub fn new() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is in no workspace")?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is not in a workspace")?;
         let home = env::home_dir();
         let tools = folder_of(TOOLS_VARIABLE)
             .or_else(|| {
@@ -108,18 +108,18 @@ fn folder_of(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// Runs a program to its end; an error where it fails.
+/// Prints the step and its command, and runs it to its end. `step` is an imperative: "install wasm-opt".
 pub fn run(step: &str, command: &mut Command) -> Result<()> {
     say(&format!("{step}: {}", line(command)));
-    succeed(step, command)
+    succeed(&format!("cannot {step}"), command)
 }
 
-/// The same without a line about it.
-pub fn succeed(step: &str, command: &mut Command) -> Result<()> {
+/// Runs a program to its end; where that fails, the error is this sentence with the program's status.
+pub fn succeed(or_else: &str, command: &mut Command) -> Result<()> {
     let status =
         command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     if !status.success() {
-        bail!("could not {step} ({status})");
+        bail!("{or_else} ({status})");
     }
     Ok(())
 }
@@ -168,7 +168,7 @@ mod tests {
     fn a_step_that_fails_says_which() {
         let shell = Shell::new().unwrap();
         let error = run("try it", shell.command("sh").args(["-c", "exit 7"])).unwrap_err().to_string();
-        assert!(error.starts_with("could not try it") && error.contains('7'), "{error}");
+        assert!(error.starts_with("cannot try it (") && error.contains('7'), "{error}");
     }
 
     #[test]

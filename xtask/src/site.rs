@@ -16,7 +16,7 @@ use std::thread;
 const SITE: &str = "target/release/site";
 /// What the site was built from.
 const STAMP: &str = "target/release/site.stamp";
-/// Where the browser half is compiled: where cargo-leptos compiles it, too.
+/// Where the WebAssembly bundle is compiled: where cargo-leptos compiles it, too.
 const FRONT: &str = "target/front";
 /// What building the site prints.
 const LOG: &str = "target/site-build.log";
@@ -59,7 +59,7 @@ pub fn build_all(shell: &Shell, builder: Option<&Path>) -> Result<()> {
     let wasm_opt = tools::install(shell, &mut steps)?;
     let wasm_opt = wasm_opt.as_deref();
     if wasm_opt.is_none() {
-        say("without wasm-opt, which npm installs, the site is larger than it need be");
+        say("wasm-opt not found (install npm): the WebAssembly bundle will be larger");
     }
     if !stale(wasm_opt)? {
         steps.next("build the program", "5 s; the first time 4 min on two cores");
@@ -82,7 +82,7 @@ pub fn build_all(shell: &Shell, builder: Option<&Path>) -> Result<()> {
 /// Builds the program: services and pages.
 pub fn build_program(shell: &Shell) -> Result<()> {
     let mut build = shell.cargo();
-    succeed("build the program", build.args(["build", "--release", "--package", "mini-blog"]))
+    succeed("the program does not compile", build.args(["build", "--release", "--package", "mini-blog"]))
 }
 
 /// Builds the site alone, unless it is up to date.
@@ -127,16 +127,16 @@ fn build_stamped(shell: &Shell, sources: u64, wasm_opt: Option<&Path>, builder: 
         .with_context(|| format!("cannot write {}", stamp.display()))
 }
 
-/// Compiles the browser half and what makes a site of it, and makes it.
+/// Compiles the WebAssembly bundle and the site builder, and builds the site.
 fn make(shell: &Shell, wasm_opt: Option<&Path>, builder: Option<&Path>, log: &File) -> Result<()> {
     let settings = settings(shell.root())?;
-    let logged = |step: &str, command: &mut Command| {
+    let logged = |or_else: &str, command: &mut Command| {
         let (out, err) = (log.try_clone()?, log.try_clone()?);
-        succeed(step, command.stdout(out).stderr(err))
+        succeed(or_else, command.stdout(out).stderr(err))
     };
     let Settings { lib_package, lib_profile_release: profile, output_name, .. } = &settings;
-    let mut browser_half = shell.cargo();
-    browser_half
+    let mut bundle = shell.cargo();
+    bundle
         .args([
             "build",
             "--lib",
@@ -146,9 +146,12 @@ fn make(shell: &Shell, wasm_opt: Option<&Path>, builder: Option<&Path>, log: &Fi
             lib_package,
         ])
         .args(["--profile", profile, "--features", &settings.lib_features.join(","), "--target-dir", FRONT]);
-    logged("compile the browser half", &mut browser_half)?;
+    logged("the WebAssembly bundle does not compile", &mut bundle)?;
     if builder.is_none() {
-        logged("compile the site builder", shell.cargo().args(["build", "--package", "site-builder"]))?;
+        logged(
+            "the site builder does not compile",
+            shell.cargo().args(["build", "--package", "site-builder"]),
+        )?;
     }
     let builder = builder.map_or_else(|| shell.root().join("target/debug/site-builder"), Path::to_owned);
     let wasm = format!("{FRONT}/wasm32-unknown-unknown/{profile}/{}.wasm", lib_package.replace('-', "_"));
@@ -158,7 +161,7 @@ fn make(shell: &Shell, wasm_opt: Option<&Path>, builder: Option<&Path>, log: &Fi
     if let Some(wasm_opt) = wasm_opt {
         builder.arg("--wasm-opt").arg(wasm_opt).arg("--").args(&settings.wasm_opt_features);
     }
-    logged("make the site", &mut builder)
+    logged("the site builder failed", &mut builder)
 }
 
 fn settings(root: &Path) -> Result<Settings> {

@@ -104,11 +104,11 @@ impl Stages {
 
     fn summary(&self) -> String {
         let mut text =
-            format!("{:<32} {:>7} {:>7} {:>7} {:>9}\n", "stage", "passed", "failed", "skipped", "seconds");
+            format!("{:<38} {:>7} {:>7} {:>7} {:>9}\n", "stage", "passed", "failed", "skipped", "seconds");
         let mut row = |name: &str, Tally { passed, failed, skipped, .. }: &Tally, took: Duration| {
             // Writing to a String cannot fail.
             let _ =
-                writeln!(text, "{name:<32} {passed:>7} {failed:>7} {skipped:>7} {:>9.1}", took.as_secs_f64());
+                writeln!(text, "{name:<38} {passed:>7} {failed:>7} {skipped:>7} {:>9.1}", took.as_secs_f64());
         };
         for stage in &self.ended {
             row(&stage.name, &stage.tally, stage.took);

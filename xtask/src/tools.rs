@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the browser half is compiled for.
+/// What the WebAssembly bundle is compiled for.
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Serves a working copy and rebuilds it on every change. Newer ones need a newer compiler.
 const CARGO_LEPTOS: &str = "0.3.9";
@@ -64,7 +64,7 @@ pub fn missing(shell: &Shell) -> usize {
 /// Installs what building the site takes. Returns the `wasm-opt` to use; without one the site only gets larger.
 pub fn install(shell: &Shell, steps: &mut Steps) -> Result<Option<PathBuf>> {
     if !has_target(shell, TARGET) {
-        steps.next("install the compiler's part for browsers", "10 s, once");
+        steps.next("install the wasm32 target", "10 s, once");
         install_target(shell, TARGET)?;
     }
     if can_install_wasm_opt(shell) {

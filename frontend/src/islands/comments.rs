@@ -3,7 +3,7 @@
 use super::browser::form::{self, Form};
 use super::browser::{self, live, request};
 use super::comment::comment_view;
-use super::fields::{Field, Send};
+use super::fields::{Field, SubmitButton};
 use super::props::{IslandProps, draft};
 use super::responses::CommentUpdates;
 use super::thread::{Thread, count_in_words, published};
@@ -131,6 +131,6 @@ pub(crate) fn CommentFields(state: RwSignal<Form>) -> impl IntoView {
             state
         />
         <Field form=FORM limits=text::AUTHOR label="Your name" hint="Optional." value=draft.author state />
-        <Send label="Send comment" state />
+        <SubmitButton label="Send comment" state />
     }
 }

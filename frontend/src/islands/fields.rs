@@ -92,7 +92,7 @@ pub(super) fn Field(
 
 /// The message of a form that was refused, and its button.
 #[component]
-pub(super) fn Send(label: &'static str, state: RwSignal<Form>) -> impl IntoView {
+pub(super) fn SubmitButton(label: &'static str, state: RwSignal<Form>) -> impl IntoView {
     let sentence = move || state.read().problem.as_ref().map(notice::sentence).unwrap_or_default().to_owned();
     let words = move || if state.read().sending { "Sending…" } else { label }.to_owned();
     view! {

@@ -4,7 +4,8 @@
 //! Islands (`Comments`, `NewPost`, `NewPosts`) and what they are made of: `comment`, `fields`; `thread`, `notice` and
 //! `dates` are plain functions; `browser` holds what talks to the browser.
 //!
-//! Nothing here may depend on clock, chance or locale: hydration must find in the page what it would have rendered.
+//! No rendered text may depend on clock, randomness or locale: hydration must find in the page what it would have
+//! rendered. `browser` runs only afterwards, and may (reconnects wait a random time).
 
 pub(crate) mod browser;
 pub(crate) mod dates;

@@ -2,7 +2,7 @@
 
 use super::browser::form::{self, Form};
 use super::browser::{self, request};
-use super::fields::{Field, Send};
+use super::fields::{Field, SubmitButton};
 use super::props::{IslandProps, draft};
 use super::responses::Post;
 use super::urls::{NEW_POST_ACTION, awaited_post, new_post_page};
@@ -79,7 +79,7 @@ pub(crate) fn NewPost(
                 state
             />
             <Field form=FORM limits=text::AUTHOR label="Your name" hint="Optional." value=draft.author state />
-            <Send label="Publish" state />
+            <SubmitButton label="Publish" state />
             <p class="announcement" role="status" hidden=move || published.read().is_empty()>
                 "Your post is published. "
                 <a href=move || published.get()>"Read it"</a>

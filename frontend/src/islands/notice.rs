@@ -6,20 +6,20 @@ use shared::Problem;
 pub(crate) fn sentence(problem: &Problem) -> &'static str {
     match problem.status {
         422 if !problem.errors.is_empty() => "",
-        // Not about a field: the idempotency key was used before, with another text.
+        // Not about a field: the idempotency key was used before, with different text.
         422 => {
-            "You have sent this form before, with another text. Send it again to publish this text as well."
+            "You already submitted this form with different text. Submit it again to publish this text as well."
         }
-        404 => "This post cannot be found any more. Your text is still here.",
+        404 => "This post can no longer be found. Your text is still here.",
         504 => {
-            "There was no answer in time. Your text is still here: send it again. It is published only once, even if \
-             the first attempt has arrived."
+            "The server took too long to answer. Your text is still here: send it again. It will be published only \
+             once, even if the first attempt got through."
         }
-        413 => "This is too long to be sent. Your text is still here: shorten it, then send it again.",
+        413 => "This is too long to send. Your text is still here: shorten it, then send it again.",
         429 => "You are sending too fast. Your text is still here: wait a moment, then send it again.",
         500.. => "This cannot be saved at the moment. Your text is still here: try again in a moment.",
         _ => {
-            "This was not accepted. Your text is still here: open this page in another tab and try again there."
+            "We couldn't accept this. Your text is still here: reload the page in a new tab and try again there."
         }
     }
 }

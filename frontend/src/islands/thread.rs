@@ -39,7 +39,7 @@ impl Thread {
     fn announce(&mut self, id: &CommentId) {
         let Some(comment) = self.comments.iter().find(|comment| comment.id == *id) else { return };
         self.announcement = match comment.status {
-            Status::Pending => "Your comment is sent and awaits moderation.".to_owned(),
+            Status::Pending => "Your comment has been sent and is awaiting moderation.".to_owned(),
             Status::Approved => "Your comment is published.".to_owned(),
             Status::Rejected => with_reason("Your comment has been rejected", comment.reason.as_deref()),
         };
@@ -189,7 +189,7 @@ mod tests {
         {
             let mut thread = Thread::new(vec![]);
             thread.merge_sent(sent.clone());
-            assert_eq!(thread.announcement, "Your comment is sent and awaits moderation.");
+            assert_eq!(thread.announcement, "Your comment has been sent and is awaiting moderation.");
             thread.merge(verdict.clone());
             assert_eq!(thread.announcement, announcement);
             // The stream may be faster than the answer.

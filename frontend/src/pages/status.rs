@@ -47,7 +47,7 @@ pub(crate) fn on_its_way(post: &PostId) -> Page {
 }
 
 pub(crate) fn unreadable_form() -> Page {
-    let text = "What was sent is too large, or not a form. Go back: your browser still has your text.";
+    let text = "The submission was too large or malformed. Go back: your browser still has your text.";
     status_page("The form could not be read", text, "/", "See the newest posts")
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn comment_form_alone(post: PostId, draft: CommentDraft, problem: Pro
 /// For when a page cannot be rendered: it must not depend on what has just failed.
 pub(crate) fn failure_page(frame: &Frame) -> String {
     let content = "<div class=\"status\"><h1>Something went wrong</h1>\
-        <p>This page cannot be shown because of a fault in this site. The fault has been logged. \
+        <p>This page cannot be shown because of an error on our side. The error has been logged. \
         Your text, if you sent one, is still in your browser: go back to it.</p>\
         <p><a href=\"/\">See the newest posts</a></p></div>";
     plain_document("Something went wrong", content, frame)

@@ -43,7 +43,7 @@ impl SiteFiles {
         if found.css.is_none() || found.script.is_none() {
             tracing::warn!(
                 site_root = %root.display(),
-                "the built site is missing or incomplete: pages have no style or script; build it with `cargo xtask build`"
+                "the built site is missing or incomplete: pages have no style or script; build it with `cargo xtask build` and set LEPTOS_SITE_ROOT to target/release/site"
             );
         }
         site.found = (!config.watch).then_some(found);

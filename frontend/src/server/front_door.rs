@@ -132,7 +132,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 fn not_forwarded(service: ServiceName, error: &reqwest::Error) -> ApiError {
     if let Some(error @ BodyError::Client(_)) = BodyError::among_causes(error) {
         tracing::debug!(%service, %error, "a request is not forwarded");
-        return ApiError::new(ProblemKind::BadRequest).detail("the body did not arrive whole");
+        return ApiError::new(ProblemKind::BadRequest).detail("incomplete request body");
     }
     tracing::warn!(%service, error = %root_cause(error), "a request cannot be forwarded");
     if error.is_timeout() && !error.is_connect() {
@@ -142,7 +142,7 @@ fn not_forwarded(service: ServiceName, error: &reqwest::Error) -> ApiError {
 }
 
 fn late(service: ServiceName) -> ApiError {
-    ApiError::new(ProblemKind::Unavailable).detail(format!("the {service} service does not answer in time"))
+    ApiError::new(ProblemKind::Unavailable).detail(format!("the {service} service timed out"))
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl Services {
     ) -> Result<PostId, Problem> {
         let url = format!("{}{}", self.posts, routes::CREATE_POST);
         let answer = self.send("posts", url, command, key, caller).await?;
-        read::<PostView>(answer).await.map(|post| post.id)
+        read::<PostView>("posts", answer).await.map(|post| post.id)
     }
 
     /// Returns the id, and the cookie that identifies the author from now on.
@@ -80,7 +80,7 @@ impl Services {
         let set = answer.headers().get_all(header::SET_COOKIE).iter().cloned();
         let cookies = set.map(|cookie| (header::SET_COOKIE, cookie)).collect();
         // The answer is the post's whole array of comments, with the new one last.
-        match read::<Vec<CommentView>>(answer).await?.pop() {
+        match read::<Vec<CommentView>>("comments", answer).await?.pop() {
             Some(comment) => Ok((comment.id, cookies)),
             None => Err(unreadable("comments", &"an empty thread")),
         }
@@ -91,7 +91,7 @@ impl Services {
         let url = format!("{}{}", self.comments, routes::post_comments(post));
         let request = self.client.get(url).timeout(READ_TIMEOUT);
         let Ok(answer) = self.ask("comments", request, caller).await else { return false };
-        let comments: Vec<CommentView> = read(answer).await.unwrap_or_default();
+        let comments: Vec<CommentView> = read("comments", answer).await.unwrap_or_default();
         comments.iter().any(|stored| stored.id == *comment)
     }
 
@@ -146,8 +146,7 @@ async fn refusal(status: StatusCode, answer: Response) -> Problem {
     notice::problem_of(status.as_u16(), &String::from_utf8_lossy(&body))
 }
 
-async fn read<T: DeserializeOwned>(answer: Response) -> Result<T, Problem> {
-    let service = "the service asked";
+async fn read<T: DeserializeOwned>(service: &str, answer: Response) -> Result<T, Problem> {
     let body = bounded(answer).await.map_err(|error| unreadable(service, &error))?;
     serde_json::from_slice(&body).map_err(|error| unreadable(service, &error))
 }

@@ -141,7 +141,7 @@ async fn a_key_that_was_used_for_another_text_is_replaced() {
     let page = frontend.post_form("/p/new", &[("key", "k"), ("title", "t"), ("body", EVIL)]).await;
     assert_eq!(page.status, 422);
     assert!(
-        page.body.contains("You have sent this form before") && page.body.contains(EVIL_ESCAPED),
+        page.body.contains("You already submitted this form") && page.body.contains(EVIL_ESCAPED),
         "{}",
         page.body
     );

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 use system_tests::containers::Images;
-use system_tests::containers::deployment::{Deployment, Storage, last_words};
+use system_tests::containers::deployment::{Deployment, Storage, last_log_lines};
 use system_tests::containers::engine::Engine;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
@@ -171,7 +171,7 @@ struct LastWords<'a>(&'a Deployment);
 impl Drop for LastWords<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", last_words(&self.0.all_logs()));
+            eprintln!("{}", last_log_lines(&self.0.all_logs()));
         }
     }
 }

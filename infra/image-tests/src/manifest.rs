@@ -43,7 +43,7 @@ fn container(cluster: &Cluster, workload: Workload<'_>, tag: &str) -> Container 
             .unwrap_or_else(|| panic!("{name}: the port of its probes")) as u16,
         grace: grace.checked_sub(pause).unwrap_or_else(|| panic!("{name}: the pause is all its grace")),
         user: (id(pod, "runAsUser"), id(pod, "runAsGroup")),
-        walls: walls(pod, container),
+        security_flags: walls(pod, container),
         image: format!("{image}:{tag}"),
         ports,
     }

@@ -214,7 +214,7 @@ impl Keeper {
         let since = Instant::now();
         self.enter(Phase::Running { pid: process.pid(), since });
         if let Some(outcome) = outcome {
-            let _ = outcome.send(Ok(format!("{} is started (pid {})", self.service, process.pid())));
+            let _ = outcome.send(Ok(format!("started {} (pid {})", self.service, process.pid())));
         }
         self.watch(process, since).await
     }
@@ -269,7 +269,7 @@ impl Keeper {
         self.state.send_modify(|state| state.last_error = Some(error.unwrap_or_else(|| how.clone())));
         match after_exit(code, self.failures) {
             AfterExit::Restart(wait) => {
-                self.say(&format!("ended by itself ({how}); restarting it in {wait:?}"));
+                self.say(&format!("exited unexpectedly ({how}); restarting in {wait:?}"));
                 Step::BackOff
             }
             AfterExit::Fail => {
@@ -293,8 +293,11 @@ impl Keeper {
         let pid = process.pid();
         match process.kill().await {
             Ok(_) => {
-                self.say("killed; it stays down until it is started");
-                Ok(format!("{} is killed (pid {pid}); `mini-blog start {0}` starts it again", self.service))
+                self.say("killed; not restarted until `mini-blog start`");
+                Ok(format!(
+                    "killed {} (pid {pid}); run `mini-blog start {0}` to start it again",
+                    self.service
+                ))
             }
             Err(e) => Err(format!("{} (pid {pid}) cannot be killed: {e}", self.service)),
         }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 /// How many lines may wait to be written. More are dropped and counted: a terminal whose output is paused, or a full
 /// pipe, must not block the services.
 const WAITING: usize = 4_096;
-/// About how many bytes are written at once.
-const PAGE: usize = 64 * 1024;
+/// The size at which the write buffer is flushed; its last line may exceed it.
+const WRITE_BUFFER: usize = 64 * 1024;
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// The width of the longest name.
@@ -87,25 +87,25 @@ impl Output {
 }
 
 fn write_lines(mut target: impl Write, waiting: &Receiver<Option<String>>, dropped: &AtomicU64) {
-    let mut page = String::new();
+    let mut buffer = String::new();
     while let Ok(Some(first)) = waiting.recv() {
-        page.clear();
+        buffer.clear();
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            page = format!("{}{lost} lines could not be written in time\n", label(Speaker::Stack, false));
+            buffer = format!("{}{lost} lines could not be written in time\n", label(Speaker::Stack, false));
         }
-        page.push_str(&first);
+        buffer.push_str(&first);
         // All waiting lines in one write: a busy stack logs thousands of lines a second.
         let mut last = false;
-        while page.len() < PAGE {
+        while buffer.len() < WRITE_BUFFER {
             match waiting.try_recv() {
-                Ok(Some(line)) => page.push_str(&line),
+                Ok(Some(line)) => buffer.push_str(&line),
                 Ok(None) => last = true,
                 Err(_) => break,
             }
         }
         // The services go on without a reader.
-        let _ = target.write_all(page.as_bytes()).and_then(|()| target.flush());
+        let _ = target.write_all(buffer.as_bytes()).and_then(|()| target.flush());
         if last {
             return;
         }
@@ -171,13 +171,13 @@ mod tests {
 
     #[test]
     fn names_stand_in_one_column_and_lines_stay_whole() {
-        let page = Page::default();
-        let (output, writer) = Output::to(page.clone(), false);
+        let buffer = Page::default();
+        let (output, writer) = Output::to(buffer.clone(), false);
         output.line(Speaker::Service(ServiceName::Posts), "one");
         output.line(Speaker::Service(ServiceName::Moderation), "two\x1b[2J");
         output.plain("ready");
         output.finish(&writer);
-        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text, "posts      | one\nmoderation | two\u{fffd}[2J\nready\n");
     }
 
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_terminal_holds_nobody() {
+    fn a_blocked_terminal_does_not_block_services() {
         let (holding, held) = sync_channel(1);
         let (output, writer) = Output::to(Held(holding), false);
         output.say("the line that is held");

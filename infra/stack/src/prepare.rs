@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
-    #[error("the data folder {}: {source}", .path.display())]
+    #[error("cannot open the data directory {}: {source}", .path.display())]
     DataDir { path: PathBuf, source: io::Error },
     #[error("a stack is already running on {}: see `mini-blog status`, or stop it with Ctrl-C in its terminal", .0.display())]
     Running(PathBuf),
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_made_is_named() {
         let error = lock(Path::new("/proc/no/such")).unwrap_err().to_string();
-        assert!(error.starts_with("the data folder /proc/no/such:"), "{error}");
+        assert!(error.starts_with("cannot open the data directory /proc/no/such:"), "{error}");
     }
 
     #[test]

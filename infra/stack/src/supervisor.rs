@@ -65,9 +65,9 @@ struct Stack {
 pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
     let system = |what| move |e: io::Error| UpError::System(what, e.to_string());
     let mut stop = StopSignals::new().map_err(system("cannot listen for signals"))?;
-    let deps = Deps::system().map_err(|e| UpError::System("cannot speak HTTP", e.to_string()))?;
+    let deps = Deps::system().map_err(|e| UpError::System("cannot create the HTTP client", e.to_string()))?;
 
-    let data_dir = std::path::absolute(&options.data_dir).map_err(system("no data folder"))?;
+    let data_dir = std::path::absolute(&options.data_dir).map_err(system("invalid data directory"))?;
     let _lock = prepare::lock(&data_dir)?;
     let wanted: Vec<_> = ServiceName::ALL.into_iter().filter(|s| !options.without.contains(s)).collect();
     let site_root = match prepare::find_site(options.site_root, &prepare::default_site_roots()) {
@@ -84,7 +84,7 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
         Ports::Free => Plan::free(options.host, options.port, deps.ids.random())?,
     };
     plan.check(&wanted)?;
-    let program = std::env::current_exe().map_err(system("cannot find the program itself"))?;
+    let program = std::env::current_exe().map_err(system("cannot find the path of this program"))?;
     let control = control::listen(&data_dir)?;
     let job_control = JobControl::new().map_err(system("cannot listen for signals"))?;
 
@@ -159,7 +159,7 @@ impl Stack {
         if let Err(e) = removed {
             self.output.say(&format!("cannot remove the state files in {}: {e}", data_dir.display()));
         }
-        self.output.say(if clean { "stopped" } else { "stopped; not every service stopped by itself" });
+        self.output.say(if clean { "stopped" } else { "stopped; some services had to be killed" });
     }
 
     async fn status(&self) -> StackStatus {
@@ -241,12 +241,12 @@ impl Stack {
             let state = handle.state();
             if state.phase == Phase::Failed {
                 let why = state.last_error.unwrap_or_default();
-                return Answer::Failed { message: format!("{started}, and has failed: {why}") };
+                return Answer::Failed { message: format!("{started}, but it failed: {why}") };
             }
             match self.probe(handle.service).await {
-                Ok(()) => return Answer::Done { message: format!("{started} and ready") },
+                Ok(()) => return Answer::Done { message: format!("{started}; it is ready") },
                 Err(why) if Instant::now() >= until => {
-                    return Answer::Failed { message: format!("{started}, but is not ready: {why}") };
+                    return Answer::Failed { message: format!("{started}, but it is not ready: {why}") };
                 }
                 Err(_) => tokio::time::sleep(PROBE_EVERY).await,
             }

@@ -155,7 +155,7 @@ fn the_whole_day_of_a_stack() {
 
     let first_pid = up.pid(ServiceName::Comments).unwrap();
     let killed = mini_blog(&data, &["kill", "comments"]);
-    assert!(killed.status.success() && said(&killed).contains("comments is killed"), "{}", said(&killed));
+    assert!(killed.status.success() && said(&killed).contains("killed comments"), "{}", said(&killed));
     assert!(!runs(first_pid));
     assert!(row(&data, "comments").contains("stopped"));
 

@@ -56,15 +56,15 @@ async fn create(
         return Err(unknown());
     }
     let path = routes::post_comments(&post_id);
-    let shown = AuthorToken::from_headers(&headers);
+    let presented_token = AuthorToken::from_headers(&headers);
     let id = CommentId::try_from(api.deps.ids.uuid().to_string()).map_err(|_| ProblemKind::Internal)?;
     let event_id = api.deps.ids.uuid();
     let now = api.deps.clock.now();
     let authors = api.authors;
     let created = api.store.write(move |tx| {
         let answer = idempotency::run_once(tx, key.as_ref(), now, || {
-            let author = shown.clone().unwrap_or_else(|| authors.of_comment(id.as_str()));
-            let event = domain::create(command, post_id.clone(), id.clone(), author.key(), now);
+            let author = presented_token.clone().unwrap_or_else(|| authors.of_comment(id.as_str()));
+            let event = domain::creation_event(command, post_id.clone(), id.clone(), author.key(), now);
             let others = store::of_post(tx, &post_id)?;
             store::save(tx, &Comment::created(&event))?;
             outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
@@ -80,12 +80,12 @@ async fn create(
         // who had a cookie before has another. And the key must be as long as a secret: the cookie shows all pending
         // comments of its author, and nobody may get it by trying likely keys with likely texts.
         let may_get_cookie = stored.id == id || key.is_some_and(|key| key.is_long());
-        let author = shown.or_else(|| {
+        let author = presented_token.or_else(|| {
             let token = authors.of_comment(stored.id.as_str());
             (may_get_cookie && domain::is_author(&comments, &stored.id, &token.key())).then_some(token)
         });
         let reader_key = author.as_ref().map(AuthorToken::key);
-        Ok(Some((domain::replay_response(&stored, comments, reader_key.as_deref()), author)))
+        Ok(Some((domain::created_response(&stored, comments, reader_key.as_deref()), author)))
     });
     let (comments, author) = created.await?.ok_or_else(idempotency::reused)?;
     let location = comments.last().map_or(path.clone(), |new| format!("{path}#{}", new.id));

@@ -23,7 +23,7 @@ pub struct Comment {
     pub version: u32,
 }
 
-pub fn create(
+pub fn creation_event(
     command: CreateComment,
     post_id: PostId,
     id: CommentId,
@@ -123,7 +123,7 @@ pub fn is_author(comments: &[Comment], id: &CommentId, key: &str) -> bool {
     comments.iter().any(|c| c.id == *id && c.author_key.as_deref() == Some(key))
 }
 
-/// What is stored with an idempotency key, so that [`replay_response`] can build the first answer again. It stays
+/// What is stored with an idempotency key, from which [`created_response`] builds the same answer each time. It stays
 /// small, however many comments the post has.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StoredResponse {
@@ -143,7 +143,7 @@ impl StoredResponse {
 /// The answer to the creation of a comment: the comments of its post as they were then, the new one last.
 ///
 /// `comments` are the post's comments now, in the order in which they were stored.
-pub fn replay_response(
+pub fn created_response(
     stored: &StoredResponse,
     mut comments: Vec<Comment>,
     reader_key: Option<&str>,
@@ -211,11 +211,11 @@ mod tests {
         let [mut before, mut other, mut new] = ["before", "other", "new"].map(comment_with_id);
         before.apply_verdict(&verdict(Status::Approved));
         let stored = StoredResponse::new(new.id.clone(), &[before.clone(), other.clone()]);
-        let first = replay_response(&stored, vec![before.clone(), other.clone(), new.clone()], Some("ada"));
+        let first = created_response(&stored, vec![before.clone(), other.clone(), new.clone()], Some("ada"));
         other.apply_verdict(&verdict(Status::Rejected));
         new.apply_verdict(&verdict(Status::Approved));
         let now = vec![before, other, new, comment_with_id("later")];
-        assert_eq!(replay_response(&stored, now, Some("ada")), first);
+        assert_eq!(created_response(&stored, now, Some("ada")), first);
         assert_eq!(first.len(), 3);
     }
 

@@ -62,8 +62,8 @@ impl Post {
         }
     }
 
-    /// Combines two creations of the same post. They should be equal; if they differ, one of them wins, whichever
-    /// arrived first.
+    /// Combines two creations of the same post. They should be equal; if they differ, the same one wins
+    /// regardless of the order of arrival.
     pub fn merge(self, other: Self) -> Self {
         let rank = |p: &Self| {
             let text = (p.body.is_empty(), p.title.clone(), p.body.clone(), p.author.clone());

@@ -48,7 +48,7 @@ pub enum Ability {
 pub struct Browser {
     client: Client,
     site: String,
-    forgiven: Vec<String>,
+    ignored: Vec<String>,
     /// The console's messages so far: the driver returns each once.
     console: RefCell<Vec<Value>>,
     driver: Driver,
@@ -103,7 +103,7 @@ impl Browser {
         let browser = Self {
             client,
             site,
-            forgiven: Vec::new(),
+            ignored: Vec::new(),
             console: RefCell::default(),
             driver,
             _profile: profile,
@@ -187,12 +187,12 @@ impl Browser {
             if shown.iter().any(|shown| shown.contains(text)) { Ok(()) } else { Err(format!("{shown:?}")) }
         });
         if let Err(late) = shows.await {
-            panic!("{late}\n{}", self.account().await);
+            panic!("{late}\n{}", self.diagnostics().await);
         }
     }
 
     /// What the browser knows about the page, for the message of a test that fails.
-    async fn account(&self) -> String {
+    async fn diagnostics(&self) -> String {
         const PAGE: &str = "return { \
             visibility: document.visibilityState, now: performance.now(), live: document.documentElement.dataset.live, \
             requests: performance.getEntriesByType('resource').slice(-6) \
@@ -312,8 +312,8 @@ impl Browser {
     }
 
     /// Complaints with this text are expected.
-    pub fn forgive(&mut self, text: &str) {
-        self.forgiven.push(text.to_owned());
+    pub fn ignore_errors(&mut self, text: &str) {
+        self.ignored.push(text.to_owned());
     }
 
     /// Errors and warnings in the console, violated policies, requests to other sites, failed requests. Each is
@@ -323,7 +323,7 @@ impl Browser {
         let network = self.records("performance").await;
         assert!(!network.is_empty(), "the browser has recorded nothing");
         let console = std::mem::take(&mut *self.console.borrow_mut());
-        records::complaints(&console, &network, &self.site, &self.forgiven)
+        records::complaints(&console, &network, &self.site, &self.ignored)
     }
 
     /// Closes the browser. Fails if there are complaints.

@@ -3,13 +3,13 @@
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Everything in these records that should not be there, except what is forgiven. `site` is the only origin to which
+/// Everything in these records that should not be there, except what is ignored. `site` is the only origin to which
 /// pages may send requests.
 pub(super) fn complaints(
     console: &[Value],
     network: &[Value],
     site: &str,
-    forgiven: &[String],
+    ignored: &[String],
 ) -> Vec<String> {
     let console = console.iter().filter(|entry| entry["level"] == "SEVERE" || entry["level"] == "WARNING");
     let console = console.map(|entry| format!("console: {} {}", entry["level"], entry["message"]));
@@ -48,7 +48,7 @@ pub(super) fn complaints(
         }
     }
     let all = console.chain(requests);
-    all.filter(|complaint| !forgiven.iter().any(|text| complaint.contains(text.as_str()))).collect()
+    all.filter(|complaint| !ignored.iter().any(|text| complaint.contains(text.as_str()))).collect()
 }
 
 fn starts(text: &Value, with: &str) -> bool {

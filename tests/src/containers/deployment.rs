@@ -42,7 +42,7 @@ pub struct Deployment {
     pub network: Network,
     storage: Storage,
     /// Additional flags of `docker run` for every container.
-    besides: Vec<String>,
+    extra_flags: Vec<String>,
     /// The port of this machine that leads to the website.
     port: u16,
 }
@@ -60,12 +60,12 @@ impl Deployment {
     /// Creates the network; no container runs yet. The name is the prefix of every container's.
     pub async fn prepare(engine: Engine, name: &str, manifests: Containers, storage: Storage) -> Self {
         let network = Network::create(&engine, name).await;
-        Self { engine, manifests, network, storage, besides: Vec::new(), port: ports::free(1)[0] }
+        Self { engine, manifests, network, storage, extra_flags: Vec::new(), port: ports::free(1)[0] }
     }
 
     /// Adds a flag of `docker run` for every container that is launched from now on.
-    pub fn tell(&mut self, flag: String) {
-        self.besides.push(flag);
+    pub fn add_run_flag(&mut self, flag: String) {
+        self.extra_flags.push(flag);
     }
 
     /// The services of this deployment.
@@ -104,9 +104,9 @@ impl Deployment {
     /// The flags of `docker run` for a container, without its name, address and ports.
     pub fn flags(&self, container: &Container) -> Vec<String> {
         let mut flags = vec![self.engine.label(), format!("--network={}", self.network.name)];
-        flags.extend(container.walls.iter().cloned());
+        flags.extend(container.security_flags.iter().cloned());
         flags.extend(container.environment.iter().map(|(name, value)| format!("--env={name}={value}")));
-        flags.extend(self.besides.iter().cloned());
+        flags.extend(self.extra_flags.iter().cloned());
         flags
     }
 
@@ -279,13 +279,13 @@ impl Deployment {
 }
 
 /// The last lines of each container, for a failed test.
-pub fn last_words(logs: &[(ServiceName, String)]) -> String {
-    let mut words = String::new();
+pub fn last_log_lines(logs: &[(ServiceName, String)]) -> String {
+    let mut lines_of_all = String::new();
     for (service, log) in logs {
         let lines: Vec<_> = log.lines().collect();
         let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
         // Writing to a String cannot fail.
-        let _ = writeln!(words, "--- {service}\n{last}");
+        let _ = writeln!(lines_of_all, "--- {service}\n{last}");
     }
-    words
+    lines_of_all
 }

@@ -106,7 +106,7 @@ pub enum Rule {
 }
 
 #[derive(Debug, Default)]
-struct Books {
+struct Records {
     writes: Vec<Write>,
     attempts: u64,
     unavailable: u64,
@@ -117,61 +117,61 @@ struct Books {
 
 /// The ledger that all writers and readers share.
 #[derive(Debug, Default)]
-pub struct Ledger(Mutex<Books>);
+pub struct Ledger(Mutex<Records>);
 
 impl Ledger {
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn records(&self) -> MutexGuard<'_, Records> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a write request; repeated ones count, too.
     pub fn attempt(&self) {
-        self.books().attempts += 1;
+        self.records().attempts += 1;
     }
 
     /// How many write requests were sent.
     pub fn attempts(&self) -> u64 {
-        self.books().attempts
+        self.records().attempts
     }
 
     /// Counts an answer if it was a 503.
     pub fn unavailable(&self, unavailable: bool) {
-        self.books().unavailable += u64::from(unavailable);
+        self.records().unavailable += u64::from(unavailable);
     }
 
     /// How many answers were 503.
     pub fn times_unavailable(&self) -> u64 {
-        self.books().unavailable
+        self.records().unavailable
     }
 
     /// Stores the result of a write.
     pub fn enter(&self, write: Write) {
-        let mut books = self.books();
+        let mut records = self.records();
         if let (What::Post, Outcome::Acknowledged(id)) = (&write.what, &write.outcome) {
-            if books.recent.len() == RECENT {
-                books.recent.remove(0);
+            if records.recent.len() == RECENT {
+                records.recent.remove(0);
             }
-            books.recent.push(id.clone());
+            records.recent.push(id.clone());
         }
-        books.writes.push(write);
+        records.writes.push(write);
     }
 
     /// One of the newest acknowledged posts, chosen by this number.
     pub fn recent_post(&self, any: u64) -> Option<String> {
-        let books = self.books();
-        let count = books.recent.len() as u64;
-        (count > 0).then(|| books.recent[(any % count) as usize].clone())
+        let records = self.records();
+        let count = records.recent.len() as u64;
+        (count > 0).then(|| records.recent[(any % count) as usize].clone())
     }
 
     /// Stores what a reader saw.
     pub fn saw(&self, see: impl FnOnce(&mut Seen)) {
-        see(&mut self.books().seen);
+        see(&mut self.records().seen);
     }
 
     /// Stores a violation of a rule.
     pub fn complain(&self, rule: Rule, what: impl Into<String>) {
-        let mut books = self.books();
-        let complaints = books.complaints.entry(rule).or_default();
+        let mut records = self.records();
+        let complaints = records.complaints.entry(rule).or_default();
         complaints.count += 1;
         if complaints.examples.len() < KEPT_COMPLAINTS {
             complaints.examples.push(what.into());
@@ -180,21 +180,21 @@ impl Ledger {
 
     /// The violations of a rule.
     pub fn complaints(&self, rule: Rule) -> Vec<String> {
-        self.books().complaints.get(&rule).map(Complaints::sentences).unwrap_or_default()
+        self.records().complaints.get(&rule).map(Complaints::sentences).unwrap_or_default()
     }
 
     /// Every write.
     pub fn writes(&self) -> Vec<Write> {
-        self.books().writes.clone()
+        self.records().writes.clone()
     }
 
     /// Everything that readers saw.
     pub fn seen(&self) -> Seen {
-        self.books().seen.clone()
+        self.records().seen.clone()
     }
 
     /// How many events of the log were streamed.
     pub fn streamed(&self) -> u64 {
-        self.books().seen.streamed.len() as u64
+        self.records().seen.streamed.len() as u64
     }
 }

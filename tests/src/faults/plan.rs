@@ -1,6 +1,5 @@
 //! Which fault, when, where, and for how long. Pure: the same seed gives the same plan on every machine.
 
-use fastrand::Rng;
 use shared::ServiceName::{self, Comments, EventBus, Moderation, Posts, Query};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -218,23 +217,23 @@ const ENDING: [Kind; 4] = [Kind::Kill, Kind::Stop, Kind::BusDown, Kind::WipeQuer
 /// Draws the faults of a campaign of this length. In its last third no process is ended: a new process would hide what
 /// the old one has leaked.
 pub fn draw(seed: u64, length: Duration) -> Plan {
-    let mut dice = Dice(Rng::with_seed(seed));
-    let mut small_disks: Vec<_> = SERVICES.into_iter().filter(|_| dice.below(2) == 0).collect();
+    let mut rng = Rng(fastrand::Rng::with_seed(seed));
+    let mut small_disks: Vec<_> = SERVICES.into_iter().filter(|_| rng.below(2) == 0).collect();
     if small_disks.is_empty() {
-        small_disks.push(dice.of(&SERVICES));
+        small_disks.push(rng.of(&SERVICES));
     }
     let length = length.as_millis() as u64;
     let spared_from = length / 3 * 2;
     let (mut faults, mut deck, mut now) = (Vec::new(), Vec::new(), 0);
     let mut busy_until: BTreeMap<Target, u64> = BTreeMap::new();
     loop {
-        now += dice.between(GAP_MS.0, GAP_MS.1);
+        now += rng.between(GAP_MS.0, GAP_MS.1);
         // From a shuffled deck, so that a short campaign has every kind.
         let kind = deck.pop().unwrap_or_else(|| {
-            deck = dice.shuffled(&Kind::ALL);
+            deck = rng.shuffled(&Kind::ALL);
             deck.pop().unwrap_or(Kind::Kill)
         });
-        let (fault, lasts) = dice.fault(kind, &small_disks);
+        let (fault, lasts) = rng.fault(kind, &small_disks);
         let at = now.max(busy_until.get(&fault.target()).copied().unwrap_or(0));
         if now >= length {
             break;
@@ -252,9 +251,9 @@ pub fn draw(seed: u64, length: Duration) -> Plan {
 }
 
 /// Random numbers of one width, so that every machine draws the same.
-struct Dice(Rng);
+struct Rng(fastrand::Rng);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, end: u64) -> u64 {
         self.0.u64(0..end)
     }
@@ -393,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_has_no_faults() {
+    fn an_empty_duration_plans_no_faults() {
         assert_eq!(draw(1, Duration::ZERO).faults, []);
     }
 }

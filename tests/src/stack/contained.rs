@@ -2,7 +2,7 @@
 
 use super::{Addresses, Ended, Outcome, Setup};
 use crate::containers::Images;
-use crate::containers::deployment::{Deployment, Storage, last_words};
+use crate::containers::deployment::{Deployment, Storage, last_log_lines};
 use crate::containers::engine::Engine;
 use serde_json::Value;
 use shared::ServiceName;
@@ -41,14 +41,14 @@ impl Contained {
         containers.retain(|service, _| !setup.without.contains(service));
         let storage = Storage::Folder(folder.join("data"));
         let mut deployment = Deployment::prepare(engine, &name, containers, storage).await;
-        deployment.tell("--restart=always".to_owned());
-        deployment.tell(format!("--add-host={MACHINE}:{}", deployment.network.machine()));
+        deployment.add_run_flag("--restart=always".to_owned());
+        deployment.add_run_flag(format!("--add-host={MACHINE}:{}", deployment.network.machine()));
         for (name, value) in &setup.environment {
-            deployment.tell(format!("--env={name}={value}"));
+            deployment.add_run_flag(format!("--env={name}={value}"));
         }
         for (name, _) in &setup.files {
-            deployment.tell(format!("--volume={}:{FILES}/{name}:ro", folder.join(name).display()));
-            deployment.tell(format!("--env={name}={FILES}/{name}"));
+            deployment.add_run_flag(format!("--volume={}:{FILES}/{name}:ro", folder.join(name).display()));
+            deployment.add_run_flag(format!("--env={name}={FILES}/{name}"));
         }
         Self { deployment, launched: false, expected: Mutex::default() }
     }
@@ -151,7 +151,7 @@ impl Contained {
         self.deployment.end();
         Outcome {
             what: format!("images of {}", self.deployment.engine.run),
-            last: last_words(&logs),
+            last: last_log_lines(&logs),
             output: logs.into_iter().map(|(_, log)| log + "\n").collect(),
             died,
         }

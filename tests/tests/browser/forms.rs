@@ -10,7 +10,7 @@ use system_tests::{LIMIT, Stack, eventually, holds};
 async fn with_script_what_is_wrong_stands_beside_the_field_and_the_text_stays() {
     let stack = Stack::start().await;
     let mut browser = browse(&stack, Ability::Full).await;
-    browser.forgive("status of 422");
+    browser.ignore_errors("status of 422");
     browser.goto_live("/").await;
     browser.mark_page().await;
     browser.write(TITLE, "   ").await;
@@ -45,7 +45,7 @@ async fn with_script_what_is_wrong_stands_beside_the_field_and_the_text_stays() 
 async fn with_script_a_text_is_kept_while_its_service_is_down_and_sent_once() {
     let stack = Stack::start().await;
     let mut browser = browse(&stack, Ability::Full).await;
-    browser.forgive("status of 503");
+    browser.ignore_errors("status of 503");
     let post = stack.public_blog().post("For comments").await;
     stack.public_blog().until_known(&post).await;
     browser.goto_live(&format!("/p/{post}")).await;
@@ -100,7 +100,7 @@ async fn a_double_click_is_one_post_and_one_comment() {
 async fn the_focus_goes_to_what_is_wrong_and_otherwise_stays_where_it_is() {
     let stack = Stack::start().await;
     let mut browser = browse(&stack, Ability::Full).await;
-    browser.forgive("status of 503");
+    browser.ignore_errors("status of 503");
     let post = stack.public_blog().post("For the keyboard").await;
     stack.public_blog().until_known(&post).await;
     browser.goto_live("/").await;

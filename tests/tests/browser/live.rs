@@ -116,9 +116,9 @@ async fn what_was_written_in_a_browser_is_there_after_kill_9_of_every_process() 
     let mut stack = Stack::start().await;
     let mut browser = browse(&stack, Ability::Full).await;
     // While everything is down, requests of the open page fail.
-    browser.forgive("ERR_CONNECTION_REFUSED");
-    browser.forgive("ERR_INCOMPLETE_CHUNKED_ENCODING");
-    browser.forgive("/live");
+    browser.ignore_errors("ERR_CONNECTION_REFUSED");
+    browser.ignore_errors("ERR_INCOMPLETE_CHUNKED_ENCODING");
+    browser.ignore_errors("/live");
     browser.goto_live("/").await;
     let page = write_post(&browser, "Survives").await;
     browser.until_live().await;
@@ -150,8 +150,8 @@ async fn what_was_written_in_a_browser_is_there_after_kill_9_of_every_process() 
 async fn a_page_says_when_its_stream_is_lost_and_when_it_is_back() {
     let stack = Stack::start().await;
     let mut browser = browse(&stack, Ability::Full).await;
-    browser.forgive("status of 503");
-    browser.forgive("/live");
+    browser.ignore_errors("status of 503");
+    browser.ignore_errors("/live");
     let post = stack.public_blog().post("Lost and found").await;
     stack.public_blog().until_known(&post).await;
     browser.goto_live(&format!("/p/{post}")).await;

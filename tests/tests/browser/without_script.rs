@@ -37,7 +37,7 @@ async fn write_and_read_plainly(browser: &Browser, stack: &Stack) {
 async fn without_script_everything_is_written_and_read() {
     let stack = Stack::start().await;
     let mut browser = browse(&stack, Ability::NoScript).await;
-    browser.forgive("status of 422");
+    browser.ignore_errors("status of 422");
     write_and_read_plainly(&browser, &stack).await;
     assert_eq!(browser.attribute("html", "data-live").await, None, "no script has run");
     browser.close().await;
@@ -47,10 +47,10 @@ async fn without_script_everything_is_written_and_read() {
 async fn without_webassembly_the_page_says_so_and_everything_is_written_and_read() {
     let stack = Stack::start().await;
     let mut browser = browse(&stack, Ability::NoWasm).await;
-    browser.forgive("status of 422");
+    browser.ignore_errors("status of 422");
     // The file that is blocked, and the message about it.
-    browser.forgive(".wasm");
-    browser.forgive("TypeError: Failed to fetch");
+    browser.ignore_errors(".wasm");
+    browser.ignore_errors("TypeError: Failed to fetch");
     browser.goto("/").await;
     browser.until_there("html[data-live=off]").await;
     write_and_read_plainly(&browser, &stack).await;

@@ -161,7 +161,7 @@ async fn the_page_is_read_while_posts_comments_moderation_and_the_bus_are_down()
     blog.try_comment(&post, "x").await.expect_problem(503);
 }
 
-/// A well-known reference application never publishes an outbox row if its process died before publishing it.
+/// Microsoft's eShop reference application never publishes an outbox row if its process died before publishing it.
 #[tokio::test]
 async fn an_event_whose_service_was_killed_between_commit_and_publication_is_published_after_its_start() {
     let stack = Stack::services().await;

@@ -1,4 +1,4 @@
-//! Makes the site out of the compiled browser half: what `cargo leptos build --release --frontend-only` makes, without
+//! Builds the site from the compiled WebAssembly bundle: what `cargo leptos build --release --frontend-only` makes, without
 //! the minutes that compiling cargo-leptos takes. `cargo xtask` runs it.
 //!
 //! - [`bindings`]: the WebAssembly and the script that loads it.
@@ -19,10 +19,10 @@ const BUILT: &str = "pkg";
 /// Names the hash of each built file, by its ending.
 const HASHES: &str = "hash.txt";
 
-/// Makes the site out of the compiled browser half
+/// Builds the site from the compiled WebAssembly bundle
 #[derive(Debug, Parser)]
 struct Cli {
-    /// The compiled browser half
+    /// The compiled WebAssembly bundle
     #[arg(long, value_name = "FILE")]
     wasm: PathBuf,
     /// What the built files are called, without their endings

@@ -72,7 +72,7 @@ impl Planted {
             }
             let text = files.get_mut(file).with_context(|| format!("{file} was just read"))?;
             let times = text.matches(find.as_str()).count();
-            ensure!(times == 1, "{file} has this {times} times, not once: {find}");
+            ensure!(times == 1, "`find` matches {times} times in {file}; expected exactly one: {find}");
             *text = text.replacen(find.as_str(), replace, 1);
         }
         Ok(files)

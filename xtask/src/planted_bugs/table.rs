@@ -51,7 +51,7 @@ pub fn listed(all: &[Planted]) -> String {
 }
 
 fn head() -> String {
-    "| planted | what is wrong then | caught by |\n|---|---|---|\n".to_owned()
+    "| planted | effect | caught by |\n|---|---|---|\n".to_owned()
 }
 
 fn row(text: &mut String, planted: &Planted, cell: &str) {

@@ -75,7 +75,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
                 Err(ProblemKind::TooLarge.into())
             }
             // The client left, or sent broken framing.
-            Err(_) => Err(ApiError::new(ProblemKind::BadRequest).detail("the body did not arrive whole")),
+            Err(_) => Err(ApiError::new(ProblemKind::BadRequest).detail("incomplete request body")),
         }
     }
 }

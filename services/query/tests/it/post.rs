@@ -82,7 +82,7 @@ async fn it_waits_for_a_post_that_is_on_its_way() {
 }
 
 #[tokio::test]
-async fn it_waits_for_a_comment_too() {
+async fn a_read_waits_for_the_comment_it_names() {
     let world = World::new();
     let query = start(&world).await;
     deliver(&world, &query, 1, &[post_created("p1", "T", 1)]).await;

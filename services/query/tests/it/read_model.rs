@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn so_does_every_order_and_repetition_of_any_events(
+    fn every_order_and_repetition_of_any_events_gives_the_same_read_model(
         (events, shuffled) in prop::collection::vec(any_event(), 1..12).prop_flat_map(|events| {
             let events = enveloped(&events, true);
             (Just(events.clone()), shuffled(events))

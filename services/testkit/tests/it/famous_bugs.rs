@@ -1,4 +1,4 @@
-//! How a well-known reference application for event-driven services loses events, one test each.
+//! How Microsoft's eShop reference application loses events, one test each.
 //!
 //! Its third way, a crash between the commit and the publication, needs a process that crashes: see `crashes`.
 

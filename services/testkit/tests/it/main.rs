@@ -2,7 +2,7 @@
 //!
 //! - `end_to_end`: random faults between the services; the result is the one of a day without faults.
 //! - `atomic_writes`: state, outbox, keys and cursor change together or not at all.
-//! - `famous_bugs`: how a well-known reference application loses events.
+//! - `famous_bugs`: how Microsoft's eShop reference application loses events.
 //! - `full_disk`, `torn_store`: a store without space, and one whose last writes are damaged.
 //! - `golden_logs`: logs of earlier versions still give the same state.
 //! - `released_programs`: what only tests need is in no released program.

@@ -7,27 +7,27 @@ use serde_json::{Value, json};
 use shared::ServiceName::Query;
 
 /// The writes, what readers saw, and the state at the end.
-struct Story {
+struct Scenario {
     writes: Vec<Write>,
     seen: Seen,
     history: History,
 }
 
 /// A post with two comments, one of which breaks the moderation rule; one more write was refused, and one is unknown.
-fn good() -> Story {
-    let mut story = Story { writes: Vec::new(), seen: Seen::default(), history: History::default() };
+fn good() -> Scenario {
+    let mut scenario = Scenario { writes: Vec::new(), seen: Seen::default(), history: History::default() };
     let created = "1970-01-01T00:00:00.009Z";
-    story.write(What::Post, "A title", Outcome::Acknowledged("p".to_owned()));
+    scenario.write(What::Post, "A title", Outcome::Acknowledged("p".to_owned()));
     let post = json!({ "id": "p", "title": "A title", "createdAt": created, "version": 1 });
-    story.log("/posts", "e1", "PostCreated", None, post);
-    story.seen.posts.insert(("p".to_owned(), "A title".to_owned()));
-    story.tell(1, None);
-    story.history.posts.insert("p".to_owned(), "A title".to_owned());
+    scenario.log("/posts", "e1", "PostCreated", None, post);
+    scenario.seen.posts.insert(("p".to_owned(), "A title".to_owned()));
+    scenario.see_change(1, None);
+    scenario.history.posts.insert("p".to_owned(), "A title".to_owned());
 
     for (n, (id, content, status)) in
         [("c1", "a pear", "approved"), ("c2", "an Orange", "rejected")].into_iter().enumerate()
     {
-        story.write(What::Comment("p".to_owned()), content, Outcome::Acknowledged(id.to_owned()));
+        scenario.write(What::Comment("p".to_owned()), content, Outcome::Acknowledged(id.to_owned()));
         let (made, judged, told) = (format!("m{n}"), format!("j{n}"), format!("u{n}"));
         let data = |more: Value| {
             let mut data = json!({ "id": id, "postId": "p", "content": content });
@@ -35,33 +35,33 @@ fn good() -> Story {
             data
         };
         let origin = json!({ "status": "pending", "authorKey": "k", "createdAt": created, "version": 1 });
-        story.log("/comments", &made, "CommentCreated", None, data(origin));
+        scenario.log("/comments", &made, "CommentCreated", None, data(origin));
         let verdict = json!({ "status": status });
-        story.log("/moderation", &judged, "CommentModerated", Some(&made), data(verdict));
+        scenario.log("/moderation", &judged, "CommentModerated", Some(&made), data(verdict));
         let update = json!({ "status": status, "version": 2 });
-        story.log("/comments", &told, "CommentUpdated", Some(&judged), data(update));
-        let place = story.history.log.len() as u64;
-        story.tell(place, Some(id));
+        scenario.log("/comments", &told, "CommentUpdated", Some(&judged), data(update));
+        let place = scenario.history.log.len() as u64;
+        scenario.see_change(place, Some(id));
         for status in ["pending", status] {
             let status = status.to_owned();
-            story.seen.comments.insert(SeenComment { post: "p".to_owned(), id: id.to_owned(), status });
+            scenario.seen.comments.insert(SeenComment { post: "p".to_owned(), id: id.to_owned(), status });
         }
-        let held = story.history.comments.entry("p".to_owned()).or_default();
+        let held = scenario.history.comments.entry("p".to_owned()).or_default();
         held.push((id.to_owned(), status.to_owned()));
     }
-    story.write(What::Comment("q".to_owned()), "refused", Outcome::Refused(404));
-    story.write(What::Post, "perhaps", Outcome::Unknown);
+    scenario.write(What::Comment("q".to_owned()), "refused", Outcome::Refused(404));
+    scenario.write(What::Post, "perhaps", Outcome::Unknown);
     let rows = [
         r#"["post","p","A title","","",9,1,1]"#,
         r#"["comment","c1","p",1,9,2,"","k",2,"approved","a pear",null]"#,
         r#"["comment","c2","p",1,9,5,"","k",2,"rejected","an Orange",null]"#,
     ];
-    story.history.read_model = rows.join("\n") + "\n";
-    story.history.rebuilt.clone_from(&story.history.read_model);
-    story
+    scenario.history.read_model = rows.join("\n") + "\n";
+    scenario.history.rebuilt.clone_from(&scenario.history.read_model);
+    scenario
 }
 
-impl Story {
+impl Scenario {
     fn write(&mut self, what: What, text: &str, outcome: Outcome) {
         self.writes.push(Write { what, text: text.to_owned(), keyed: false, outcome });
     }
@@ -74,7 +74,7 @@ impl Story {
         self.history.log.push(Logged { sequence, source, id, kind, cause, data });
     }
 
-    fn tell(&mut self, sequence: u64, comment: Option<&str>) {
+    fn see_change(&mut self, sequence: u64, comment: Option<&str>) {
         let change = SeenChange { sequence, post: "p".to_owned(), comment: comment.map(str::to_owned) };
         self.seen.changes.insert(change);
     }
@@ -110,10 +110,10 @@ const REBUILT: &str = "the read model is byte-identical to one rebuilt from the 
 const FOLDED: &str = "the read model is a plain fold of the log";
 
 /// The checks that fail after this change of a good history.
-fn after(change: impl FnOnce(&mut Story)) -> Vec<&'static str> {
-    let mut story = good();
-    change(&mut story);
-    story.failing()
+fn after(change: impl FnOnce(&mut Scenario)) -> Vec<&'static str> {
+    let mut scenario = good();
+    change(&mut scenario);
+    scenario.failing()
 }
 
 #[test]
@@ -123,99 +123,99 @@ fn a_good_history_passes() {
 
 #[test]
 fn an_unknown_write_may_be_there() {
-    let there = |story: &mut Story| {
-        story.log("/posts", "e2", "PostCreated", None, json!({ "id": "p2", "title": "perhaps" }));
-        story.history.posts.insert("p2".to_owned(), "perhaps".to_owned());
+    let there = |scenario: &mut Scenario| {
+        scenario.log("/posts", "e2", "PostCreated", None, json!({ "id": "p2", "title": "perhaps" }));
+        scenario.history.posts.insert("p2".to_owned(), "perhaps".to_owned());
         let row = "[\"post\",\"p2\",\"perhaps\",\"\",\"\",0,8,null]\n";
-        let at = story.history.read_model.find('\n').unwrap() + 1;
-        story.history.read_model.insert_str(at, row);
-        story.history.rebuilt.clone_from(&story.history.read_model);
+        let at = scenario.history.read_model.find('\n').unwrap() + 1;
+        scenario.history.read_model.insert_str(at, row);
+        scenario.history.rebuilt.clone_from(&scenario.history.read_model);
     };
     assert_eq!(after(there), [""; 0]);
     // It may not exist twice, nor if it was refused.
-    let refused = after(|story| {
-        there(story);
-        story.writes.last_mut().unwrap().outcome = Outcome::Refused(422);
+    let refused = after(|scenario| {
+        there(scenario);
+        scenario.writes.last_mut().unwrap().outcome = Outcome::Refused(422);
     });
     assert_eq!(refused, [UNANSWERED]);
-    let twice = after(|story| {
-        there(story);
-        story.log("/posts", "e3", "PostCreated", None, json!({ "id": "p3", "title": "perhaps" }));
-        story.history.posts.insert("p3".to_owned(), "perhaps".to_owned());
+    let twice = after(|scenario| {
+        there(scenario);
+        scenario.log("/posts", "e3", "PostCreated", None, json!({ "id": "p3", "title": "perhaps" }));
+        scenario.history.posts.insert("p3".to_owned(), "perhaps".to_owned());
     });
     assert_eq!(twice, [UNANSWERED, FOLDED]);
 }
 
 #[test]
 fn a_lost_event_is_found() {
-    let lost = after(|story| {
-        story.history.log.retain(|event| event.text("id") != "c1");
-        story.renumber();
+    let lost = after(|scenario| {
+        scenario.history.log.retain(|event| event.text("id") != "c1");
+        scenario.renumber();
     });
     assert_eq!(lost, [ACKNOWLEDGED, NOTHING_ELSE, TAKEN, PAGES, FOLDED]);
 }
 
 #[test]
 fn a_gap_in_the_log_is_found() {
-    assert_eq!(after(|story| story.history.log.last_mut().unwrap().sequence += 1), [SEQUENCES]);
+    assert_eq!(after(|scenario| scenario.history.log.last_mut().unwrap().sequence += 1), [SEQUENCES]);
 }
 
 #[test]
 fn a_write_that_the_store_lost_is_found() {
-    assert_eq!(after(|story| story.history.posts.clear()), [ACKNOWLEDGED]);
-    let comment = after(|story| drop(story.history.comments.get_mut("p").unwrap().pop()));
+    assert_eq!(after(|scenario| scenario.history.posts.clear()), [ACKNOWLEDGED]);
+    let comment = after(|scenario| drop(scenario.history.comments.get_mut("p").unwrap().pop()));
     assert_eq!(comment, [ACKNOWLEDGED, VERDICT, TAKEN]);
 }
 
 #[test]
 fn an_event_that_is_there_twice_is_found() {
-    let same_again = after(|story| {
-        let event = story.history.log[0].clone();
-        story.history.log.insert(1, event);
-        story.renumber();
+    let same_again = after(|scenario| {
+        let event = scenario.history.log[0].clone();
+        scenario.history.log.insert(1, event);
+        scenario.renumber();
     });
     assert_eq!(same_again, [ACKNOWLEDGED, SEQUENCES, FOLDED]);
-    let under_another_id = after(|story| {
-        let event = Logged { id: "other".to_owned(), ..story.history.log[1].clone() };
-        story.history.log.insert(1, event);
-        story.renumber();
+    let under_another_id = after(|scenario| {
+        let event = Logged { id: "other".to_owned(), ..scenario.history.log[1].clone() };
+        scenario.history.log.insert(1, event);
+        scenario.renumber();
     });
     assert_eq!(under_another_id, [ACKNOWLEDGED, ORDER, TAKEN, FOLDED]);
 }
 
 #[test]
 fn a_write_that_was_made_twice_is_found() {
-    let twice = |story: &mut Story| {
+    let twice = |scenario: &mut Scenario| {
         let data =
             json!({ "id": "p2", "title": "A title", "createdAt": "1970-01-01T00:00:00.009Z", "version": 1 });
-        story.log("/posts", "e2", "PostCreated", None, data);
-        story.history.posts.insert("p2".to_owned(), "A title".to_owned());
-        let at = story.history.read_model.find('\n').unwrap() + 1;
-        story.history.read_model.insert_str(at, "[\"post\",\"p2\",\"A title\",\"\",\"\",9,8,1]\n");
-        story.history.rebuilt.clone_from(&story.history.read_model);
+        scenario.log("/posts", "e2", "PostCreated", None, data);
+        scenario.history.posts.insert("p2".to_owned(), "A title".to_owned());
+        let at = scenario.history.read_model.find('\n').unwrap() + 1;
+        scenario.history.read_model.insert_str(at, "[\"post\",\"p2\",\"A title\",\"\",\"\",9,8,1]\n");
+        scenario.history.rebuilt.clone_from(&scenario.history.read_model);
     };
     assert_eq!(after(twice), [UNANSWERED]);
     // That is no fault if the writer tried again without a key after a first try without an answer.
-    let knowingly = after(|story| {
-        twice(story);
-        story.write(What::Post, "A title", Outcome::Unknown);
+    let knowingly = after(|scenario| {
+        twice(scenario);
+        scenario.write(What::Post, "A title", Outcome::Unknown);
     });
     assert_eq!(knowingly, [""; 0]);
 }
 
 #[test]
 fn what_nobody_wrote_is_found() {
-    let in_the_store = after(|story| drop(story.history.posts.insert("x".to_owned(), "X".to_owned())));
+    let in_the_store = after(|scenario| drop(scenario.history.posts.insert("x".to_owned(), "X".to_owned())));
     assert_eq!(in_the_store, [NOTHING_ELSE]);
-    let in_the_log = after(|story| drop(story.writes.remove(0)));
+    let in_the_log = after(|scenario| drop(scenario.writes.remove(0)));
     assert_eq!(in_the_log, [NOTHING_ELSE]);
 }
 
 #[test]
 fn a_wrong_verdict_is_found() {
-    let wrong = after(|story| {
+    let wrong = after(|scenario| {
         for event in
-            story.history.log.iter_mut().filter(|e| e.text("id") == "c2" && e.kind != "CommentCreated")
+            scenario.history.log.iter_mut().filter(|e| e.text("id") == "c2" && e.kind != "CommentCreated")
         {
             event.data["status"] = json!("approved");
         }
@@ -225,72 +225,73 @@ fn a_wrong_verdict_is_found() {
 
 #[test]
 fn a_second_verdict_is_found() {
-    let twice = after(|story| {
-        let event = Logged { id: "again".to_owned(), ..story.history.log[2].clone() };
-        story.history.log.push(event);
-        story.renumber();
+    let twice = after(|scenario| {
+        let event = Logged { id: "again".to_owned(), ..scenario.history.log[2].clone() };
+        scenario.history.log.push(event);
+        scenario.renumber();
     });
     assert_eq!(twice, [VERDICT, ORDER]);
 }
 
 #[test]
 fn a_comment_that_is_still_pending_is_found() {
-    let pending = after(|story| {
-        story.history.log.truncate(story.history.log.len() - 2);
-        story.renumber();
-        story.history.comments.get_mut("p").unwrap()[1].1 = "pending".to_owned();
+    let pending = after(|scenario| {
+        scenario.history.log.truncate(scenario.history.log.len() - 2);
+        scenario.renumber();
+        scenario.history.comments.get_mut("p").unwrap()[1].1 = "pending".to_owned();
     });
     assert_eq!(pending, [VERDICT, PAGES, FOLDED]);
 }
 
 #[test]
 fn a_broken_order_is_found() {
-    let effect_first = after(|story| {
-        story.history.log.swap(1, 2);
-        story.renumber();
+    let effect_first = after(|scenario| {
+        scenario.history.log.swap(1, 2);
+        scenario.renumber();
     });
     assert_eq!(effect_first, [ORDER, FOLDED]);
-    let post_last = after(|story| {
-        story.history.log.rotate_left(1);
-        story.renumber();
+    let post_last = after(|scenario| {
+        scenario.history.log.rotate_left(1);
+        scenario.renumber();
     });
     assert_eq!(post_last, [ORDER, FOLDED]);
-    let without_cause = after(|story| story.history.log[2].cause = Some("nothing".to_owned()));
+    let without_cause = after(|scenario| scenario.history.log[2].cause = Some("nothing".to_owned()));
     assert_eq!(without_cause, [ORDER]);
-    let otherwise_taken = after(|story| story.history.comments.get_mut("p").unwrap().swap(0, 1));
+    let otherwise_taken = after(|scenario| scenario.history.comments.get_mut("p").unwrap().swap(0, 1));
     assert_eq!(otherwise_taken, [TAKEN]);
 }
 
 #[test]
 fn what_was_shown_and_never_was_is_found() {
-    let post = after(|story| story.seen.posts.extend([("x".to_owned(), "X".to_owned())]));
+    let post = after(|scenario| scenario.seen.posts.extend([("x".to_owned(), "X".to_owned())]));
     assert_eq!(post, [PAGES]);
-    let state = after(|story| {
+    let state = after(|scenario| {
         let (post, id, status) = ("p".to_owned(), "c2".to_owned(), "approved".to_owned());
-        story.seen.comments.insert(SeenComment { post, id, status });
+        scenario.seen.comments.insert(SeenComment { post, id, status });
     });
     assert_eq!(state, [PAGES]);
-    assert_eq!(after(|story| story.tell(1, Some("c1"))), [CHANGES]);
-    assert_eq!(after(|story| story.tell(99, None)), [CHANGES]);
-    assert_eq!(after(|story| story.seen.streamed.swap(0, 1)), [STREAM]);
-    assert_eq!(after(|story| drop(story.seen.streamed.pop())), [STREAM]);
+    assert_eq!(after(|scenario| scenario.see_change(1, Some("c1"))), [CHANGES]);
+    assert_eq!(after(|scenario| scenario.see_change(99, None)), [CHANGES]);
+    assert_eq!(after(|scenario| scenario.seen.streamed.swap(0, 1)), [STREAM]);
+    assert_eq!(after(|scenario| drop(scenario.seen.streamed.pop())), [STREAM]);
 }
 
 #[test]
 fn a_read_model_that_differs_is_found() {
-    let rebuilt = after(|story| story.history.rebuilt.push('\n'));
+    let rebuilt = after(|scenario| scenario.history.rebuilt.push('\n'));
     assert_eq!(rebuilt, [REBUILT]);
-    let both = after(|story| {
-        story.history.read_model = story.history.read_model.replace("A title", "Another");
-        story.history.rebuilt.clone_from(&story.history.read_model);
+    let both = after(|scenario| {
+        scenario.history.read_model = scenario.history.read_model.replace("A title", "Another");
+        scenario.history.rebuilt.clone_from(&scenario.history.read_model);
     });
     assert_eq!(both, [FOLDED]);
-    assert_eq!(after(|story| story.history.read_model.push_str("[]\n")), [REBUILT, FOLDED]);
+    assert_eq!(after(|scenario| scenario.history.read_model.push_str("[]\n")), [REBUILT, FOLDED]);
 }
 
 #[test]
 fn a_dead_letter_is_found() {
-    let parked = after(|story| drop(story.history.dead_letters.insert(Query, vec![json!({ "id": 1 })])));
+    let parked =
+        after(|scenario| drop(scenario.history.dead_letters.insert(Query, vec![json!({ "id": 1 })])));
     assert_eq!(parked, ["nothing was parked"]);
 }
 
