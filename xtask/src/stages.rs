@@ -144,11 +144,12 @@ fn count_into(command: &mut Command, tally: &mut Tally, out: &mut impl Write) ->
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = child.with_context(|| format!("cannot run {shown}"))?;
     let (failed_before, skipped_before) = (tally.failed, tally.reasons.len());
+    let mut reported = false;
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("cannot read the output of a test program")?;
         // Where nobody reads, the tests still run to their end.
         let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
-        tally.read(&String::from_utf8_lossy(&line));
+        reported |= tally.read(&String::from_utf8_lossy(&line));
     }
     // The runner takes them for passed.
     let skipped = (tally.reasons.len() - skipped_before) as u64;
@@ -157,21 +158,25 @@ fn count_into(command: &mut Command, tally: &mut Tally, out: &mut impl Write) ->
     if !status.success() && tally.failed == failed_before {
         bail!("{shown} ended with {status}");
     }
+    if status.success() && !reported {
+        bail!("{shown} ended well and reported no test results: it may have run none");
+    }
     Ok(())
 }
 
 impl Tally {
-    /// Adds a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out`.
-    fn read(&mut self, line: &str) {
+    /// Adds the numbers of a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out`.
+    /// Returns whether it is one.
+    fn read(&mut self, line: &str) -> bool {
         if let Some(reason) = line.strip_prefix(SKIPPED) {
             // A test may say so more than once.
             if !self.reasons.iter().any(|known| known == reason) {
                 self.skipped += 1;
                 self.reasons.push(reason.to_owned());
             }
-            return;
+            return false;
         }
-        let Some(results) = line.strip_prefix("test result: ") else { return };
+        let Some(results) = line.strip_prefix("test result: ") else { return false };
         for part in results.split(['.', ';']) {
             let Some((number, what)) = part.trim().split_once(' ') else { continue };
             let number = number.parse().unwrap_or(0);
@@ -182,6 +187,7 @@ impl Tally {
                 _ => {}
             }
         }
+        true
     }
 }
 
@@ -208,6 +214,8 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), format!("{skipped}\n{skipped}\n{line}\n{line}\n"));
         let error = count(&mut sh("exit 9"), &mut tally).unwrap_err().to_string();
         assert!(error.contains('9'), "{error}");
+        let error = count(&mut sh("exit 0"), &mut tally).unwrap_err().to_string();
+        assert!(error.contains("no test results"), "{error}");
         assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 2, 5));
     }
 
@@ -217,10 +225,9 @@ mod tests {
         assert!(stages.run("format", "a second", |_| Ok(())));
         assert!(!stages.run("lints", "a minute", |_| bail!("no")));
         stages.run("tests", "long", |tally| {
-            count_into(&mut sh("echo 'SKIPPED a: missing: b' >&2"), tally, &mut Vec::new())?;
-            tally.passed += 5;
-            tally.failed += 2;
-            Ok(())
+            let results = "test result: FAILED. 6 passed; 2 failed";
+            let script = format!("echo 'SKIPPED a: missing: b' >&2; echo '{results}'; exit 1");
+            count_into(&mut sh(&script), tally, &mut Vec::new())
         });
         stages.skip("containers", "no engine");
         stages.skip_part("schemas: not here");

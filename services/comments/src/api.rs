@@ -56,7 +56,7 @@ async fn create(
         return Err(unknown());
     }
     let path = routes::post_comments(&post_id);
-    let presented_token = AuthorToken::from_headers(&headers);
+    let presented_token = AuthorToken::of_writer(&headers, api.https);
     let id = CommentId::try_from(api.deps.ids.uuid().to_string()).map_err(|_| ProblemKind::Internal)?;
     let event_id = api.deps.ids.uuid();
     let now = api.deps.clock.now();

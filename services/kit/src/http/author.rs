@@ -58,8 +58,14 @@ impl std::fmt::Debug for AuthorToken {
 }
 
 impl AuthorToken {
-    /// The token that the request's cookie shows, if it is one. Both names count, the prefixed one first: an
-    /// author from before the site moved to https stays the same.
+    /// The token of whoever writes with this request. On https only the prefixed name counts: another host of the same
+    /// domain can set the plain one, and would then read what this author writes.
+    pub fn of_writer(headers: &HeaderMap, https: bool) -> Option<Self> {
+        Self::named(headers, &cookie_name(https))
+    }
+
+    /// The token of whoever reads. Both names count, the prefixed one first: authors from before the site moved to
+    /// https still see their own pending comments.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         Self::named(headers, &cookie_name(true)).or_else(|| Self::named(headers, &cookie_name(false)))
     }
