@@ -36,7 +36,7 @@ impl Services {
     /// One page of posts, newest first.
     pub(super) async fn posts(&self, cursor: Option<&str>, caller: &Caller) -> Result<PostPage, Problem> {
         let request = self.client.get(format!("{}{}", self.query, list_of_posts(cursor)));
-        read(self.ask("query", request.timeout(READ_TIMEOUT), caller).await?).await
+        read("query", self.ask("query", request.timeout(READ_TIMEOUT), caller).await?).await
     }
 
     /// A post with its comments. Query waits up to [`WAIT_MS`] for what is awaited.
@@ -53,7 +53,7 @@ impl Services {
         };
         let url = format!("{}{}{wait}", self.query, routes::query_post(id));
         let timeout = READ_TIMEOUT + Duration::from_millis(if wait.is_empty() { 0 } else { WAIT_MS });
-        read(self.ask("query", self.client.get(url).timeout(timeout), caller).await?).await
+        read("query", self.ask("query", self.client.get(url).timeout(timeout), caller).await?).await
     }
 
     pub(super) async fn create_post(

@@ -43,7 +43,7 @@ fn container(cluster: &Cluster, workload: Workload<'_>, tag: &str) -> Container 
             .unwrap_or_else(|| panic!("{name}: the port of its probes")) as u16,
         grace: grace.checked_sub(pause).unwrap_or_else(|| panic!("{name}: the pause is all its grace")),
         user: (id(pod, "runAsUser"), id(pod, "runAsGroup")),
-        security_flags: walls(pod, container),
+        security_flags: security_flags(pod, container),
         image: format!("{image}:{tag}"),
         ports,
     }
@@ -99,22 +99,22 @@ fn id(pod: &Value, name: &str) -> u32 {
     number(at(pod, &format!("/securityContext/{name}"))) as u32
 }
 
-fn walls(pod: &Value, container: &Value) -> Vec<String> {
+fn security_flags(pod: &Value, container: &Value) -> Vec<String> {
     let is = |pointer: &str, wanted: bool| at(container, pointer) == &Value::Bool(wanted);
-    let mut walls = vec![
+    let mut security_flags = vec![
         format!("--user={}:{}", id(pod, "runAsUser"), id(pod, "runAsGroup")),
         format!("--memory={}", bytes(text(at(container, "/resources/limits/memory")))),
         format!("--cpus={}", text(at(container, "/resources/limits/cpu"))),
     ];
     if is("/securityContext/readOnlyRootFilesystem", true) {
-        walls.push("--read-only".to_owned());
+        security_flags.push("--read-only".to_owned());
     }
     if is("/securityContext/allowPrivilegeEscalation", false) {
-        walls.push("--security-opt=no-new-privileges".to_owned());
+        security_flags.push("--security-opt=no-new-privileges".to_owned());
     }
     let dropped = list(at(container, "/securityContext/capabilities/drop"));
-    walls.extend(dropped.map(|capability| format!("--cap-drop={}", text(capability))));
-    walls
+    security_flags.extend(dropped.map(|capability| format!("--cap-drop={}", text(capability))));
+    security_flags
 }
 
 /// A quantity of memory in bytes, in the notations that the manifests use.

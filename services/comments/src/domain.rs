@@ -174,7 +174,8 @@ mod tests {
     fn comment_with_id(id: &str) -> Comment {
         let command = CreateComment::new("hi", "Ada").unwrap();
         let post_id = "p".parse().unwrap();
-        let event = create(command, post_id, id.parse().unwrap(), "ada".into(), Timestamp::from_unix_ms(3));
+        let event =
+            creation_event(command, post_id, id.parse().unwrap(), "ada".into(), Timestamp::from_unix_ms(3));
         Comment::created(&event)
     }
 

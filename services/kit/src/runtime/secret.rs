@@ -28,11 +28,6 @@ impl Secret {
         self.0.as_bytes()
     }
 
-    /// The text, for the `Authorization` header.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
     /// Compares in constant time.
     pub fn matches(&self, presented: &[u8]) -> bool {
         self.as_bytes().ct_eq(presented).into()
