@@ -290,7 +290,7 @@ pub async fn delivery(world: &World, service: &Running) {
     assert!(
         parked[1]["error"]
             .as_str()
-            .is_some_and(|e| e.contains(&format!("is published by {} alone", kind.publisher())))
+            .is_some_and(|e| e.contains(&format!("is published only by {}", kind.publisher())))
     );
     assert!(parked[0]["parkedAt"].is_string() && parked[0]["id"].is_i64());
 
