@@ -12,24 +12,18 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 /// How many characters of a body are printed.
 const SHOWN: usize = 2_000;
 
-/// A whole answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The status.
     pub status: u16,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {self}"))
     }
@@ -118,12 +112,10 @@ impl Server {
         Request(self.client.request(method, format!("{}{path}", self.url)))
     }
 
-    /// `GET`.
     pub fn get(&self, path: &str) -> Request {
         self.request(Method::GET, path)
     }
 
-    /// `POST`.
     pub fn post(&self, path: &str) -> Request {
         self.request(Method::POST, path)
     }
@@ -134,7 +126,6 @@ impl Server {
 pub struct Request(reqwest::RequestBuilder);
 
 impl Request {
-    /// Adds a header.
     pub fn header(self, name: &str, value: &str) -> Self {
         Self(self.0.header(name, value))
     }

@@ -12,9 +12,7 @@ const SHORTEST: Duration = Duration::from_millis(4);
 /// The median and the 99th percentile of some durations.
 #[derive(Debug, Clone, Copy)]
 pub struct Latency {
-    /// The median.
     pub p50: Duration,
-    /// The 99th percentile.
     pub p99: Duration,
 }
 

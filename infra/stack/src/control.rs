@@ -1,6 +1,6 @@
 //! How a command reaches the running `up`: a socket in the data folder, one line of JSON each way.
 
-use crate::keeper::Verb;
+use crate::service_supervisor::Action;
 use crate::status::StackStatus;
 use serde::{Deserialize, Serialize};
 use shared::ServiceName;
@@ -34,13 +34,13 @@ pub enum Request {
 }
 
 impl Request {
-    /// The command for a service's keeper; none for `Status`.
-    pub fn order(self) -> Option<(ServiceName, Verb)> {
+    /// The command for a service's supervisor; none for `Status`.
+    pub fn command(self) -> Option<(ServiceName, Action)> {
         match self {
             Self::Status => None,
-            Self::Kill { service } => Some((service, Verb::Kill)),
-            Self::Start { service } => Some((service, Verb::Start)),
-            Self::Restart { service } => Some((service, Verb::Restart)),
+            Self::Kill { service } => Some((service, Action::Kill)),
+            Self::Start { service } => Some((service, Action::Start)),
+            Self::Restart { service } => Some((service, Action::Restart)),
         }
     }
 }

@@ -20,7 +20,7 @@ const WIDTH: usize = 10;
 const OWN_NAME: &str = "mini-blog";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaker {
+pub enum LineSource {
     Stack,
     Service(ServiceName),
 }
@@ -56,13 +56,13 @@ impl Output {
         (output, Writer(writer))
     }
 
-    pub fn line(&self, speaker: Speaker, text: &str) {
-        self.send(format!("{}{}\n", label(speaker, self.colour), printable(text)));
+    pub fn line(&self, source: LineSource, text: &str) {
+        self.send(format!("{}{}\n", label(source, self.colour), printable(text)));
     }
 
     /// One line of the supervisor itself.
     pub fn say(&self, text: &str) {
-        self.line(Speaker::Stack, text);
+        self.line(LineSource::Stack, text);
     }
 
     /// One line without a label, for scripts that wait for it.
@@ -92,7 +92,8 @@ fn write_lines(mut target: impl Write, waiting: &Receiver<Option<String>>, dropp
         buffer.clear();
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            buffer = format!("{}{lost} lines could not be written in time\n", label(Speaker::Stack, false));
+            buffer =
+                format!("{}{lost} lines could not be written in time\n", label(LineSource::Stack, false));
         }
         buffer.push_str(&first);
         // All waiting lines in one write: a busy stack logs thousands of lines a second.
@@ -112,10 +113,10 @@ fn write_lines(mut target: impl Write, waiting: &Receiver<Option<String>>, dropp
     }
 }
 
-fn label(speaker: Speaker, colour: bool) -> String {
-    let (name, code) = match speaker {
-        Speaker::Stack => (OWN_NAME, 1),
-        Speaker::Service(service) => (service.as_str(), colour_of(service)),
+fn label(source: LineSource, colour: bool) -> String {
+    let (name, code) = match source {
+        LineSource::Stack => (OWN_NAME, 1),
+        LineSource::Service(service) => (service.as_str(), colour_of(service)),
     };
     if colour { format!("\x1b[{code}m{name:<WIDTH$} |\x1b[0m ") } else { format!("{name:<WIDTH$} | ") }
 }
@@ -173,8 +174,8 @@ mod tests {
     fn names_stand_in_one_column_and_lines_stay_whole() {
         let buffer = Page::default();
         let (output, writer) = Output::to(buffer.clone(), false);
-        output.line(Speaker::Service(ServiceName::Posts), "one");
-        output.line(Speaker::Service(ServiceName::Moderation), "two\x1b[2J");
+        output.line(LineSource::Service(ServiceName::Posts), "one");
+        output.line(LineSource::Service(ServiceName::Moderation), "two\x1b[2J");
         output.plain("ready");
         output.finish(&writer);
         let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
@@ -186,7 +187,7 @@ mod tests {
         let colours: std::collections::HashSet<_> = ServiceName::ALL.into_iter().map(colour_of).collect();
         assert_eq!(colours.len(), ServiceName::ALL.len());
         assert!(ServiceName::ALL.into_iter().all(|s| s.as_str().len() <= WIDTH));
-        assert!(label(Speaker::Service(ServiceName::Posts), true).starts_with("\x1b[36mposts"));
+        assert!(label(LineSource::Service(ServiceName::Posts), true).starts_with("\x1b[36mposts"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! - [`cli`]: the subcommands; each service is one, exactly as its own binary.
 //! - [`supervisor`]: `up`: starts everything, reports when it is ready, stops it in order.
 //! - [`prepare`]: preflight checks.
-//! - [`keeper`]: keeps one service running ([`backoff`] decides whether and when it is restarted).
+//! - [`service_supervisor`]: keeps one service running ([`backoff`] decides whether and when it is restarted).
 //! - [`plan`] and [`launch`]: addresses, and the environment of each process; [`secrets`]: its secrets.
 //! - [`control`]: how `status`, `kill`, `start` and `restart` reach the running `up`; [`status`]: the answer.
 //! - [`dead_letters`]: a client of the services themselves, with the operator's token.
@@ -14,7 +14,6 @@ pub mod cli;
 pub mod control;
 pub mod dead_letters;
 pub mod files;
-pub mod keeper;
 pub mod labels;
 pub mod launch;
 pub mod parent;
@@ -23,6 +22,7 @@ pub mod prepare;
 pub mod probe;
 pub mod process;
 pub mod secrets;
+pub mod service_supervisor;
 pub mod state_file;
 pub mod status;
 pub mod supervisor;

@@ -2,10 +2,10 @@
 
 use crate::control::ControlError;
 use crate::files;
-use crate::keeper::STOP_LIMIT;
 use crate::labels::Output;
 use crate::plan::PlanError;
 use crate::secrets::{self, Secrets, SecretsError};
+use crate::service_supervisor::STOP_LIMIT;
 use crate::state_file;
 use kit::runtime::deps::Deps;
 use std::fs::{File, TryLockError};

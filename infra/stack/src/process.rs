@@ -1,6 +1,6 @@
 //! One child process: its start, its output, its signals.
 
-use crate::labels::{Output, Speaker, printable};
+use crate::labels::{LineSource, Output, printable};
 use crate::launch::Launch;
 use rustix::process::{Pid, Signal, kill_process};
 use shared::ServiceName;
@@ -130,7 +130,7 @@ async fn pump(
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
                 let text = text.trim_end_matches(['\n', '\r']);
-                output.line(Speaker::Service(service), text);
+                output.line(LineSource::Service(service), text);
                 seen(text);
             }
         }

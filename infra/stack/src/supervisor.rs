@@ -1,13 +1,13 @@
 //! `mini-blog up`: starts everything, reports when it is ready, and stops it in order.
 
 use crate::control::{self, Answer, Request};
-use crate::keeper::{self, Handle, Phase, STOP_LIMIT, Verb};
 use crate::labels::Output;
 use crate::launch::Launch;
 use crate::plan::{Plan, Ports};
 use crate::prepare::{self, UpError};
 use crate::probe;
 use crate::secrets::OPERATOR_TOKEN;
+use crate::service_supervisor::{self, Action, Handle, Phase, STOP_LIMIT};
 use crate::state_file::{self, ServiceEntry, StackFile};
 use crate::status::{ProcessState, ServiceStatus, StackStatus, Subscriber};
 use futures_util::future::join_all;
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long each service has to stop, even if those before it have used up the time.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
-/// How long suspending and resuming may take: a keeper that is busy stopping its service answers later.
+/// How long suspending and resuming may take: a service supervisor that is busy stopping its service answers later.
 const JOB_CONTROL: Duration = Duration::from_secs(1);
 
 /// The command line of `up`.
@@ -92,7 +92,7 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
     let now = CancellationToken::new();
     let handles = ServiceName::ALL.into_iter().map(|service| {
         let start = wanted.contains(&service);
-        keeper::keep(service, Arc::clone(&launch), output.clone(), start, now.clone())
+        service_supervisor::keep(service, Arc::clone(&launch), output.clone(), start, now.clone())
     });
     let stack = Arc::new(Stack {
         handles: handles.collect(),
@@ -137,18 +137,19 @@ impl Stack {
         for stage in stages {
             // The last stage has some time even if the first took all of it.
             let deadline = deadline.max(Instant::now() + LAST_MOMENT);
-            let orders = stage.iter().filter_map(|&s| self.handle(s)).map(|h| h.order(Verb::Stop(deadline)));
-            for outcome in join_all(orders).await {
+            let commands =
+                stage.iter().filter_map(|&s| self.handle(s)).map(|h| h.command(Action::Stop(deadline)));
+            for outcome in join_all(commands).await {
                 clean &= outcome.is_ok();
             }
         }
         clean
     }
 
-    /// Gives every service the same command. A failure has no consequence here: the keepers report it.
-    async fn everywhere(&self, verb: Verb) {
-        let orders = self.handles.iter().map(|h| h.order(verb));
-        let _ = tokio::time::timeout(JOB_CONTROL, join_all(orders)).await;
+    /// Gives every service the same command. A failure has no consequence here: the service supervisors report it.
+    async fn everywhere(&self, action: Action) {
+        let commands = self.handles.iter().map(|h| h.command(action));
+        let _ = tokio::time::timeout(JOB_CONTROL, join_all(commands)).await;
     }
 
     /// Removes what tells others that a stack is running.
@@ -220,15 +221,15 @@ impl Stack {
     }
 
     async fn answer(&self, request: Request) -> Answer {
-        let Some((service, verb)) = request.order() else { return Answer::Status(self.status().await) };
+        let Some((service, action)) = request.command() else { return Answer::Status(self.status().await) };
         let Some(handle) = self.handle(service) else {
             return Answer::Failed { message: format!("{service} is not part of this stack") };
         };
-        let outcome = handle.order(verb).await;
+        let outcome = handle.command(action).await;
         // When the caller has its answer, the file must be up to date.
         self.write_file().await;
         match outcome {
-            Ok(message) if verb == Verb::Kill => Answer::Done { message },
+            Ok(message) if action == Action::Kill => Answer::Done { message },
             Ok(message) => self.once_ready(handle, message).await,
             Err(message) => Answer::Failed { message },
         }
@@ -289,7 +290,7 @@ async fn announce(stack: Arc<Stack>, mut waited_for: Vec<ServiceName>) {
                 waited_for.remove(0);
             }
             Err(why) => {
-                // Its keeper has reported a failure, and nothing is being waited for.
+                // Its supervisor has reported a failure, and nothing is being waited for.
                 let failed = stack.handle(service).is_some_and(|h| h.state().phase == Phase::Failed);
                 if told.elapsed() >= PATIENCE && !failed {
                     told = Instant::now();
@@ -345,14 +346,14 @@ async fn follow_job_control(stack: Arc<Stack>, mut signals: JobControl) {
         tokio::select! {
             biased;
             _ = signals.suspend.recv() => {
-                stack.everywhere(Verb::Suspend).await;
+                stack.everywhere(Action::Suspend).await;
                 // SIGSTOP, since the handler of SIGTSTP has replaced what that does by itself.
                 if let Err(e) = kill_process(getpid(), Raw::STOP) {
                     stack.output.say(&format!("cannot suspend: {e}"));
-                    stack.everywhere(Verb::Resume).await;
+                    stack.everywhere(Action::Resume).await;
                 }
             }
-            _ = signals.resume.recv() => stack.everywhere(Verb::Resume).await,
+            _ = signals.resume.recv() => stack.everywhere(Action::Resume).await,
         }
     }
 }

@@ -14,10 +14,8 @@ const NETWORKS: u32 = (1 << 17) / SIZE;
 /// The offset of the first service; this machine is before it.
 const FIRST: u32 = 2;
 
-/// A network.
 #[derive(Debug, Clone)]
 pub struct Network {
-    /// Its name in the engine.
     pub name: String,
     base: u32,
 }
@@ -48,7 +46,6 @@ impl Network {
         Ipv4Addr::from_bits(self.base + 1)
     }
 
-    /// The address of a service.
     pub fn address(&self, service: ServiceName) -> Ipv4Addr {
         let place = ServiceName::ALL.iter().position(|s| *s == service).expect("all are there");
         Ipv4Addr::from_bits(self.base + FIRST + place as u32)

@@ -17,10 +17,8 @@ use test_support::within;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// How a campaign is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Where all its randomness comes from.
     pub seed: u64,
     /// For how many minutes faults are injected.
     pub minutes: f64,
@@ -37,7 +35,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long connections may take to be closed after the last reader has left, and streams to reach the end of the log.
 const CLOSING: Duration = Duration::from_secs(120);
 
-/// Runs it.
 pub async fn run(settings: Settings) -> Report {
     let Settings { seed, minutes, writes_per_second } = settings;
     let plan = plan::draw(seed, Duration::from_secs_f64(minutes * 60.0));

@@ -24,17 +24,13 @@ const SHOWN_PANICS: usize = 3;
 /// An event of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
-    /// Its sequence.
     pub sequence: u64,
     /// Its source: the service that published it.
     pub source: String,
-    /// The id.
     pub id: String,
-    /// Its type.
     pub kind: String,
     /// The event that caused it.
     pub cause: Option<String>,
-    /// Its data.
     pub data: Value,
 }
 
@@ -171,11 +167,9 @@ async fn rebuilt(world: &World) -> Result<String, String> {
 pub struct Usage {
     /// Open files and sockets.
     pub files: usize,
-    /// Memory in KiB.
     pub memory_kib: u64,
 }
 
-/// What each process uses now.
 pub fn usage(world: &World) -> BTreeMap<ServiceName, Usage> {
     let held = |service| {
         let pid = world.process(service).pid().unwrap_or(0);

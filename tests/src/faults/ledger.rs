@@ -11,7 +11,6 @@ const RECENT: usize = 40;
 /// What a write creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// A post.
     Post,
     /// A comment on this post.
     Comment(String),
@@ -31,33 +30,26 @@ pub enum Outcome {
 /// A write that a writer tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// What it creates.
     pub what: What,
     /// The title or the content: unique, unless a writer tried again without a key.
     pub text: String,
     /// Whether it was repeated with its key until it was answered.
     pub keyed: bool,
-    /// The result.
     pub outcome: Outcome,
 }
 
 /// A comment as a reader saw it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeenComment {
-    /// The id of its post.
     pub post: String,
-    /// The id.
     pub id: String,
-    /// The status.
     pub status: String,
 }
 
 /// A change from `GET /live`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeenChange {
-    /// Its sequence.
     pub sequence: u64,
-    /// The post.
     pub post: String,
     /// The id of the comment, if a comment changed.
     pub comment: Option<String>,
@@ -68,7 +60,6 @@ pub struct SeenChange {
 pub struct Seen {
     /// Posts by id, with their titles.
     pub posts: BTreeSet<(String, String)>,
-    /// Comments.
     pub comments: BTreeSet<SeenComment>,
     /// Changes from `GET /live`.
     pub changes: BTreeSet<SeenChange>,
@@ -178,17 +169,14 @@ impl Ledger {
         }
     }
 
-    /// The violations of a rule.
     pub fn complaints(&self, rule: Rule) -> Vec<String> {
         self.records().complaints.get(&rule).map(Complaints::sentences).unwrap_or_default()
     }
 
-    /// Every write.
     pub fn writes(&self) -> Vec<Write> {
         self.records().writes.clone()
     }
 
-    /// Everything that readers saw.
     pub fn seen(&self) -> Seen {
         self.records().seen.clone()
     }

@@ -22,7 +22,6 @@ pub enum Direction {
 /// The connections of one service in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Link {
-    /// The direction.
     pub direction: Direction,
     /// The service; the other end is the bus or a client.
     pub service: ServiceName,
@@ -73,7 +72,6 @@ pub enum NetworkFault {
     Silence,
 }
 
-/// A fault to inject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// SIGKILL; the service is started again when the fault ends.
@@ -84,9 +82,7 @@ pub enum Fault {
     Pause(ServiceName),
     /// The bus is killed and stays down.
     BusDown,
-    /// A link misbehaves.
     Network(Link, NetworkFault),
-    /// The disk of the service is full.
     DiskFull(ServiceName),
     /// Query is killed, its store deleted, and it is started again.
     WipeQuery,
@@ -111,7 +107,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
     pub const ALL: [Self; 12] = [
         Self::Kill,
         Self::Stop,

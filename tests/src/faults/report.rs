@@ -7,10 +7,8 @@ use super::plan::Kind;
 use std::fmt;
 use std::path::PathBuf;
 
-/// The result of a campaign.
 #[derive(Debug)]
 pub struct Report {
-    /// The seed.
     pub seed: u64,
     /// For how many minutes faults were injected.
     pub minutes: f64,
@@ -22,16 +20,13 @@ pub struct Report {
     pub writes: Vec<Write>,
     /// The length of the log.
     pub events: usize,
-    /// The faults.
     pub injected: Injected,
-    /// The checks.
     pub checks: Vec<Check>,
     /// The folder with data and output, if a check fails.
     pub kept: Option<PathBuf>,
 }
 
 impl Report {
-    /// Whether every check holds.
     pub fn passed(&self) -> bool {
         self.checks.iter().all(Check::holds)
     }

@@ -2,7 +2,7 @@
 //! cannot start.
 
 use crate::backoff::{AfterExit, after_exit, failures_after, restart_delay};
-use crate::labels::{Output, Speaker};
+use crate::labels::{LineSource, Output};
 use crate::launch::Launch;
 use crate::process::Process;
 use rustix::process::Signal;
@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 /// How long a service may take to stop after SIGTERM.
 pub const STOP_LIMIT: Duration = Duration::from_secs(12);
 
-/// A command to a keeper.
+/// What a service's supervisor can be commanded to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
+pub enum Action {
     /// Run it, if it is not running.
     Start,
     /// SIGKILL; it stays down.
@@ -61,31 +61,31 @@ pub struct State {
 /// The result of a command: one sentence, good or bad.
 pub type Outcome = Result<String, String>;
 
-struct Order {
-    verb: Verb,
+struct Command {
+    action: Action,
     outcome: oneshot::Sender<Outcome>,
 }
 
-/// Sends commands to a service's keeper, and reads its state.
+/// Sends commands to a service's supervisor, and reads its state.
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub service: ServiceName,
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<Command>,
     state: watch::Receiver<State>,
 }
 
-impl std::fmt::Debug for Order {
+impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Order({:?})", self.verb)
+        write!(f, "Command({:?})", self.action)
     }
 }
 
 impl Handle {
     /// Sends a command and waits for its result.
-    pub async fn order(&self, verb: Verb) -> Outcome {
+    pub async fn command(&self, action: Action) -> Outcome {
         let gone = || format!("{} is not supervised: the stack is stopping", self.service);
         let (outcome, answer) = oneshot::channel();
-        self.orders.send(Order { verb, outcome }).await.map_err(|_| gone())?;
+        self.commands.send(Command { action, outcome }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -93,18 +93,18 @@ impl Handle {
         self.state.borrow().clone()
     }
 
-    /// Waits for the next change of the state; false once the keeper has ended.
+    /// Waits for the next change of the state; false once the supervisor has ended.
     pub async fn changed(&mut self) -> bool {
         self.state.changed().await.is_ok()
     }
 }
 
 /// Supervises one service until its last handle is dropped.
-struct Keeper {
+struct ServiceSupervisor {
     service: ServiceName,
     launch: Arc<Launch>,
     output: Output,
-    orders: mpsc::Receiver<Order>,
+    commands: mpsc::Receiver<Command>,
     state: watch::Sender<State>,
     now: CancellationToken,
     /// Early deaths in a row.
@@ -113,7 +113,7 @@ struct Keeper {
     suspended: bool,
 }
 
-/// What a keeper does next.
+/// What a service supervisor does next.
 enum Step {
     /// Wait for a command in this phase: `Stopped` or `Failed`.
     Rest(Phase),
@@ -130,15 +130,23 @@ pub fn keep(
     start: bool,
     now: CancellationToken,
 ) -> Handle {
-    let (orders, incoming) = mpsc::channel(16);
+    let (commands, incoming) = mpsc::channel(16);
     let (state, watched) = watch::channel(State { phase: Phase::Stopped, restarts: 0, last_error: None });
-    let keeper =
-        Keeper { service, launch, output, orders: incoming, state, now, failures: 0, suspended: false };
-    tokio::spawn(keeper.run(if start { Step::Start(None) } else { Step::Rest(Phase::Stopped) }));
-    Handle { service, orders, state: watched }
+    let supervisor = ServiceSupervisor {
+        service,
+        launch,
+        output,
+        commands: incoming,
+        state,
+        now,
+        failures: 0,
+        suspended: false,
+    };
+    tokio::spawn(supervisor.run(if start { Step::Start(None) } else { Step::Rest(Phase::Stopped) }));
+    Handle { service, commands, state: watched }
 }
 
-impl Keeper {
+impl ServiceSupervisor {
     async fn run(mut self, mut step: Step) {
         loop {
             step = match step {
@@ -155,18 +163,18 @@ impl Keeper {
     }
 
     fn say(&self, text: &str) {
-        self.output.line(Speaker::Service(self.service), text);
+        self.output.line(LineSource::Service(self.service), text);
     }
 
     async fn rest(&mut self, phase: Phase) -> Step {
         self.enter(phase);
         self.failures = 0;
         loop {
-            let Some(order) = self.orders.recv().await else { return Step::End };
-            match order.verb {
-                Verb::Start | Verb::Restart => return Step::Start(Some(order.outcome)),
-                Verb::Kill | Verb::Stop(_) | Verb::Suspend | Verb::Resume => {
-                    let _ = order.outcome.send(Ok(format!("{} was not running", self.service)));
+            let Some(command) = self.commands.recv().await else { return Step::End };
+            match command.action {
+                Action::Start | Action::Restart => return Step::Start(Some(command.outcome)),
+                Action::Kill | Action::Stop(_) | Action::Suspend | Action::Resume => {
+                    let _ = command.outcome.send(Ok(format!("{} was not running", self.service)));
                 }
             }
         }
@@ -179,16 +187,16 @@ impl Keeper {
                 self.state.send_modify(|state| state.restarts = state.restarts.saturating_add(1));
                 Step::Start(None)
             }
-            order = self.orders.recv() => match order {
+            command = self.commands.recv() => match command {
                 None => Step::End,
-                Some(Order { verb: Verb::Start | Verb::Restart, outcome }) => Step::Start(Some(outcome)),
-                Some(Order { verb: Verb::Kill | Verb::Stop(_), outcome }) => {
+                Some(Command { action: Action::Start | Action::Restart, outcome }) => Step::Start(Some(outcome)),
+                Some(Command { action: Action::Kill | Action::Stop(_), outcome }) => {
                     let sentence = "had already died; it will not be restarted";
                     let _ = outcome.send(Ok(format!("{} {sentence}", self.service)));
                     Step::Rest(Phase::Stopped)
                 }
-                Some(Order { verb: verb @ (Verb::Suspend | Verb::Resume), outcome }) => {
-                    self.suspended = verb == Verb::Suspend;
+                Some(Command { action: action @ (Action::Suspend | Action::Resume), outcome }) => {
+                    self.suspended = action == Action::Suspend;
                     let _ = outcome.send(Ok(format!("{} was not running", self.service)));
                     Step::BackOff
                 }
@@ -221,28 +229,28 @@ impl Keeper {
 
     async fn watch(&mut self, mut process: Process, since: Instant) -> Step {
         loop {
-            let order = tokio::select! {
+            let command = tokio::select! {
                 ended = process.ended() => return self.after_exit(process, ended, since.elapsed()).await,
-                order = self.orders.recv() => order,
+                command = self.commands.recv() => command,
             };
-            let Some(Order { verb, outcome }) = order else {
+            let Some(Command { action, outcome }) = command else {
                 self.stop(&mut process, Instant::now() + STOP_LIMIT).await.ok();
                 return Step::End;
             };
-            let (sentence, next) = match verb {
-                Verb::Start => {
+            let (sentence, next) = match action {
+                Action::Start => {
                     (Ok(format!("{} is already running (pid {})", self.service, process.pid())), None)
                 }
-                Verb::Kill => (self.kill(&mut process).await, Some(Step::Rest(Phase::Stopped))),
-                Verb::Stop(deadline) => {
+                Action::Kill => (self.kill(&mut process).await, Some(Step::Rest(Phase::Stopped))),
+                Action::Stop(deadline) => {
                     (self.stop(&mut process, deadline).await, Some(Step::Rest(Phase::Stopped)))
                 }
-                Verb::Restart => {
+                Action::Restart => {
                     self.stop(&mut process, Instant::now() + STOP_LIMIT).await.ok();
                     return Step::Start(Some(outcome));
                 }
-                Verb::Suspend => (self.signal(&process, Signal::STOP), None),
-                Verb::Resume => (self.signal(&process, Signal::CONT), None),
+                Action::Suspend => (self.signal(&process, Signal::STOP), None),
+                Action::Resume => (self.signal(&process, Signal::CONT), None),
             };
             if next.is_some() {
                 // The caller must see the new state as soon as it has its answer.

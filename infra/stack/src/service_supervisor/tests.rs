@@ -56,12 +56,12 @@ async fn until(handle: &Handle, what: impl Fn(&State) -> bool) -> State {
     panic!("not within 5 s: {:?}", handle.state());
 }
 
-/// For tests in which no time passes but that of the keeper's own waits.
+/// For tests in which no time passes but that of the supervisor's own waits.
 async fn until_changed(handle: &Handle, what: impl Fn(&State) -> bool) -> State {
     let mut handle = handle.clone();
     while !what(&handle.state()) {
         assert!(handle.state().restarts < 50, "it is restarted for ever");
-        assert!(handle.changed().await, "the keeper has ended");
+        assert!(handle.changed().await, "the supervisor has ended");
     }
     handle.state()
 }
@@ -97,17 +97,17 @@ async fn what_was_killed_on_order_stays_down_until_it_is_started() {
     let bench = Bench::new("exec cat");
     let handle = bench.keep(true);
     let first = pid(&until(&handle, |s| pid(s).is_some()).await).unwrap();
-    assert!(handle.order(Verb::Kill).await.unwrap().starts_with("killed "));
+    assert!(handle.command(Action::Kill).await.unwrap().starts_with("killed "));
     assert_eq!(handle.state().phase, Phase::Stopped);
     assert!(!runs(first));
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(handle.state().phase, Phase::Stopped);
-    assert!(handle.order(Verb::Kill).await.unwrap().contains("was not running"));
+    assert!(handle.command(Action::Kill).await.unwrap().contains("was not running"));
 
-    assert!(handle.order(Verb::Start).await.unwrap().starts_with("started "));
+    assert!(handle.command(Action::Start).await.unwrap().starts_with("started "));
     let second = pid(&handle.state()).unwrap();
     assert_ne!(first, second);
-    assert!(handle.order(Verb::Start).await.unwrap().contains("is already running"));
+    assert!(handle.command(Action::Start).await.unwrap().contains("is already running"));
     assert_eq!(pid(&handle.state()), Some(second));
     assert_eq!(handle.state().restarts, 0, "what was ordered is not counted");
 }
@@ -125,7 +125,7 @@ async fn a_restart_lets_it_stop_by_itself_first() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    handle.order(Verb::Restart).await.unwrap();
+    handle.command(Action::Restart).await.unwrap();
     assert!(bench.dir.path().join("bye").exists());
     assert_ne!(pid(&handle.state()), Some(first));
     assert!(!runs(first));
@@ -141,7 +141,10 @@ async fn wrong_settings_are_reported_at_once_and_not_tried_again() {
     let state = until(&handle, |s| s.phase == Phase::Failed).await;
     assert_eq!((state.restarts, state.last_error.as_deref()), (0, Some("posts: RULES is wrong")));
     assert_eq!(bench.runs(), 1);
-    assert!(handle.order(Verb::Start).await.unwrap().starts_with("started "), "by command it is tried again");
+    assert!(
+        handle.command(Action::Start).await.unwrap().starts_with("started "),
+        "by command it is tried again"
+    );
     until(&handle, |s| s.phase == Phase::Failed).await;
     assert_eq!(bench.runs(), 2);
 }
@@ -169,11 +172,11 @@ async fn nothing_is_restarted_while_the_stack_is_suspended() {
     let bench = Bench::new("echo run >> \"$DATA_DIR/runs\"\nexit 3");
     let handle = bench.keep(true);
     until_changed(&handle, |s| s.phase == Phase::BackingOff).await;
-    handle.order(Verb::Suspend).await.unwrap();
+    handle.command(Action::Suspend).await.unwrap();
     let before = bench.runs();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(bench.runs(), before);
-    handle.order(Verb::Resume).await.unwrap();
+    handle.command(Action::Resume).await.unwrap();
     until_changed(&handle, |s| s.restarts as usize >= before).await;
 }
 
@@ -189,7 +192,7 @@ async fn what_nobody_looks_after_any_more_is_stopped() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("the service outlived its keeper");
+    panic!("the service outlived its supervisor");
 }
 
 #[tokio::test]
@@ -197,9 +200,9 @@ async fn a_program_that_is_not_there_is_said_and_tried_again() {
     let bench = Bench::new("");
     std::fs::remove_file(bench.dir.path().join("program")).unwrap();
     let handle = bench.keep(false);
-    let said = handle.order(Verb::Start).await.unwrap_err();
+    let said = handle.command(Action::Start).await.unwrap_err();
     assert!(said.starts_with("posts cannot be started"), "{said}");
     until(&handle, |s| s.restarts >= 1).await;
-    assert!(handle.order(Verb::Stop(Instant::now())).await.unwrap().contains("will not be restarted"));
+    assert!(handle.command(Action::Stop(Instant::now())).await.unwrap().contains("will not be restarted"));
     assert_eq!(until(&handle, |s| s.phase == Phase::Stopped).await.phase, Phase::Stopped);
 }
