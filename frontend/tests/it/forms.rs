@@ -116,10 +116,10 @@ async fn wrong_fields_come_back_with_the_reason_and_every_text() {
 #[tokio::test]
 async fn whatever_a_service_refuses_the_text_stays() {
     for (status, sentence) in [
-        (404, "cannot be found"),
-        (413, "too long to be sent"),
+        (404, "can no longer be found"),
+        (413, "too long to send"),
         (429, "sending too fast"),
-        (504, "no answer in time"),
+        (504, "took too long to answer"),
         (503, "cannot be saved at the moment"),
         (500, "cannot be saved at the moment"),
     ] {
