@@ -237,9 +237,9 @@ mod tests {
             file: Path::new("/bin").join(name),
             folder: Path::new("/").to_owned(),
         };
-        let [green, red] = ["true", "false"].map(file);
-        run([&green], None, &mut tally).unwrap();
-        let error = run([&red, &green], None, &mut tally).unwrap_err().to_string();
-        assert!(error.contains("false"), "{error}");
+        // One program reports nothing, one fails: both are run, and both are errors.
+        let [silent, red] = ["true", "false"].map(file);
+        let error = run([&red, &silent], None, &mut tally).unwrap_err().to_string();
+        assert!(error.contains("false") && error.contains("no test results"), "{error}");
     }
 }
