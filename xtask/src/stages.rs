@@ -166,7 +166,7 @@ fn count_into(command: &mut Command, tally: &mut Tally, out: &mut impl Write) ->
 
 impl Tally {
     /// Adds the numbers of a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out`.
-    /// Returns whether it is one.
+    /// Returns whether it reports anything: results, or a test that skipped itself.
     fn read(&mut self, line: &str) -> bool {
         if let Some(reason) = line.strip_prefix(SKIPPED) {
             // A test may say so more than once.
@@ -174,7 +174,7 @@ impl Tally {
                 self.skipped += 1;
                 self.reasons.push(reason.to_owned());
             }
-            return false;
+            return true;
         }
         let Some(results) = line.strip_prefix("test result: ") else { return false };
         for part in results.split(['.', ';']) {

@@ -62,12 +62,12 @@ async fn main() -> ExitCode {
     let running = match Running::find() {
         Ok(running) => running,
         Err(why) => {
-            println!("SKIPPED: no container engine: {why}");
+            println!("SKIPPED containers: no container engine: {why}");
             return ExitCode::SUCCESS;
         }
     };
     let Some(cluster) = render::overlay(OVERLAY) else {
-        println!("SKIPPED: the manifests cannot be rendered");
+        println!("SKIPPED containers: the manifests cannot be rendered");
         return ExitCode::SUCCESS;
     };
     let run = running.engine.run.clone();
