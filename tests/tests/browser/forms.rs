@@ -143,7 +143,7 @@ async fn a_request_that_never_ends_gives_the_form_back_with_its_text() {
         .await;
     let silent = stack.pause(Frontend);
     write_comment(&browser, "kept meanwhile").await;
-    browser.until_shows("[role=alert]", "no answer in time").await;
+    browser.until_shows("[role=alert]", "took too long").await;
     assert_eq!(browser.value(CONTENT).await, "kept meanwhile");
     assert_eq!(browser.attribute(SEND, "aria-disabled").await, None, "the form can be sent again");
     drop(silent);
