@@ -134,6 +134,19 @@ mod tests {
     }
 
     #[test]
+    fn among_equal_times_a_comment_stands_where_the_log_has_it() {
+        let mut thread = Vec::new();
+        for id in ["m", "a", "z"] {
+            let created_at = Some(Timestamp::from_unix_ms(7));
+            merge(&mut thread, CommentView { created_at, ..comment(id, Status::Approved, Some(2), "hi") });
+        }
+        let earlier = Some(Timestamp::from_unix_ms(6));
+        let late = CommentView { created_at: earlier, ..comment("y", Status::Approved, Some(2), "hi") };
+        merge(&mut thread, late);
+        assert_eq!(thread.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["y", "m", "a", "z"]);
+    }
+
+    #[test]
     fn rejected_text_is_gone() {
         let mine = CommentView { mine: true, ..comment("a", Status::Pending, Some(1), "orange") };
         let mut thread = vec![mine];
