@@ -78,7 +78,10 @@ async fn create(
     };
     let (is_new, (place, comment)) = match created.await? {
         Outcome::Done(new) => (true, new),
-        Outcome::Repeated(id) => (false, find(&api.store, &id).await?.ok_or(ProblemKind::Internal)?),
+        Outcome::Repeated(id) => {
+            let found = find(&api.store, &id).await?;
+            (false, found.ok_or_else(|| idempotency::missing(&id))?)
+        }
         Outcome::KeyReused => return Err(idempotency::reused()),
     };
     // A client that repeats its request without a cookie (a double click has cancelled the first answer) gets the

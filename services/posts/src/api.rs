@@ -54,8 +54,9 @@ async fn create(
     let view = match created.await? {
         Outcome::Done(view) => view,
         Outcome::Repeated(id) => {
-            let found = api.store.read(move |c| store::find(c, &id)).await?;
-            found.ok_or(ProblemKind::Internal)?
+            let wanted = id.clone();
+            let found = api.store.read(move |c| store::find(c, &wanted)).await?;
+            found.ok_or_else(|| idempotency::missing(&id))?
         }
         Outcome::KeyReused => return Err(idempotency::reused()),
     };

@@ -123,6 +123,12 @@ fn store(tx: &Connection, key: &IdempotencyKey, id: &str, now: Timestamp) -> rus
     Ok(())
 }
 
+/// The error where what a key names is not stored: 500. The key is stored together with it, so the program is at fault.
+pub fn missing(id: &str) -> ApiError {
+    tracing::error!(id, "what an idempotency key names is not stored");
+    ApiError::new(ProblemKind::Internal)
+}
+
 /// The error where another request used the key: 422.
 pub fn reused() -> ApiError {
     ApiError::new(ProblemKind::Invalid).detail("this Idempotency-Key was used for another request")
