@@ -68,8 +68,8 @@ impl NewEvent {
         Ok(Self { source, id, json, checksum })
     }
 
-    /// Whether a stored envelope of the same `source` and `id` is the same event. A reaction that is published again
-    /// after its publisher lost its store may have another `time` and `traceparent`.
+    /// Whether a stored envelope of the same `source` and `id` is the same event. An event that was caused by
+    /// another one, and is published again after its publisher lost its store, may have another `time` and `traceparent`.
     fn is_same_event(&self, stored: &str) -> bool {
         if stored == self.json {
             return true;
