@@ -8,11 +8,12 @@ use crate::subscriptions::{RegisterError, RemoveError, Subscriptions};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::response::IntoResponse;
-use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::response::sse::{Event as SseEvent, Sse};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
+use kit::http::sse::with_heartbeat;
 use kit::http::{ApiError, ApiResult, OperatorToken, RawBody, SecurityEvent, operator_only};
 use kit::messaging::events_body::read_events;
 use kit::messaging::signature::{BadSignature, SigningKey};
@@ -38,8 +39,6 @@ const PAGE: usize = 1_000;
 const PAGE_BYTES: usize = 1024 * 1024;
 /// The highest `limit`.
 const MAX_LIMIT: usize = 10_000;
-/// How often an idle stream sends a comment, so that proxies keep it open.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -216,16 +215,15 @@ async fn follow(State(bus): State<Bus>, Query(range): Query<Range>, headers: Hea
         Some(id) => parse_sequence(id)?,
         None => range.after()?,
     };
-    let keep_alive = KeepAlive::new().interval(HEARTBEAT);
-    let stopping = bus.stopping.clone();
-    let events = follow_log(bus.log, after).take_until(stopping.cancelled_owned());
-    let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
+    let events = with_heartbeat(follow_log(bus.log, after), SseEvent::DEFAULT_KEEP_ALIVE);
+    let events = events.take_until(bus.stopping.clone().cancelled_owned());
+    let mut response = Sse::new(events.map(Ok::<_, Infallible>)).into_response();
     response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
     Ok(response)
 }
 
 /// Every event after a sequence, and then each one as it is appended.
-fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = SseEvent> {
     let head = log.head();
     let pages = stream::unfold((log, head, after), |(log, mut head, after)| async move {
         loop {
@@ -242,7 +240,7 @@ fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = Res
             }
         }
     });
-    pages.flatten().map(|event| Ok(SseEvent::default().id(event.sequence.to_string()).data(event.json)))
+    pages.flatten().map(|event| SseEvent::default().id(event.sequence.to_string()).data(event.json))
 }
 
 async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> ApiResult {

@@ -88,6 +88,7 @@ pub const MIGRATIONS: &[Migration] = &[
         DROP TABLE old_posts;
         DROP TABLE old_comments;
     "],
+    kit::app::peer::DEAD_LETTERS_BY_EVENT,
 ];
 
 /// How many changes are stored for clients that reconnect.

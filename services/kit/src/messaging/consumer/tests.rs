@@ -34,7 +34,7 @@ fn scribe() -> Applier<'static> {
 fn database() -> Connection {
     let c = Connection::open_in_memory().unwrap();
     let tables = "CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);";
-    for sql in [inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCHEMA, tables] {
+    for sql in [inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCHEMA, dead_letters::BY_EVENT, tables] {
         c.execute_batch(sql).unwrap();
     }
     c
