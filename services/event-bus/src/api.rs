@@ -312,3 +312,16 @@ async fn unsubscribe(State(bus): State<Bus>, Path(name): Path<String>) -> ApiRes
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_log_answers_500_and_what_may_pass_503() {
+        assert_eq!(log_failure(LogError::Panicked), ApiError::new(ProblemKind::Internal));
+        // Without a detail: it may name a path.
+        let unavailable = LogError::Unavailable("the disk is full".to_owned());
+        assert_eq!(log_failure(unavailable), ApiError::new(ProblemKind::Unavailable));
+    }
+}

@@ -101,6 +101,15 @@ impl From<WriteError<AppendError>> for LogError {
     }
 }
 
+impl From<ReadError> for LogError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Panicked => Self::Panicked,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
 /// An event that differs from what was appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Damage {
@@ -243,11 +252,7 @@ impl EventLog for SqliteLog {
                 return Ok(Vec::new());
             }
             let events = self.store.read(move |c| read(c, after, limit, max_bytes)).await;
-            let events = events.map_err(|e| match e {
-                ReadError::Panicked => LogError::Panicked,
-                error => LogError::Unavailable(error.to_string()),
-            })?;
-            events.map_err(|damage| LogError::Damaged {
+            events?.map_err(|damage| LogError::Damaged {
                 place: self.store.path().display().to_string(),
                 what: damage.to_string(),
             })

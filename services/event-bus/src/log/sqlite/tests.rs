@@ -152,3 +152,11 @@ proptest! {
         })?;
     }
 }
+
+#[test]
+fn a_panic_of_the_store_is_not_taken_for_a_store_that_is_unavailable() {
+    assert!(matches!(WriteError::<AppendError>::Panicked.into(), LogError::Panicked));
+    assert!(matches!(ReadError::Panicked.into(), LogError::Panicked));
+    assert!(matches!(WriteError::<AppendError>::Busy.into(), LogError::Unavailable(_)));
+    assert!(matches!(ReadError::Stopped.into(), LogError::Unavailable(_)));
+}
