@@ -2,7 +2,7 @@
 //! page's script starts it by its name.
 //!
 //! By hand, since the `island` macro reads the properties with `serde_json`, whose messages about texts that it cannot
-//! read would be a tenth of what a reader downloads.
+//! read would be almost a quarter of what a reader downloads.
 
 #[cfg(feature = "hydrate")]
 pub(super) use hydrating::start;
