@@ -77,9 +77,10 @@ fn exports(script: &str) -> Vec<String> {
                 let names = list.split(',').filter_map(|part| part.rsplit(" as ").next());
                 names.map(|name| name.trim().to_owned()).collect::<Vec<_>>()
             }),
-            None => rest
-                .strip_prefix("function ")
-                .and_then(|rest| rest.split('(').next())
+            None => ["function ", "class "]
+                .iter()
+                .find_map(|kind| rest.strip_prefix(kind))
+                .and_then(|rest| rest.split(['(', '{', ' ']).next())
                 .map(|name| vec![name.to_owned()]),
         }
     });
@@ -115,7 +116,7 @@ mod tests {
             ("hash.txt", "js: 0123456789abcdef"),
             (
                 "pkg/n.0123456789abcdef.js",
-                "export function b() { return { __wbg_get_0123456789abcdef: function() {} }; }\nexport { a, init as default };",
+                "export class C { }\nexport function b() { return { __wbg_get_0123456789abcdef: function() {} }; }\nexport { a, init as default };",
             ),
             ("pkg/n.fedcba9876543210.wasm", "code"),
             ("pkg/n.aaaabbbbccccdddd.css", ".a{color:red}.b{color:red}"),
@@ -124,7 +125,7 @@ mod tests {
             ("pkg/n.d.MYnSs0A2I4Hnh7nI3QJjnA.ts", "types"),
             (
                 "pkg/n.MYnSs0A2I4Hnh7nI3QJjnA.js",
-                "let w={__wbg_get_0123456789abcdef(){}};export{x as b,y as a,z as default};",
+                "let w={__wbg_get_0123456789abcdef(){}};export{c as C,x as b,y as a,z as default};",
             ),
             ("pkg/n.cXc7P1Uay2KBsb-XouYXXg.wasm", "code"),
             ("pkg/n.S3tSm1yvmysHCCV9CGP9TA.css", ".a{-moz-color:red;color:red}.b{color:red}"),
@@ -132,8 +133,8 @@ mod tests {
         let compare = |theirs| super::compare(site(ours).path(), site(theirs).path());
         compare(theirs).unwrap();
         for (at, other) in [
-            (1, "let w={__wbg_get_0123456789abcdef(){}};export{x as b,z as default};"),
-            (1, "let w={__wbg_set_0123456789abcdef(){}};export{x as b,y as a,z as default};"),
+            (1, "let w={__wbg_get_0123456789abcdef(){}};export{c as C,x as b,z as default};"),
+            (1, "let w={__wbg_set_0123456789abcdef(){}};export{c as C,x as b,y as a,z as default};"),
             (2, "other"),
             (3, ".a{color:red}"),
         ] {
