@@ -66,17 +66,16 @@ impl SubscriptionTable {
         &self,
         subscriptions: Vec<SavedSubscription>,
     ) -> Result<(), WriteError<rusqlite::Error>> {
-        let save = move |tx: &Connection| {
-            let mut statement = tx.prepare_cached(
-                "INSERT INTO subscriptions (name, url, cursor, batch) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO UPDATE SET url = excluded.url, cursor = excluded.cursor, batch = excluded.batch",
-            )?;
-            for s in subscriptions {
-                statement.execute((s.name, s.url, s.cursor.get(), s.batch))?;
-            }
-            Ok(())
-        };
-        self.store.write(save).await
+        self.store.write(move |tx| save(tx, &subscriptions)).await
+    }
+
+    /// [`SubscriptionTable::save`] for cursors that have moved: lost with the process, the events behind them are
+    /// delivered again.
+    pub async fn save_lazily(
+        &self,
+        subscriptions: Vec<SavedSubscription>,
+    ) -> Result<(), WriteError<rusqlite::Error>> {
+        self.store.write_lazily(move |tx| save(tx, &subscriptions)).await
     }
 
     pub async fn delete(&self, name: String) -> Result<(), WriteError<rusqlite::Error>> {
@@ -84,4 +83,15 @@ impl SubscriptionTable {
             .write(move |tx| tx.execute("DELETE FROM subscriptions WHERE name = ?1", [name]).map(drop))
             .await
     }
+}
+
+fn save(tx: &Connection, subscriptions: &[SavedSubscription]) -> rusqlite::Result<()> {
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO subscriptions (name, url, cursor, batch) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET url = excluded.url, cursor = excluded.cursor, batch = excluded.batch",
+    )?;
+    for s in subscriptions {
+        statement.execute((&s.name, &s.url, s.cursor.get(), s.batch))?;
+    }
+    Ok(())
 }

@@ -119,7 +119,7 @@ async fn deliver(
     let (events, _) = read_events(&body)?;
     let handler = Arc::clone(&consumer.handler);
     let applied =
-        consumer.store.write(move |tx| apply(tx, consumer.me, handler.as_ref(), &events, now)).await;
+        consumer.store.write_by(move |tx| apply(tx, consumer.me, handler.as_ref(), &events, now)).await;
     match applied? {
         Applied::All { .. } => Ok(Json(serde_json::json!({}))),
         Applied::Gap { cursor } => Err(gap(cursor)),

@@ -5,6 +5,10 @@ use crate::runtime::crash_points;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a statement waits for another process that has the file open: a backup, an operator's look at it.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens or creates the file, checks it for damage, and brings its schema up to date.
 pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, OpenError> {
@@ -19,7 +23,7 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, 
     let mut connection = Connection::open(path).map_err(refused)?;
     // Until the file is known to be undamaged, closing it must not write to it either.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(refused)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(refused)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(refused)?;
     if let Some(fault) = first_fault(&connection).map_err(refused)? {
         return Err(corrupt(fault));
     }
@@ -56,7 +60,7 @@ fn first_fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         let said = format!("the file system does not allow WAL mode (it stays in {mode:?})");

@@ -3,6 +3,7 @@
 use super::{ApplyError, Handler, Received};
 use crate::messaging::inbox::Decision;
 use crate::messaging::{dead_letters, inbox, outbox, trace};
+use crate::store::Durability;
 use rusqlite::Connection;
 use shared::bus::Redriven;
 use shared::events::EventDiscarded;
@@ -46,19 +47,23 @@ impl Poison {
 }
 
 /// Applies a delivery to the store of the service `me`: each event once, in order. What cannot be applied is parked.
+///
+/// A delivery that changed nothing but the cursor may be lost: the cursor is then behind what the bus was answered, and
+/// the bus delivers the events again, as after any crash.
 pub fn apply(
     tx: &Connection,
     me: ServiceName,
     handler: &dyn Handler,
     events: &[Envelope],
     now: Timestamp,
-) -> rusqlite::Result<Applied> {
+) -> rusqlite::Result<(Applied, Durability)> {
     Applier { me, handler, now }.apply(tx, events)
 }
 
 impl Applier<'_> {
-    fn apply(&self, tx: &Connection, events: &[Envelope]) -> rusqlite::Result<Applied> {
+    fn apply(&self, tx: &Connection, events: &[Envelope]) -> rusqlite::Result<(Applied, Durability)> {
         let start = inbox::cursor(tx)?;
+        let changes = tx.total_changes();
         let (mut cursor, mut last_id) = (start, None);
         let mut gap = false;
         // Nearly always nothing is parked: then no event needs to look up its key.
@@ -98,10 +103,11 @@ impl Applier<'_> {
                 any_parked = true;
             }
         }
+        let durability = if tx.total_changes() == changes { Durability::Lazy } else { Durability::Now };
         if cursor != start {
             inbox::set_cursor(tx, cursor, last_id)?;
         }
-        Ok(if gap { Applied::Gap { cursor } } else { Applied::All { cursor } })
+        Ok((if gap { Applied::Gap { cursor } } else { Applied::All { cursor } }, durability))
     }
 
     /// Applies one event in its own savepoint; the inner error says why it has to be parked.

@@ -55,7 +55,7 @@ fn event(sequence: i64, key: &str, title: &str) -> Envelope {
 }
 
 fn deliver(c: &Connection, events: &[Envelope]) -> Applied {
-    apply(c, ServiceName::Query, &Scribe, events, Timestamp::default()).unwrap()
+    apply(c, ServiceName::Query, &Scribe, events, Timestamp::default()).unwrap().0
 }
 
 fn seen(c: &Connection) -> Vec<i64> {
@@ -228,9 +228,9 @@ fn a_broken_event_that_is_not_for_this_service_stops_nothing_here() {
     let c = database();
     let apply =
         |events: &[Envelope]| apply(&c, ServiceName::Moderation, &Scribe, events, Timestamp::default());
-    assert_eq!(apply(&[broken]).unwrap(), Applied::All { cursor: Sequence::new(1) });
-    assert_eq!(apply(&[verdict]).unwrap(), Applied::All { cursor: Sequence::new(2) });
-    assert_eq!(apply(&[fine]).unwrap(), Applied::All { cursor: Sequence::new(3) });
+    assert_eq!(apply(&[broken]).unwrap().0, Applied::All { cursor: Sequence::new(1) });
+    assert_eq!(apply(&[verdict]).unwrap().0, Applied::All { cursor: Sequence::new(2) });
+    assert_eq!(apply(&[fine]).unwrap().0, Applied::All { cursor: Sequence::new(3) });
     assert_eq!((letters(&c), seen(&c)), (vec![2], vec![]), "its own verdict is broken, and waits");
 }
 

@@ -122,3 +122,28 @@ async fn the_same_delivery_many_times_at_once_takes_effect_once() {
     assert!(answers.iter().all(|(status, _)| *status == 200));
     assert_eq!(consuming.state().await, (vec![1, 2, 3, 4, 5], vec![], 5));
 }
+
+#[tokio::test]
+async fn a_delivery_that_changes_nothing_is_answered_without_waiting_for_the_disk() {
+    let consuming = Consuming::new();
+    let not_for_it = |n: i64| {
+        let mut envelope = event(n, "a", "ok");
+        "SomethingElse".clone_into(&mut envelope.kind);
+        envelope
+    };
+    for n in 1..=200 {
+        assert_eq!(consuming.deliver(&[not_for_it(n)]).await.0, 200);
+    }
+    // One each second, however slow this machine is.
+    assert!(*consuming.store.committed().borrow() < 50);
+    assert_eq!(consuming.deliver(&[not_for_it(202)]).await.1["cursor"], "00000000000000000200");
+    let before = *consuming.store.committed().borrow();
+    assert_eq!(consuming.deliver(&[event(201, "a", "ok"), not_for_it(202)]).await.0, 200);
+    assert!(
+        *consuming.store.committed().borrow() > before,
+        "what changes something is on disk when it is answered"
+    );
+    assert_eq!(consuming.state().await, (vec![201], vec![], 202));
+    assert_eq!(consuming.deliver(&[not_for_it(203)]).await.0, 200);
+    assert_eq!(consuming.restarted().await.state().await, (vec![201], vec![], 203), "written at the close");
+}
