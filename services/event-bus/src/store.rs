@@ -1,7 +1,7 @@
 //! The bus's database: its schema, and the table of subscriptions.
 
 use crate::log;
-use kit::store::{Migration, OpenError, ReadError, Store, WriteError};
+use kit::store::{Migration, OpenError, Options, ReadError, Store, WriteError};
 use rusqlite::Connection;
 use shared::Sequence;
 use std::path::Path;
@@ -15,11 +15,11 @@ const SUBSCRIPTIONS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-const MIGRATIONS: &[Migration] = &[&[log::SCHEMA, SUBSCRIPTIONS]];
+const MIGRATIONS: &[Migration] = &[&[log::SCHEMA, SUBSCRIPTIONS], &[log::VERIFIED]];
 
 /// Opens or creates `<dir>/event-bus.db`.
-pub fn open(dir: &Path) -> Result<Store, OpenError> {
-    Store::open(dir, "event-bus", MIGRATIONS)
+pub fn open(dir: &Path, options: Options) -> Result<Store, OpenError> {
+    Store::open_with(dir, "event-bus", MIGRATIONS, options)
 }
 
 /// A row of the table, from which a delivery continues after a restart.

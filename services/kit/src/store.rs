@@ -76,7 +76,7 @@ pub enum WriteError<E> {
     #[error("the store cannot write: {0}")]
     Unavailable(String),
     /// Too little of the disk is free: refused before SQLite meets a full disk. Succeeds again once there is space.
-    #[error("less than {floor} of the disk is free")]
+    #[error("less than {floor} MiB of the disk is free")]
     DiskFloor {
         /// How much has to be free.
         floor: DiskFloor,
@@ -107,10 +107,19 @@ pub enum ReadError {
 pub type Migration = &'static [&'static str];
 
 /// How a store is run.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// How much of the disk must be free for writes.
     pub disk_floor: DiskFloor,
+    /// Files up to so many bytes are checked for damage when they are opened. For a larger one, whoever opens it has to
+    /// call [`Store::check`] where [`Store::is_checked`] says no.
+    pub check_up_to: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { disk_floor: DiskFloor::default(), check_up_to: u64::MAX }
+    }
 }
 
 /// A handle to one SQLite file; clones share it.
@@ -121,6 +130,7 @@ pub struct Store {
 
 struct Inner {
     path: PathBuf,
+    is_checked: bool,
     tasks: mpsc::Sender<writer::Task>,
     committed: watch::Receiver<u64>,
     failed: Failed,
@@ -164,7 +174,8 @@ impl Store {
             Err(std::fs::TryLockError::Error(source)) => return Err(io(&lock_path)(source)),
         }
         let lock = Arc::new(lock);
-        let connection = opening::open(&path, migrations)?;
+        let is_checked = opening::length(&path) <= options.check_up_to;
+        let connection = opening::open(&path, migrations, is_checked)?;
         let (tasks, queue) = mpsc::channel(QUEUE);
         let (committed_tx, committed) = watch::channel(0);
         let failed = Failed::default();
@@ -180,7 +191,8 @@ impl Store {
         );
         rt::spawn_thread(format!("{name}-writer"), move || writer.run()).map_err(io(&path))?;
         let readers = Mutex::new(Vec::new());
-        Ok(Self { inner: Arc::new(Inner { path, tasks, committed, failed, readers, permits, _lock: lock }) })
+        let inner = Inner { path, is_checked, tasks, committed, failed, readers, permits, _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Runs `f` on the writer; when this returns `Ok`, the write is on disk.
@@ -263,6 +275,29 @@ impl Store {
         reason.unwrap_or_else(|| "the writer has ended".to_owned())
     }
 
+    /// Whether the file was checked for damage when it was opened.
+    pub fn is_checked(&self) -> bool {
+        self.inner.is_checked
+    }
+
+    /// Reads every page and checks that they fit together, beside the other readers; returns the first fault.
+    pub async fn check(&self) -> Result<Option<String>, ReadError> {
+        let inner = Arc::clone(&self.inner);
+        // It takes long: on a connection of its own, so that it takes no place from the other readers.
+        let check = rt::unblock(move || {
+            let fault = inner.open_reader().and_then(|connection| opening::first_fault(&connection));
+            fault.inspect_err(|error| inner.failed.note(error))
+        });
+        let stopped =
+            |error: rt::TaskError| if error.is_panic() { ReadError::Panicked } else { ReadError::Stopped };
+        check.await.map_err(stopped)?.map_err(ReadError::from)
+    }
+
+    /// Ends the store because what it holds is damaged, as seen by whoever reads it.
+    pub fn end_as_damaged(&self, what: &str) {
+        self.inner.failed.end(self.inner.damaged(what));
+    }
+
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.inner.path
@@ -270,6 +305,10 @@ impl Store {
 }
 
 impl Inner {
+    fn damaged(&self, what: &str) -> String {
+        OpenError::Corrupt { path: self.path.clone(), what: what.to_owned() }.to_string()
+    }
+
     fn read<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = idle.map_or_else(|| self.open_reader(), Ok)?;

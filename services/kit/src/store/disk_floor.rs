@@ -34,7 +34,7 @@ impl Default for DiskFloor {
 
 impl fmt::Display for DiskFloor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MiB", self.mib)
+        write!(f, "{}", self.mib)
     }
 }
 
@@ -79,11 +79,11 @@ impl Gauge {
         };
         let is_low = free < self.floor.mib.saturating_mul(MIB);
         if is_low != self.is_low {
-            let (dir, floor, free_mib) = (self.dir.display(), self.floor, free / MIB);
+            let (dir, floor_mib, free_mib) = (self.dir.display(), self.floor.mib, free / MIB);
             if is_low {
-                tracing::error!(%dir, %floor, free_mib, "the disk is nearly full: writes are refused until there is space");
+                tracing::error!(%dir, floor_mib, free_mib, "the disk is nearly full: writes are refused until there is space");
             } else {
-                tracing::info!(%dir, %floor, free_mib, "the disk has space again: writes are accepted");
+                tracing::info!(%dir, floor_mib, free_mib, "the disk has space again: writes are accepted");
             }
         }
         self.is_low = is_low;

@@ -10,8 +10,8 @@ use std::time::Duration;
 /// How long a statement waits for another process that has the file open: a backup, an operator's look at it.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens or creates the file, checks it for damage, and brings its schema up to date.
-pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, OpenError> {
+/// Opens or creates the file, checks it for damage if `check` says so, and brings its schema up to date.
+pub(super) fn open(path: &Path, migrations: &[Migration], check: bool) -> Result<Connection, OpenError> {
     let refused = |source: rusqlite::Error| match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             OpenError::Corrupt { path: path.to_owned(), what: source.to_string() }
@@ -24,7 +24,7 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, 
     // Until the file is known to be undamaged, closing it must not write to it either.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(refused)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(refused)?;
-    if let Some(fault) = first_fault(&connection).map_err(refused)? {
+    if check && let Some(fault) = first_fault(&connection).map_err(refused)? {
         return Err(corrupt(fault));
     }
     configure(&connection).map_err(refused)?;
@@ -39,10 +39,7 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, 
 /// SQLite treats a missing or empty file as a new one, and deletes the write-ahead log beside it: all that is left of
 /// the data.
 fn refuse_a_log_without_its_database(path: &Path) -> Result<(), OpenError> {
-    let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let log = PathBuf::from(log);
+    let log = log_of(path);
     if length(path) == 0 && length(&log) > 0 {
         let what = format!("it is missing or empty, and {} beside it is not", log.display());
         return Err(OpenError::Corrupt { path: path.to_owned(), what });
@@ -50,10 +47,21 @@ fn refuse_a_log_without_its_database(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// In bytes; 0 for a file that is missing.
+pub(super) fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
 /// Reads every page and checks that they fit together; returns the first fault.
 ///
 /// SQLite has no checksums of its pages: a changed letter in a text is not found here.
-fn first_fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
+pub(super) fn first_fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     Ok((found != "ok").then(|| found.replace('\n', " ")))
 }

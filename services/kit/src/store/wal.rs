@@ -68,23 +68,19 @@ impl Wal {
         let deadline = Instant::now() + self.patience;
         // Nobody closes the semaphore.
         let paused = rt::block_on(self.readers.acquire_many(all), Some(deadline)).and_then(Result::ok);
-        let restarted = match paused {
-            Some(_paused) => {
-                // Another process may be reading the file. That one is not waited for.
-                connection.busy_timeout(Duration::ZERO)?;
-                let restarted = checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)");
-                connection.busy_timeout(super::opening::BUSY_TIMEOUT)?;
-                restarted?
-            }
-            None => false,
-        };
-        if restarted {
-            self.pages.store(0, Ordering::Relaxed);
-            (self.copied, self.patience) = (0, PATIENCE);
-        } else {
+        let Some(_paused) = paused else {
             let wait_ms = self.patience.as_millis();
             tracing::debug!(pages, wait_ms, "reads under way keep the write-ahead log from starting anew");
             self.patience = (2 * self.patience).min(MOST_PATIENCE);
+            return Ok(());
+        };
+        // A check of the whole file, or another process, may be reading it: these are not waited for.
+        connection.busy_timeout(Duration::ZERO)?;
+        let restarted = checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)");
+        connection.busy_timeout(super::opening::BUSY_TIMEOUT)?;
+        if restarted? {
+            self.pages.store(0, Ordering::Relaxed);
+            (self.copied, self.patience) = (0, PATIENCE);
         }
         Ok(())
     }

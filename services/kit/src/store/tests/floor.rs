@@ -12,7 +12,8 @@ async fn below_the_floor_writes_are_refused_reads_go_on_and_it_recovers_by_itsel
         Ok(disk) => disk,
         Err(why) => return test_support::report_skipped(&why),
     };
-    let store = Store::open_with(dir.path(), "s", SCHEMA, Options { disk_floor: FLOOR }).unwrap();
+    let options = Options { disk_floor: FLOOR, ..Options::default() };
+    let store = Store::open_with(dir.path(), "s", SCHEMA, options).unwrap();
     store.write(insert(1)).await.unwrap();
     disk.leave(7 * 1024 * 1024).unwrap();
     let mut taken = 1;
