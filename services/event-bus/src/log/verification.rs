@@ -38,11 +38,15 @@ pub(super) struct Verified {
     pub head: Sequence,
     /// Up to here, the start relied on an earlier verification.
     pub unread: Sequence,
+    /// What the store holds about it.
+    saved: Sequence,
 }
 
 /// Verifies the whole log, or what follows its verified prefix. The inner error says what is damaged.
 pub(super) async fn at_start(store: &Store) -> Result<Result<Verified, String>, ReadError> {
-    let unread = if store.is_checked() { Sequence::START } else { store.read(saved).await? };
+    let (saved, end) = store.read(|c| Ok((saved(c)?, last(c)?))).await?;
+    // Of a log that has lost its tail, nothing is taken as verified.
+    let unread = if store.is_checked() || saved > end { Sequence::START } else { saved };
     if !store.is_checked()
         && unread == Sequence::START
         && let Some(fault) = store.check().await?
@@ -50,13 +54,11 @@ pub(super) async fn at_start(store: &Store) -> Result<Result<Verified, String>, 
         return Ok(Err(fault));
     }
     let verified = store.read(move |c| verify(c, unread, usize::MAX, usize::MAX)).await?;
-    Ok(verified.map(|head| Verified { head, unread }).map_err(|damage| damage.to_string()))
+    Ok(verified.map(|head| Verified { head, unread, saved }).map_err(|damage| damage.to_string()))
 }
 
-/// How far the log is verified, as far as was saved. Of a log that has lost its tail, nothing is taken as verified.
 fn saved(c: &Connection) -> rusqlite::Result<Sequence> {
-    let saved = c.query_row("SELECT seq FROM verified", [], |row| row.get(0)).map(Sequence::new)?;
-    Ok(if saved <= last(c)? { saved } else { Sequence::START })
+    c.query_row("SELECT seq FROM verified", [], |row| row.get(0)).map(Sequence::new)
 }
 
 /// Reads and checks the events after a sequence; returns the last one.
@@ -92,7 +94,9 @@ pub(super) async fn run(
 ) {
     let work = async {
         let mut verified = found.head;
-        save(store, verified).await;
+        if verified != found.saved {
+            save(store, verified).await;
+        }
         if !store.is_checked() {
             verify_the_rest(store, found.unread).await?;
         }
