@@ -15,6 +15,7 @@ use crate::rt;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -132,6 +133,8 @@ struct Inner {
     path: PathBuf,
     is_checked: bool,
     tasks: mpsc::Sender<writer::Task>,
+    /// How many lazy writes wait for a commit.
+    lazy: Arc<AtomicUsize>,
     committed: watch::Receiver<u64>,
     failed: Failed,
     readers: Mutex<Vec<Connection>>,
@@ -180,18 +183,20 @@ impl Store {
         let (committed_tx, committed) = watch::channel(0);
         let failed = Failed::default();
         let permits = Arc::new(Semaphore::new(READERS));
+        let lazy = Arc::default();
         let writer = writer::Writer::new(
             connection,
             queue,
             committed_tx,
             failed.clone(),
+            Arc::clone(&lazy),
             wal::Wal::new(Arc::clone(&permits)),
             disk_floor::Gauge::new(options.disk_floor, dir),
             Arc::clone(&lock),
         );
         rt::spawn_thread(format!("{name}-writer"), move || writer.run()).map_err(io(&path))?;
         let readers = Mutex::new(Vec::new());
-        let inner = Inner { path, is_checked, tasks, committed, failed, readers, permits, _lock: lock };
+        let inner = Inner { path, is_checked, tasks, lazy, committed, failed, readers, permits, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -232,11 +237,16 @@ impl Store {
     where
         F: FnMut(&Connection) -> rusqlite::Result<()> + Send + 'static,
     {
-        self.inner.tasks.send(writer::Task::Lazy(Box::new(f))).await.map_err(|_| WriteError::ended())
+        self.inner.lazy.fetch_add(1, Ordering::SeqCst);
+        let queued = self.inner.tasks.send(writer::Task::Lazy(Box::new(f))).await;
+        queued.map_err(|_| WriteError::ended())
     }
 
     /// Commits the lazy writes that wait, and returns when they are on disk.
     pub async fn flush(&self) -> Result<(), WriteError<rusqlite::Error>> {
+        if self.inner.lazy.load(Ordering::SeqCst) == 0 {
+            return Ok(());
+        }
         let (reply, answer) = oneshot::channel();
         self.inner.tasks.send(writer::Task::Flush(reply)).await.map_err(|_| WriteError::ended())?;
         answer.await.map_err(|_| WriteError::Panicked)?.map_err(WriteError::Unavailable)

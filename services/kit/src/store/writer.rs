@@ -11,6 +11,7 @@ use std::error::Error;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The most closures in one transaction: bounds how long the first of them waits for the last.
@@ -136,6 +137,10 @@ pub(super) struct Writer {
     /// The lazy writes that are not committed yet, in their order. Where the open transaction failed, they run again in
     /// the next one.
     lazy: Vec<LazyWrite>,
+    /// How many answered writes are in the open transaction.
+    lazy_jobs: usize,
+    /// How many lazy writes of both kinds wait, those in the queue among them.
+    waiting: Arc<AtomicUsize>,
     /// When what waits has to be committed, or tried again.
     due: Option<Instant>,
     lock: Arc<File>,
@@ -149,11 +154,13 @@ impl Writer {
         queue: mpsc::Receiver<Task>,
         committed: watch::Sender<u64>,
         failed: Failed,
+        waiting: Arc<AtomicUsize>,
         wal: Wal,
         disk: Gauge,
         lock: Arc<File>,
     ) -> Self {
-        Self { connection, queue, committed, failed, wal, disk, lazy: Vec::new(), due: None, lock }
+        let (lazy, lazy_jobs, due) = (Vec::new(), 0, None);
+        Self { connection, queue, committed, failed, wal, disk, lazy, lazy_jobs, waiting, due, lock }
     }
 
     /// Runs until the last handle to the store is dropped and what waits is written.
@@ -213,6 +220,10 @@ impl Writer {
         }
     }
 
+    fn no_longer_waiting(&self, writes: usize) {
+        self.waiting.fetch_sub(writes, Ordering::SeqCst);
+    }
+
     fn commit_what_waits(&mut self) {
         self.run_some(&mut Vec::new().into_iter().peekable(), Durability::Now);
     }
@@ -225,13 +236,18 @@ impl Writer {
         let outcome = outcome.map_err(|error| self.roll_back(&error));
         match outcome {
             Ok(true) => {
+                self.no_longer_waiting(self.lazy.len() + self.lazy_jobs);
                 self.lazy.clear();
-                self.due = None;
+                (self.lazy_jobs, self.due) = (0, None);
                 self.committed.send_modify(|n| *n += 1);
             }
             Ok(false) if self.connection.is_autocommit() => {}
             Ok(false) => self.due = self.due.or_else(|| Some(Instant::now() + LAZY_LIMIT)),
-            Err(_) => self.due = (!self.lazy.is_empty()).then(|| Instant::now() + LAZY_LIMIT),
+            Err(_) => {
+                let lost = std::mem::take(&mut self.lazy_jobs);
+                self.no_longer_waiting(lost);
+                self.due = (!self.lazy.is_empty()).then(|| Instant::now() + LAZY_LIMIT);
+            }
         }
         for task in done {
             task.answer(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
@@ -282,6 +298,10 @@ impl Writer {
                         continue;
                     }
                     let kept = self.run_job(job, done)?;
+                    if kept == Some(Durability::Lazy) {
+                        self.lazy_jobs += 1;
+                        self.waiting.fetch_add(1, Ordering::SeqCst);
+                    }
                     durability = durability.max(kept.unwrap_or(Durability::Now));
                 }
             }
@@ -367,6 +387,7 @@ impl Writer {
         }
         // The panic hook has logged a panic.
         if !written {
+            self.no_longer_waiting(1);
             self.execute("ROLLBACK TO job")?;
         }
         self.execute("RELEASE job")?;
