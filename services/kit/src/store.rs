@@ -184,16 +184,11 @@ impl Store {
         let failed = Failed::default();
         let permits = Arc::new(Semaphore::new(READERS));
         let lazy = Arc::default();
-        let writer = writer::Writer::new(
-            connection,
-            queue,
-            committed_tx,
-            failed.clone(),
-            Arc::clone(&lazy),
-            wal::Wal::new(Arc::clone(&permits)),
-            disk_floor::Gauge::new(options.disk_floor, dir),
-            Arc::clone(&lock),
-        );
+        let signals =
+            writer::Signals { committed: committed_tx, failed: failed.clone(), lazy: Arc::clone(&lazy) };
+        let wal = wal::Wal::new(Arc::clone(&permits));
+        let disk = disk_floor::Gauge::new(options.disk_floor, dir);
+        let writer = writer::Writer::new(connection, queue, signals, wal, disk, Arc::clone(&lock));
         rt::spawn_thread(format!("{name}-writer"), move || writer.run()).map_err(io(&path))?;
         let readers = Mutex::new(Vec::new());
         let inner = Inner { path, is_checked, tasks, lazy, committed, failed, readers, permits, _lock: lock };

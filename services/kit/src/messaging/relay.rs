@@ -107,10 +107,9 @@ impl Relay {
         let answer = self.bus.post("/events", CLOUDEVENTS_BATCH_JSON, body.into(), trace).await?;
         if answer.status() == http::StatusCode::CONFLICT
             && let Ok(Conflict { id }) = serde_json::from_slice(answer.body())
+            && self.drop_row(id).await? > 0
         {
-            if self.drop_row(id).await? > 0 {
-                return Ok(More::Yes);
-            }
+            return Ok(More::Yes);
         }
         let body_excerpt = || String::from_utf8_lossy(answer.body()).chars().take(300).collect();
         if !answer.status().is_success() {

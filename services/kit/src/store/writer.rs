@@ -87,7 +87,7 @@ where
     E: Error + Send + 'static,
 {
     fn run(&mut self, connection: &Connection) -> Option<Durability> {
-        let Some(f) = self.f.take() else { return None };
+        let f = self.f.take()?;
         let (result, keep) = match catch_unwind(AssertUnwindSafe(|| f(connection))) {
             Ok(Ok((value, durability))) => (Ok(value), Some(durability)),
             Ok(Err(error)) => (Err(WriteError::Rejected(error)), None),
@@ -127,11 +127,19 @@ where
     }
 }
 
+/// What the writer says to the handles of the store.
+pub(super) struct Signals {
+    /// Changes with every commit.
+    pub committed: watch::Sender<u64>,
+    pub failed: Failed,
+    /// How many lazy writes of both kinds wait, those in the queue among them.
+    pub lazy: Arc<AtomicUsize>,
+}
+
 pub(super) struct Writer {
     connection: Connection,
     queue: mpsc::Receiver<Task>,
-    committed: watch::Sender<u64>,
-    failed: Failed,
+    signals: Signals,
     wal: Wal,
     disk: Gauge,
     /// The lazy writes that are not committed yet, in their order. Where the open transaction failed, they run again in
@@ -139,8 +147,6 @@ pub(super) struct Writer {
     lazy: Vec<LazyWrite>,
     /// How many answered writes are in the open transaction.
     lazy_jobs: usize,
-    /// How many lazy writes of both kinds wait, those in the queue among them.
-    waiting: Arc<AtomicUsize>,
     /// When what waits has to be committed, or tried again.
     due: Option<Instant>,
     lock: Arc<File>,
@@ -152,15 +158,12 @@ impl Writer {
     pub(super) fn new(
         connection: Connection,
         queue: mpsc::Receiver<Task>,
-        committed: watch::Sender<u64>,
-        failed: Failed,
-        waiting: Arc<AtomicUsize>,
+        signals: Signals,
         wal: Wal,
         disk: Gauge,
         lock: Arc<File>,
     ) -> Self {
-        let (lazy, lazy_jobs, due) = (Vec::new(), 0, None);
-        Self { connection, queue, committed, failed, wal, disk, lazy, lazy_jobs, waiting, due, lock }
+        Self { connection, queue, signals, wal, disk, lazy: Vec::new(), lazy_jobs: 0, due: None, lock }
     }
 
     /// Runs until the last handle to the store is dropped and what waits is written.
@@ -170,10 +173,10 @@ impl Writer {
         let ended = catch_unwind(AssertUnwindSafe(|| self.write_until_dropped()));
         self.queue.close();
         if ended.is_err() {
-            self.failed.end("the writer panicked".to_owned());
+            self.signals.failed.end("the writer panicked".to_owned());
         }
         // After a failure the log is the better copy: neither this nor SQLite's own close may copy it and delete it.
-        let tidied = match self.failed.reason() {
+        let tidied = match self.signals.failed.reason() {
             None => self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
             Some(_) => {
                 self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
@@ -188,7 +191,7 @@ impl Writer {
 
     fn write_until_dropped(&mut self) {
         if let Err(error) = self.wal.watch(&mut self.connection) {
-            self.failed.end(format!("the length of the write-ahead log cannot be watched: {error}"));
+            self.signals.failed.end(format!("the length of the write-ahead log cannot be watched: {error}"));
         }
         loop {
             match rt::block_on(self.queue.recv(), self.due) {
@@ -221,7 +224,7 @@ impl Writer {
     }
 
     fn no_longer_waiting(&self, writes: usize) {
-        self.waiting.fetch_sub(writes, Ordering::SeqCst);
+        self.signals.lazy.fetch_sub(writes, Ordering::SeqCst);
     }
 
     fn commit_what_waits(&mut self) {
@@ -239,7 +242,7 @@ impl Writer {
                 self.no_longer_waiting(self.lazy.len() + self.lazy_jobs);
                 self.lazy.clear();
                 (self.lazy_jobs, self.due) = (0, None);
-                self.committed.send_modify(|n| *n += 1);
+                self.signals.committed.send_modify(|n| *n += 1);
             }
             Ok(false) if self.connection.is_autocommit() => {}
             Ok(false) => self.due = self.due.or_else(|| Some(Instant::now() + LAZY_LIMIT)),
@@ -257,7 +260,7 @@ impl Writer {
         {
             // On a full disk it cannot be copied; the writes themselves will tell.
             tracing::warn!(%error, "a checkpoint of the store failed");
-            self.failed.note(&error);
+            self.signals.failed.note(&error);
         }
     }
 
@@ -269,29 +272,40 @@ impl Writer {
         mut durability: Durability,
     ) -> rusqlite::Result<bool> {
         let low = self.disk.passed();
+        // Where tasks never cease to come, nothing else commits what waits.
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            durability = Durability::Now;
+        }
         if let Err(error) = self.resume() {
             // All must be answered, or the loop would try them forever.
             self.give_up(waiting, done);
             return Err(error);
         }
-        for task in waiting.by_ref() {
+        while let Some(task) = waiting.peek() {
+            let runs = match task {
+                Task::Write(_) => low.is_none(),
+                Task::Lazy(_) => true,
+                Task::Flush(_) => false,
+            };
+            if runs && let Err(error) = self.begin() {
+                self.give_up(waiting, done);
+                return Err(error);
+            }
+            let Some(task) = waiting.next() else { break };
             match task {
                 Task::Flush(reply) => {
                     durability = Durability::Now;
                     done.push(Done::Flush(reply));
                 }
-                Task::Lazy(mut write) => {
-                    let written = self.begin().and_then(|()| self.run_lazy(&mut write));
-                    match written {
-                        Ok(false) => {}
-                        Ok(true) => self.lazy.push(write),
-                        Err(error) => {
-                            self.lazy.push(write);
-                            self.give_up(waiting, done);
-                            return Err(error);
-                        }
+                Task::Lazy(mut write) => match self.run_lazy(&mut write) {
+                    Ok(false) => {}
+                    Ok(true) => self.lazy.push(write),
+                    Err(error) => {
+                        self.lazy.push(write);
+                        self.give_up(waiting, done);
+                        return Err(error);
                     }
-                }
+                },
                 Task::Write(job) => {
                     if let Some(floor) = low {
                         job.refuse(floor);
@@ -300,7 +314,7 @@ impl Writer {
                     let kept = self.run_job(job, done)?;
                     if kept == Some(Durability::Lazy) {
                         self.lazy_jobs += 1;
-                        self.waiting.fetch_add(1, Ordering::SeqCst);
+                        self.signals.lazy.fetch_add(1, Ordering::SeqCst);
                     }
                     durability = durability.max(kept.unwrap_or(Durability::Now));
                 }
@@ -339,7 +353,7 @@ impl Writer {
 
     /// After a failure it is unknown what the disk holds: only a new start can find out.
     fn refuse_after_a_failure(&self) -> rusqlite::Result<()> {
-        let Some(why) = self.failed.reason() else { return Ok(()) };
+        let Some(why) = self.signals.failed.reason() else { return Ok(()) };
         let failing = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
         Err(rusqlite::Error::SqliteFailure(failing, Some(why)))
     }
@@ -350,10 +364,10 @@ impl Writer {
 
     /// Runs a job in a savepoint of its own. `None` if it failed and is rolled back.
     fn run_job(&self, mut job: Box<dyn Job>, done: &mut Vec<Done>) -> rusqlite::Result<Option<Durability>> {
-        let begun = self.begin().and_then(|()| self.execute("SAVEPOINT job"));
+        let begun = self.execute("SAVEPOINT job");
         let kept = if begun.is_ok() { job.run(&self.connection) } else { None };
         if let Some(fault) = job.fault() {
-            self.failed.note(fault);
+            self.signals.failed.note(fault);
         }
         // Before any return, so that it is answered in any case.
         done.push(Done::Write(job));
@@ -379,7 +393,7 @@ impl Writer {
         let result = catch_unwind(AssertUnwindSafe(|| write(&self.connection)));
         let written = matches!(result, Ok(Ok(())));
         if let Ok(Err(error)) = result {
-            self.failed.note(&error);
+            self.signals.failed.note(&error);
             if self.connection.is_autocommit() || is_of_the_moment(&error) {
                 return Err(error);
             }
@@ -415,11 +429,11 @@ impl Writer {
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "the store cannot roll back");
-            self.failed.note(&error);
+            self.signals.failed.note(&error);
         }
         let why = error.to_string();
         tracing::error!(error = %why, "the store could not commit");
-        self.failed.note(error);
+        self.signals.failed.note(error);
         why
     }
 }
