@@ -52,10 +52,13 @@ impl Handler for CommentEvents {
             }
             Event::CommentUpdated(update) => {
                 let known = store::find(tx, &update.id)?;
-                let mut comment = known
-                    .unwrap_or_else(|| Comment::placeholder(&update.id, &update.post_id, &update.content));
+                let placeholder = || Comment::placeholder(&update.id, &update.post_id, &update.content);
+                let mut comment = known.clone().unwrap_or_else(placeholder);
                 comment.apply_update(update);
-                store::save(tx, &comment)?;
+                // Nearly always it is known: then nothing has to reach the disk.
+                if known.as_ref() != Some(&comment) {
+                    store::save(tx, &comment)?;
+                }
             }
         }
         Ok(())

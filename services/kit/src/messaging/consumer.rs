@@ -9,7 +9,7 @@ use crate::messaging::signature::{Direction, SigningKey};
 use crate::rt;
 use crate::runtime::deps::Deps;
 use crate::runtime::secret::Secret;
-use crate::store::Store;
+use crate::store::{Durability, Store};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -115,15 +115,15 @@ impl Consumer {
     async fn commit<T: Send + 'static>(
         &self,
         now: Timestamp,
-        act: impl FnOnce(&mut Applier<'_>, &Connection) -> rusqlite::Result<T> + Send + 'static,
+        act: impl FnOnce(&mut Applier<'_>, &Connection) -> rusqlite::Result<(T, Durability)> + Send + 'static,
     ) -> ApiResult<T> {
         let (me, store, handler) = (self.me, self.store.clone(), Arc::clone(&self.handler));
         let committed = rt::spawn(async move {
             let inside = Arc::clone(&handler);
-            let write = store.write(move |tx| {
+            let write = store.write_by(move |tx| {
                 let mut applier = Applier::new(me, inside.as_ref(), now);
-                let outcome = act(&mut applier, tx)?;
-                Ok((outcome, applier.applied))
+                let (outcome, durability) = act(&mut applier, tx)?;
+                Ok(((outcome, applier.applied), durability))
             });
             let (outcome, applied) = write.await?;
             handler.after_commit(&applied);
@@ -194,10 +194,10 @@ async fn resolve(consumer: Consumer, id: &str, discard: bool) -> ApiResult<Json<
     let id: i64 = id.parse().map_err(|_| unknown())?;
     let now = consumer.deps.clock.now();
     let resolved = consumer
-        .commit(
-            now,
-            move |applier, tx| if discard { applier.discard(tx, id) } else { applier.redrive(tx, id) },
-        )
+        .commit(now, move |applier, tx| {
+            let redriven = if discard { applier.discard(tx, id) } else { applier.redrive(tx, id) };
+            redriven.map(|redriven| (redriven, Durability::Now))
+        })
         .await?;
     let redriven = resolved.ok_or_else(unknown)?;
     tracing::info!(

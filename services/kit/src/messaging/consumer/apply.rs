@@ -3,6 +3,7 @@
 use super::{ApplyError, Handler, Received};
 use crate::messaging::inbox::Decision;
 use crate::messaging::{dead_letters, inbox, outbox, trace};
+use crate::store::Durability;
 use rusqlite::Connection;
 use shared::bus::Redriven;
 use shared::events::EventDiscarded;
@@ -55,8 +56,16 @@ impl<'a> Applier<'a> {
 
 impl Applier<'_> {
     /// Applies a delivery: each event once, in order. What cannot be applied is parked.
-    pub(super) fn apply(&mut self, tx: &Connection, events: &[Envelope]) -> rusqlite::Result<Applied> {
+    ///
+    /// A delivery that changed nothing but the cursor may be lost: the cursor is then behind what the bus was answered,
+    /// and the bus delivers the events again, as after any crash.
+    pub(super) fn apply(
+        &mut self,
+        tx: &Connection,
+        events: &[Envelope],
+    ) -> rusqlite::Result<(Applied, Durability)> {
         let start = inbox::cursor(tx)?;
+        let changes = tx.total_changes();
         let (mut cursor, mut last_id) = (start, None);
         let mut gap = false;
         // Nearly always nothing is parked: then no event needs to look up its key.
@@ -96,10 +105,11 @@ impl Applier<'_> {
                 any_parked = true;
             }
         }
+        let durability = if tx.total_changes() == changes { Durability::Lazy } else { Durability::Now };
         if cursor != start {
             inbox::set_cursor(tx, cursor, last_id)?;
         }
-        Ok(if gap { Applied::Gap { cursor } } else { Applied::All { cursor } })
+        Ok((if gap { Applied::Gap { cursor } } else { Applied::All { cursor } }, durability))
     }
 
     /// Applies one event in its own savepoint; the inner error says why it has to be parked.

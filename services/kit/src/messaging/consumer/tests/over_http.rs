@@ -192,3 +192,28 @@ async fn the_handler_learns_what_was_applied_also_when_the_bus_has_hung_up() {
     let announced = rt::timeout(Duration::from_secs(20), heard.recv()).await.unwrap();
     assert_eq!(announced, Some(("a".to_owned(), 1)));
 }
+
+#[tokio::test]
+async fn a_delivery_that_changes_nothing_is_answered_without_waiting_for_the_disk() {
+    let consuming = Consuming::new();
+    let not_for_it = |n: i64| {
+        let mut envelope = event(n, "a", "ok");
+        "SomethingElse".clone_into(&mut envelope.kind);
+        envelope
+    };
+    for n in 1..=200 {
+        assert_eq!(consuming.deliver(&[not_for_it(n)]).await.0, 200);
+    }
+    // One each second, however slow this machine is.
+    assert!(*consuming.store.committed().borrow() < 50);
+    assert_eq!(consuming.deliver(&[not_for_it(202)]).await.1["cursor"], "00000000000000000200");
+    let before = *consuming.store.committed().borrow();
+    assert_eq!(consuming.deliver(&[event(201, "a", "ok"), not_for_it(202)]).await.0, 200);
+    assert!(
+        *consuming.store.committed().borrow() > before,
+        "what changes something is on disk when it is answered"
+    );
+    assert_eq!(consuming.state().await, (vec![201], vec![], 202));
+    assert_eq!(consuming.deliver(&[not_for_it(203)]).await.0, 200);
+    assert_eq!(consuming.restarted().await.state().await, (vec![201], vec![], 203), "written at the close");
+}
