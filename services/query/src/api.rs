@@ -1,9 +1,9 @@
 //! The HTTP API of query, which only reads.
 
 use crate::cache::Cache;
-use crate::domain::{Post, excerpt};
+use crate::domain::Post;
 use crate::live::Live;
-use crate::store;
+use crate::store::{self, Listed};
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
@@ -87,15 +87,15 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
         return api.posts.get(&api.store).await.map(json_bytes);
     }
     let (limit, before) = (page.limit()?, page.before()?);
-    let mut found = api.store.read(move |c| store::page(c, before, limit + 1)).await?;
+    let mut found = api.store.read(move |c| store::list(c, before, limit + 1)).await?;
     let next = (found.len() > limit)
         .then(|| found.truncate(limit))
         .and(found.last())
-        .map(|(post, _)| cursor_after(post));
-    let items = found.into_iter().map(|(post, comment_count)| PostSummary {
-        excerpt: excerpt(&post.body),
+        .map(|listed| cursor_after(&listed.post));
+    let items = found.into_iter().map(|Listed { post, excerpt, approved }| PostSummary {
         post: post.headline(),
-        comment_count,
+        excerpt,
+        comment_count: approved,
     });
     let page = PostPage { items: items.collect(), next };
     Ok(axum::Json(page).into_response())
