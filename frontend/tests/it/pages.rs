@@ -30,7 +30,8 @@ fn thread() -> Value {
             {"id": "c2", "content": "", "status": "pending", "author": "Bob", "version": 1},
             {"id": "c3", "content": "my own", "status": "pending", "version": 1, "mine": true},
             {"id": "c4", "content": "", "status": "rejected", "reason": "contains <a> blocked word", "version": 2}
-        ]
+        ],
+        "earlier": null, "later": null, "commentCount": 1, "sequence": "7"
     })
 }
 
@@ -43,7 +44,13 @@ fn query() -> Router {
                 axum::Json(thread()).into_response()
             }
             // Its title is the query string of the request.
-            "asked" => axum::Json(json!({"id": "asked", "title": asked, "comments": []})).into_response(),
+            "asked" => {
+                let page = json!({
+                    "id": "asked", "title": asked, "comments": [], "earlier": null, "later": null, "commentCount": 0,
+                    "sequence": "7"
+                });
+                axum::Json(page).into_response()
+            }
             _ => StatusCode::NOT_FOUND.into_response(),
         }
     };

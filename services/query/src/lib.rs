@@ -1,7 +1,7 @@
 //! The query service: posts with their comments, for readers.
 //!
 //! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL; [`cache`]: the most
-//! frequent answer as bytes; [`live`]: changes as they happen.
+//! frequent answer as bytes; [`thread`]: a post with a page of its comments; [`live`]: changes as they happen.
 //!
 //! The read model can be deleted at any time: it is rebuilt from the log, byte for byte.
 
@@ -11,6 +11,7 @@ pub mod domain;
 pub mod events;
 pub mod live;
 pub mod store;
+pub mod thread;
 
 use kit::app::StartError;
 use kit::app::config::PeerConfig;

@@ -4,11 +4,13 @@ mod changes;
 mod list;
 mod merge;
 mod schema;
+mod thread;
 
 pub use changes::{Change, change_at, changes_after, last_change, note_change};
 pub use list::{Listed, list};
 pub use merge::{merge_comment, merge_post};
 pub use schema::MIGRATIONS;
+pub use thread::{Comments, ThreadPage, thread};
 
 use crate::domain::{Comment, Origin, Position, Post, excerpt};
 use kit::store::parsed;
@@ -35,6 +37,26 @@ pub fn headline(c: &Connection, id: &PostId) -> rusqlite::Result<Option<Post>> {
     c.prepare_cached(&format!("SELECT {POST} FROM posts WHERE id = ?1"))?
         .query_row([id.as_str()], read_headline)
         .optional()
+}
+
+/// Whether the post, and the comment if one is named, is known.
+pub fn is_known(c: &Connection, post: &PostId, comment: Option<&CommentId>) -> rusqlite::Result<bool> {
+    let known = match comment {
+        None => c.prepare_cached("SELECT 1 FROM posts WHERE id = ?1")?.exists([post.as_str()])?,
+        Some(comment) => c
+            .prepare_cached(
+                "SELECT 1 FROM posts, comments WHERE posts.id = ?1 AND comments.id = ?2 AND post_id = ?1",
+            )?
+            .exists([post.as_str(), comment.as_str()])?,
+    };
+    Ok(known)
+}
+
+/// The number of approved comments of a post.
+pub fn approved(c: &Connection, id: &PostId) -> rusqlite::Result<u64> {
+    c.prepare_cached("SELECT approved FROM posts WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
 }
 
 pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {
@@ -129,4 +151,4 @@ fn read_position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

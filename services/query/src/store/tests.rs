@@ -1,5 +1,4 @@
 use super::*;
-use crate::domain::{Comment, Post};
 use crate::events::QueryEvents;
 use kit::messaging::consumer::{Handler, Received};
 use kit::store::Store;
@@ -7,13 +6,19 @@ use proptest::prelude::*;
 use shared::events::{CommentCreated, CommentUpdated, PostCreated, Status};
 use shared::{Envelope, Event};
 
-/// A database with the first `steps` of the schema.
-fn database(steps: usize) -> Connection {
+pub(crate) fn database() -> Connection {
     let c = Connection::open_in_memory().unwrap();
-    for part in MIGRATIONS.iter().take(steps).copied().flatten() {
+    for part in MIGRATIONS.iter().copied().flatten() {
         c.execute_batch(part).unwrap();
     }
     c
+}
+
+/// How SQLite runs a statement, step by step.
+pub(crate) fn plan(c: &Connection, sql: &str) -> Vec<String> {
+    let mut explain = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    // SQLite's planner does not look at parameters.
+    explain.raw_query().mapped(|row| row.get("detail")).map(Result::unwrap).collect()
 }
 
 /// Applies an event as a delivery does.
@@ -74,7 +79,7 @@ proptest! {
     fn the_columns_of_a_post_are_what_a_count_and_its_body_say(
         events in prop::collection::vec(event(), 1..30)
     ) {
-        let c = database(MIGRATIONS.len());
+        let c = database();
         for event in &events {
             apply(&c, event);
         }
