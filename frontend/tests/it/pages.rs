@@ -171,7 +171,7 @@ async fn a_page_waits_only_for_what_was_just_written() {
         ("/p/asked?comment=c9", "wait=2000&amp;comment=c9"),
         ("/p/asked?comment=not%20an%20id", "<h1 dir=\"auto\"> "),
         // Nobody has written this one: the page neither waits for it nor claims that it was sent.
-        ("/p/asked?comment=c8", "<h1 dir=\"auto\"> "),
+        ("/p/asked?comment=c8", "<h1 dir=\"auto\">comment=c8<"),
     ] {
         let page = frontend.get(path).await;
         assert_eq!((page.status, page.header("cache-control")), (200, "private, no-cache"));

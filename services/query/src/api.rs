@@ -1,6 +1,6 @@
 //! The HTTP API of query, which only reads.
 
-use crate::cache::Cache;
+use crate::document::Document;
 use crate::domain::Post;
 use crate::live::Live;
 use crate::store::{self, Listed};
@@ -13,7 +13,7 @@ use axum::routing::get;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use kit::http::sse::with_heartbeat;
-use kit::http::{ApiError, ApiResult, OperatorToken, json_bytes, operator_only};
+use kit::http::{ApiError, ApiResult, OperatorToken, operator_only};
 use kit::store::Store;
 use serde::Deserialize;
 use shared::views::{DEFAULT_PAGE, MAX_PAGE, PostPage, PostSummary};
@@ -28,7 +28,7 @@ const MAX_LISTENERS: usize = 2_048;
 pub struct Api {
     pub store: Store,
     /// The answer to the course's `GET /posts`.
-    pub posts: Cache,
+    pub posts: Document,
     pub live: Live,
     /// Ends the streams and the waits.
     pub stopping: CancellationToken,
@@ -78,7 +78,7 @@ fn cursor_after(post: &Post) -> String {
 /// With `limit` or `cursor` a page of posts, newest first; without them the course's object of all posts.
 async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
     if page.limit.is_none() && page.cursor.is_none() {
-        return api.posts.get(&api.store).await.map(json_bytes);
+        return api.posts.response().await;
     }
     let (limit, before) = (page.limit()?, page.before()?);
     let mut found = api.store.read(move |c| store::list(c, before, limit + 1)).await?;

@@ -1,12 +1,12 @@
 //! The query service: posts with their comments, for readers.
 //!
-//! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL; [`cache`]: the most
-//! frequent answer as bytes; [`thread`]: a post with a page of its comments; [`live`]: changes as they happen.
+//! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL; [`document`]: the
+//! most frequent answer as bytes; [`thread`]: a post with a page of its comments; [`live`]: changes as they happen.
 //!
 //! The read model can be deleted at any time: it is rebuilt from the log, byte for byte.
 
 pub mod api;
-pub mod cache;
+pub mod document;
 pub mod domain;
 pub mod events;
 pub mod live;
@@ -32,7 +32,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     fill_excerpts(&peer.store).await.map_err(StartError::Store)?;
     let live = live::Live::new(peer.store.clone());
     peer.lifecycle.spawn("live", live.clone().run(peer.lifecycle.stopping()));
-    let posts = cache::Cache::new(&peer.store);
+    let posts = document::Document::new(peer.store.clone());
     let api = api::Api { store: peer.store.clone(), posts, live, stopping: peer.lifecycle.stopping() };
     // An empty store must catch up with the log first, or readers would see a blog without posts.
     Ok(peer.service(api::router(api, operator), events::QueryEvents, Readiness::CaughtUp))

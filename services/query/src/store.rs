@@ -3,12 +3,17 @@
 mod changes;
 mod list;
 mod merge;
+mod rows;
 mod schema;
 mod thread;
 
-pub use changes::{Change, change_at, changes_after, last_change, note_change};
+pub use changes::{
+    Change, MovedPost, change_at, changes_after, last_change, last_move, note_change, note_move,
+    posts_moved_after,
+};
 pub use list::{Listed, list};
 pub use merge::{merge_comment, merge_post};
+pub use rows::{Entry, Spot, Touched, rows_after, touched_after};
 pub use schema::MIGRATIONS;
 pub use thread::{Comments, ThreadPage, thread};
 
@@ -63,20 +68,6 @@ pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Commen
     c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE id = ?1"))?
         .query_row([id.as_str()], read_comment)
         .optional()
-}
-
-/// The comments of a post, oldest first.
-pub fn comments_of(c: &Connection, id: &PostId) -> rusqlite::Result<Vec<Comment>> {
-    c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE post_id = ?1 ORDER BY at, place, id"))?
-        .query_map([id.as_str()], read_comment)?
-        .collect()
-}
-
-/// All posts without their bodies, oldest first.
-pub fn all_posts(c: &Connection) -> rusqlite::Result<Vec<Post>> {
-    c.prepare_cached(&format!("SELECT {POST} FROM posts ORDER BY at, place, id"))?
-        .query_map([], read_headline)?
-        .collect()
 }
 
 /// Whether a migration left excerpts out.

@@ -1,11 +1,12 @@
 //! The latest changes of the read model, for clients of `GET /live` and for the cached document. Not part of the read
 //! model.
 
+use crate::domain::Key;
 use kit::store::parsed;
 use rusqlite::{Connection, OptionalExtension, Row};
 use shared::{CommentId, PostId, Sequence};
 
-/// How many changes are stored for clients that reconnect.
+/// How many changes are stored for clients that reconnect, and how many changes of position.
 const KEPT_CHANGES: i64 = 10_000;
 
 /// A change of the read model, for `GET /live`.
@@ -31,6 +32,56 @@ pub fn note_change(
         .insert((sequence.get(), post_id.as_str(), comment_id.map(CommentId::as_str)))?;
     tx.prepare_cached("DELETE FROM changes WHERE n <= ?1")?.execute([n - KEPT_CHANGES])?;
     Ok(())
+}
+
+/// Where a post, or a comment of it, stood until now.
+pub fn note_move(
+    tx: &Connection,
+    post_id: &PostId,
+    comment_id: Option<&CommentId>,
+    from: &Key,
+) -> rusqlite::Result<()> {
+    let n = tx
+        .prepare_cached("INSERT INTO moves (post_id, comment_id, at, place) VALUES (?1, ?2, ?3, ?4)")?
+        .insert((post_id.as_str(), comment_id.map(CommentId::as_str), from.at, from.place))?;
+    tx.prepare_cached("DELETE FROM moves WHERE n <= ?1")?.execute([n - KEPT_CHANGES])?;
+    Ok(())
+}
+
+/// The number of the last change of position.
+pub fn last_move(c: &Connection) -> rusqlite::Result<i64> {
+    c.prepare_cached("SELECT coalesce(max(n), 0) FROM moves")?.query_row([], |row| row.get(0))
+}
+
+/// A post that stands elsewhere than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedPost {
+    pub from: Key,
+    pub to: Key,
+}
+
+/// The posts that changed their position after the `n`-th change of position; nothing where some of these changes
+/// are not stored any more.
+pub fn posts_moved_after(c: &Connection, n: i64) -> rusqlite::Result<Option<Vec<MovedPost>>> {
+    let oldest: Option<i64> =
+        c.prepare_cached("SELECT min(n) FROM moves")?.query_row([], |row| row.get(0))?;
+    if oldest.is_some_and(|oldest| oldest > n + 1) {
+        return Ok(None);
+    }
+    let moved = c
+        .prepare_cached(
+            "SELECT moves.at, moves.place, id, posts.at, posts.place FROM moves JOIN posts ON id = post_id
+             WHERE n > ?1 AND comment_id IS NULL",
+        )?
+        .query_map([n], |row| {
+            let id: String = row.get(2)?;
+            Ok(MovedPost {
+                from: Key { at: row.get(0)?, place: row.get(1)?, id: id.clone() },
+                to: Key { at: row.get(3)?, place: row.get(4)?, id },
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(Some(moved))
 }
 
 /// The number of the last change, and the sequence of its event.

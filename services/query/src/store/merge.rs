@@ -1,6 +1,6 @@
 //! What an event says, merged into the rows that are known.
 
-use super::{COMMENT, comment, post};
+use super::{COMMENT, comment, note_move, post};
 use crate::domain::{Comment, Post, excerpt};
 use rusqlite::Connection;
 use shared::events::Status;
@@ -12,6 +12,9 @@ pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
     let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
     if known.as_ref() == Some(&merged) {
         return Ok(false);
+    }
+    if let Some(known) = known.as_ref().filter(|known| known.key() != merged.key()) {
+        note_move(tx, &merged.id, None, &known.key())?;
     }
     let approved = if known.is_some() { 0 } else { count_approved(tx, &merged.id)? };
     // An update leaves `approved` alone: the comments have been counted.
@@ -79,6 +82,10 @@ pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
         &merged.content,
         &merged.reason,
     ))?;
+    let is_elsewhere = |known: &&Comment| known.key() != merged.key() || known.post_id != merged.post_id;
+    if let Some(known) = known.as_ref().filter(is_elsewhere) {
+        note_move(tx, &merged.post_id, Some(&merged.id), &known.key())?;
+    }
     let (before, after) = (known.as_ref().and_then(approved_in), approved_in(&merged));
     if before != after {
         add_approved(tx, before, -1)?;

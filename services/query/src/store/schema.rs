@@ -113,5 +113,13 @@ pub const MIGRATIONS: &[Migration] = &[
                 (SELECT count(*) FROM comments WHERE post_id = old_posts.id AND status = 'approved')
             FROM old_posts;
         DROP TABLE old_posts;
+        -- The latest changes of position: where the post or comment stood before. Not part of the read model.
+        CREATE TABLE moves (
+            n INTEGER PRIMARY KEY AUTOINCREMENT,
+            post_id TEXT NOT NULL,
+            comment_id TEXT,
+            at INTEGER NOT NULL,
+            place INTEGER NOT NULL
+        ) STRICT;
     "],
 ];
