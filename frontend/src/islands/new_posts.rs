@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Between two requests for the list, however much happens.
+/// The least time between two requests for the list, however much happens.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The id of the element that shows a post's number of comments.

@@ -1,4 +1,4 @@
-//! The message above a form that was refused. In every case the text is kept, and the message says so.
+//! The message above a form that was refused. The text is kept in every case.
 
 use shared::Problem;
 

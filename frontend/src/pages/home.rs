@@ -39,7 +39,7 @@ pub(crate) fn home(
 }
 
 struct Source {
-    /// Of the API: what the island loads to see what has changed.
+    /// The API's URL that the island loads to see what has changed.
     address: String,
     is_newest: bool,
 }

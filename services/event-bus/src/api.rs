@@ -1,4 +1,4 @@
-//! The HTTP of the bus.
+//! The HTTP API of the bus.
 
 use crate::config::{Origin, SubscriberUrls};
 use crate::delivery::json_array;
@@ -33,7 +33,7 @@ const MAX_PUBLICATION_BYTES: usize = 8 * 1024 * 1024;
 const MAX_PUBLICATION_EVENTS: usize = 4_096;
 /// The largest single event, in bytes of its data: larger than any event of this system.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
-/// How many events are read at once for a response that may hold all of them.
+/// How many events are read at once for a response that may stream the whole log.
 const PAGE: usize = 1_000;
 /// The most bytes of such a page.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -310,5 +310,18 @@ async fn unsubscribe(State(bus): State<Bus>, Path(name): Path<String>) -> ApiRes
                 RemoveError::Panicked => ProblemKind::Internal.into(),
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_log_answers_500_and_what_may_pass_503() {
+        assert_eq!(log_failure(LogError::Panicked), ApiError::new(ProblemKind::Internal));
+        // Without a detail: it may name a path.
+        let unavailable = LogError::Unavailable("the disk is full".to_owned());
+        assert_eq!(log_failure(unavailable), ApiError::new(ProblemKind::Unavailable));
     }
 }

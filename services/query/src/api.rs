@@ -75,7 +75,7 @@ fn cursor_after(post: &Post) -> String {
     format!("{}~{}", post.position.created_at.map_or(0, Timestamp::unix_ms), post.id)
 }
 
-/// With `limit` or `cursor` a page of posts, newest first; without them the course's object of all posts.
+/// With `limit` or `cursor` a page of posts, newest first; without them the course's answer: one JSON object of all posts, keyed by id.
 async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
     if page.limit.is_none() && page.cursor.is_none() {
         return api.posts.response().await;

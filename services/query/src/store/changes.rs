@@ -17,7 +17,7 @@ pub struct Change {
     /// The event that caused it.
     pub sequence: Sequence,
     pub post_id: PostId,
-    /// Nothing where the post itself changed.
+    /// `None` if the post itself changed.
     pub comment_id: Option<CommentId>,
 }
 

@@ -37,8 +37,8 @@ pub const MIGRATIONS: &[Migration] = &[
         ) STRICT;
         CREATE INDEX changes_by_seq ON changes (seq);
     "],
-    // Posts and comments gain their place in the log, which only the log knows: it is delivered once more and merged into
-    // what is here, so that readers miss nothing meanwhile. What an operator discarded stays discarded.
+    // Posts and comments gain their place in the log, which only the log knows: the log is delivered once more and merged
+    // into what is here, so that readers miss nothing meanwhile. What an operator discarded stays discarded.
     &["
         ALTER TABLE posts RENAME TO old_posts;
         ALTER TABLE comments RENAME TO old_comments;
@@ -84,6 +84,7 @@ pub const MIGRATIONS: &[Migration] = &[
         DROP TABLE old_posts;
         DROP TABLE old_comments;
     "],
+    kit::app::peer::DEAD_LETTERS_BY_EVENT,
     // What lists show is computed once, when it is merged, and not once for each reader. Bodies are long and no list
     // shows them, so they have a table of their own. Only Rust can compute an excerpt: `super::fill_excerpts` does, at
     // the start.

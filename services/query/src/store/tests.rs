@@ -92,7 +92,7 @@ proptest! {
 #[tokio::test]
 async fn rows_of_earlier_versions_gain_their_columns() {
     let dir = tempfile::tempdir().unwrap();
-    let before = Store::open(dir.path(), "query", &MIGRATIONS[..3]).unwrap();
+    let before = Store::open(dir.path(), "query", &MIGRATIONS[..4]).unwrap();
     let insert = |c: &Connection| {
         for n in 0..600 {
             let body = if n % 3 == 0 { "" } else { "Some **bold** text" };
