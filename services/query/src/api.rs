@@ -2,6 +2,7 @@
 
 use crate::document::Document;
 use crate::domain::Post;
+use crate::events::Awaited;
 use crate::live::Live;
 use crate::store::{self, Listed};
 use crate::thread;
@@ -14,6 +15,7 @@ use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use kit::http::sse::with_heartbeat;
 use kit::http::{ApiError, ApiResult, OperatorToken, operator_only};
+use kit::runtime::key_waiters::KeyWaiters;
 use kit::store::Store;
 use serde::Deserialize;
 use shared::views::{DEFAULT_PAGE, MAX_PAGE, PostPage, PostSummary};
@@ -29,6 +31,8 @@ pub struct Api {
     pub store: Store,
     /// The answer to the course's `GET /posts`.
     pub posts: Document,
+    /// Requests that wait for a post or a comment.
+    pub waiters: KeyWaiters<Awaited>,
     pub live: Live,
     /// Ends the streams and the waits.
     pub stopping: CancellationToken,

@@ -19,6 +19,7 @@ use kit::app::peer::Peer;
 use kit::app::service::Service;
 use kit::messaging::subscriber::Readiness;
 use kit::runtime::deps::Deps;
+use kit::runtime::key_waiters::KeyWaiters;
 use kit::runtime::lifecycle::Lifecycle;
 use kit::store::Store;
 use shared::ServiceName;
@@ -33,9 +34,16 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let live = live::Live::new(peer.store.clone());
     peer.lifecycle.spawn("live", live.clone().run(peer.lifecycle.stopping()));
     let posts = document::Document::new(peer.store.clone());
-    let api = api::Api { store: peer.store.clone(), posts, live, stopping: peer.lifecycle.stopping() };
+    let waiters = KeyWaiters::new(thread::MAX_WAITERS);
+    let api = api::Api {
+        store: peer.store.clone(),
+        posts,
+        waiters: waiters.clone(),
+        live,
+        stopping: peer.lifecycle.stopping(),
+    };
     // An empty store must catch up with the log first, or readers would see a blog without posts.
-    Ok(peer.service(api::router(api, operator), events::QueryEvents, Readiness::CaughtUp))
+    Ok(peer.service(api::router(api, operator), events::QueryEvents { waiters }, Readiness::CaughtUp))
 }
 
 /// After an upgrade: computes the excerpts that the migration could not, a few in each transaction.

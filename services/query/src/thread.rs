@@ -2,6 +2,7 @@
 
 use crate::api::{Api, bad_request};
 use crate::domain::{Comment, Key};
+use crate::events::Awaited;
 use crate::store::{self, Comments, ThreadPage};
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
@@ -13,8 +14,10 @@ use rusqlite::Connection;
 use serde::Deserialize;
 use shared::views::{DEFAULT_THREAD, MAX_PAGE, MAX_WAIT_MS, Thread};
 use shared::{CommentId, PostId, ProblemKind};
-use std::pin::pin;
 use std::time::Duration;
+
+/// The most requests that wait at the same time: half of the connections.
+pub(crate) const MAX_WAITERS: usize = 2_048;
 
 /// The query of `GET /query/posts/{id}`.
 #[derive(Debug, Deserialize)]
@@ -81,23 +84,29 @@ pub(crate) async fn thread(
     Ok(axum::Json(found.ok_or_else(unknown)?).into_response())
 }
 
-/// Returns as soon as the post, and the comment if one is named, is known; at the latest after `wait`.
+/// Returns as soon as the post, and the comment if one is named, is known; at the latest after `wait`, and at once if
+/// too many wait already.
 async fn until_known(api: &Api, id: &PostId, comment: Option<&CommentId>, wait: Duration) -> ApiResult<()> {
-    let mut deadline = pin!(rt::sleep(wait));
-    let mut committed = api.store.committed();
-    loop {
-        committed.mark_unchanged();
-        let (id, comment) = (id.clone(), comment.cloned());
-        if api.store.read(move |c| store::is_known(c, &id, comment.as_ref())).await? {
-            return Ok(());
+    let known = async {
+        let post = || is_known(api, id, None);
+        api.waiters.wait_for(Awaited::Post(id.clone()), post).await?;
+        if let Some(comment) = comment {
+            let both = || is_known(api, id, Some(comment));
+            api.waiters.wait_for(Awaited::Comment(comment.clone()), both).await?;
         }
-        tokio::select! {
-            biased;
-            () = api.stopping.cancelled() => return Ok(()),
-            () = &mut deadline => return Ok(()),
-            changed = committed.changed() => if changed.is_err() { return Ok(()) },
-        }
+        Ok(())
+    };
+    tokio::select! {
+        biased;
+        () = api.stopping.cancelled() => Ok(()),
+        known = rt::timeout(wait, known) => known.unwrap_or(Ok(())),
     }
+}
+
+async fn is_known(api: &Api, id: &PostId, comment: Option<&CommentId>) -> ApiResult<Option<()>> {
+    let (id, comment) = (id.clone(), comment.cloned());
+    let known = api.store.read(move |c| store::is_known(c, &id, comment.as_ref())).await?;
+    Ok(known.then_some(()))
 }
 
 fn read(

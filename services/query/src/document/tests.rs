@@ -3,7 +3,7 @@
 use super::response::{CutOff, Reader};
 use super::*;
 use crate::domain::{Comment, Post};
-use crate::events::QueryEvents;
+use crate::store::tests::handler;
 use bytes::Bytes;
 use kit::http::ordered_object;
 use kit::messaging::consumer::{Handler, Received};
@@ -29,7 +29,7 @@ async fn merge(store: &Store, events: Vec<(Event, Option<i64>)>) {
         for (event, place) in &events {
             let envelope = Envelope { sequence: place.map(Sequence::new), ..Envelope::bare(event).unwrap() };
             let received = Received { event, envelope: &envelope, now: Timestamp::from_unix_ms(0) };
-            QueryEvents.apply(c, &received).unwrap();
+            handler().apply(c, &received).unwrap();
         }
         Ok::<_, rusqlite::Error>(())
     };

@@ -1,6 +1,7 @@
 use super::*;
 use crate::events::QueryEvents;
 use kit::messaging::consumer::{Handler, Received};
+use kit::runtime::key_waiters::KeyWaiters;
 use kit::store::Store;
 use proptest::prelude::*;
 use shared::events::{CommentCreated, CommentUpdated, PostCreated, Status};
@@ -21,10 +22,14 @@ pub(crate) fn plan(c: &Connection, sql: &str) -> Vec<String> {
     explain.raw_query().mapped(|row| row.get("detail")).map(Result::unwrap).collect()
 }
 
+pub(crate) fn handler() -> QueryEvents {
+    QueryEvents { waiters: KeyWaiters::new(0) }
+}
+
 /// Applies an event as a delivery does.
 fn apply(c: &Connection, event: &Event) {
     let envelope = Envelope::bare(event).unwrap();
-    QueryEvents.apply(c, &Received { event, envelope: &envelope, now: Timestamp::from_unix_ms(0) }).unwrap();
+    handler().apply(c, &Received { event, envelope: &envelope, now: Timestamp::from_unix_ms(0) }).unwrap();
 }
 
 /// Events about few posts and few comments, so that they contradict each other: comments come before their posts,

@@ -1,6 +1,7 @@
 //! `GET /query/posts/{id}`: one post, and waiting for it.
 
 use crate::{all, comment_by, deliver, judged, start};
+use futures_util::poll;
 use serde_json::{Value, json};
 use shared::events::{PostCreated, Status};
 use shared::{Event, ProblemKind, Sequence};
@@ -90,8 +91,10 @@ async fn a_read_waits_for_the_comment_it_names() {
     let waiting = query.get("/query/posts/p1?wait=5000&comment=c1");
     tokio::pin!(waiting);
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut waiting).await.is_err());
+    let begun = Instant::now();
     deliver(&world, &query, 2, &[comment_created("c1", "p1", "x", 2)]).await;
     assert_eq!(all(&waiting.await.ok(200)["comments"], "id"), ["c1"]);
+    assert!(begun.elapsed() < Duration::from_secs(4), "it is woken by the commit: {:?}", begun.elapsed());
 
     // It is there already, or was not asked to wait: answered at once. It does not come: what is there then.
     let begun = Instant::now();
@@ -107,6 +110,19 @@ async fn a_read_waits_for_the_comment_it_names() {
     assert_eq!(all(&late.ok(200)["comments"], "id"), ["c1"]);
     query.get("/query/posts/p2?wait=150").await.problem(ProblemKind::NotFound);
     assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_wait_for_a_comment_whose_post_comes_later_ends_with_both() {
+    let world = World::new();
+    let query = start(&world).await;
+    let waiting = query.get("/query/posts/p1?wait=5000&comment=c1");
+    tokio::pin!(waiting);
+    assert!(poll!(&mut waiting).is_pending());
+    let begun = Instant::now();
+    deliver(&world, &query, 1, &[comment_created("c1", "p1", "x", 2), post_created("p1", "T", 1)]).await;
+    assert_eq!(all(&waiting.await.ok(200)["comments"], "id"), ["c1"]);
+    assert!(begun.elapsed() < Duration::from_secs(4), "it is woken by the commit: {:?}", begun.elapsed());
 }
 
 #[tokio::test]
