@@ -1,5 +1,6 @@
 //! The parts of both forms.
 
+use super::browser;
 use super::browser::form::Form;
 use super::notice;
 use leptos::either::Either;
@@ -10,6 +11,12 @@ use shared::text::Limits;
 /// right after the tag, so one is always added. (By hand, since `html-escape` would go into the browser's download.)
 fn textarea_text(text: &str) -> String {
     format!("\n{}", text.replace('&', "&amp;").replace('<', "&lt;"))
+}
+
+/// The initial values of a form. On the server they come by context; the browser finds them in the fields, so they are
+/// not sent a second time as properties.
+pub(super) fn draft<T: Clone + Default + 'static>() -> T {
+    if browser::IS_BROWSER { T::default() } else { use_context().unwrap_or_default() }
 }
 
 /// A labelled field with its hint and its error.
