@@ -12,7 +12,7 @@ use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 use kit::http::sse::with_heartbeat;
 use kit::http::{ApiError, ApiResult, OperatorToken, operator_only};
 use kit::runtime::key_waiters::KeyWaiters;
@@ -99,10 +99,27 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
     Ok(axum::Json(page).into_response())
 }
 
-/// `post` of `GET /live`.
+/// `post` and `after` of `GET /live`.
 #[derive(Debug, Deserialize)]
 struct Listen {
     post: Option<String>,
+    after: Option<String>,
+}
+
+impl Listen {
+    /// `after` begins a stream where a page ends. `Last-Event-ID`, which a browser sends when it opens the same address
+    /// again, is later.
+    fn after(&self, headers: &HeaderMap) -> ApiResult<Option<Sequence>> {
+        let invalid = |name: &str| bad_request(format!("invalid {name}"));
+        match (headers.get("last-event-id"), &self.after) {
+            (Some(id), _) => {
+                let id = id.to_str().ok().and_then(|text| text.parse().ok());
+                id.map(Some).ok_or_else(|| invalid("Last-Event-ID"))
+            }
+            (None, Some(text)) => text.parse().map(Some).map_err(|_| invalid("after")),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 async fn listen(State(api): State<Api>, Query(parameters): Query<Listen>, headers: HeaderMap) -> ApiResult {
@@ -115,11 +132,7 @@ async fn listen(State(api): State<Api>, Query(parameters): Query<Listen>, header
         None => None,
         Some(text) => Some(text.parse().map_err(|_| bad_request("post is not an id"))?),
     };
-    let after: Option<Sequence> = match headers.get("last-event-id").map(HeaderValue::to_str) {
-        None => None,
-        Some(Ok(text)) => Some(text.parse().map_err(|_| bad_request("invalid Last-Event-ID"))?),
-        Some(Err(_)) => return Err(bad_request("invalid Last-Event-ID")),
-    };
+    let after = parameters.after(&headers)?;
     let changes = with_heartbeat(api.live.listen(after, post).await?, live::HEARTBEAT);
     let changes = changes.take_until(api.stopping.clone().cancelled_owned());
     let headers = [

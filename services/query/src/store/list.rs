@@ -49,3 +49,15 @@ fn place_of(c: &Connection, id: &PostId) -> rusqlite::Result<i64> {
         .optional()?;
     Ok(place.unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{database, plan};
+
+    #[test]
+    fn a_page_is_read_from_the_index_and_from_no_other_table() {
+        let steps = plan(&database(), &page_sql());
+        assert_eq!(steps, ["SEARCH posts USING INDEX posts_by_age ((at,place,id)<(?,?,?))"]);
+    }
+}

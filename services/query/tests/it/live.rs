@@ -237,6 +237,25 @@ async fn a_listener_who_falls_behind_hears_everything_in_order() {
 }
 
 #[tokio::test]
+async fn a_stream_begins_where_a_page_ends() {
+    let world = World::new();
+    let query = start(&world).await;
+    deliver(&world, &query, 1, &posts(1, 1)).await;
+    let page = query.get("/query/posts/p1").await.ok(200);
+    deliver(&world, &query, 2, &[comment_created("c1", "p1", "x", 2)]).await;
+    let address = format!("/live?post=p1&after={}", page["sequence"].as_str().unwrap());
+    let mut live = query.open(get(&address)).await;
+    let hello = live.expect().await;
+    assert_eq!((hello.event.as_str(), hello.id), ("hello", seq(1)));
+    assert_eq!(ids(&mut live, 1).await, [seq(2)]);
+    // The browser opens the same address again, after what it has received since.
+    deliver(&world, &query, 3, &[comment_created("c2", "p1", "x", 3)]).await;
+    let mut again = resume(&query, &address, &seq(2)).await;
+    assert_eq!(ids(&mut again, 1).await, [seq(3)]);
+    query.get("/live?after=x").await.problem(ProblemKind::BadRequest);
+}
+
+#[tokio::test]
 async fn whoever_has_missed_too_much_is_told_to_load_again() {
     let world = World::new();
     let query = start(&world).await;
