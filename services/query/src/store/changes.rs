@@ -8,6 +8,8 @@ use shared::{CommentId, PostId, Sequence};
 
 /// How many changes are stored for clients that reconnect, and how many changes of position.
 const KEPT_CHANGES: i64 = 10_000;
+/// One write in so many deletes what is beyond.
+const PRUNED_AT_ONCE: i64 = 256;
 
 /// A change of the read model, for `GET /live`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +32,9 @@ pub fn note_change(
     let n = tx
         .prepare_cached("INSERT INTO changes (seq, post_id, comment_id) VALUES (?1, ?2, ?3)")?
         .insert((sequence.get(), post_id.as_str(), comment_id.map(CommentId::as_str)))?;
-    tx.prepare_cached("DELETE FROM changes WHERE n <= ?1")?.execute([n - KEPT_CHANGES])?;
+    if n % PRUNED_AT_ONCE == 0 {
+        tx.prepare_cached("DELETE FROM changes WHERE n <= ?1")?.execute([n - KEPT_CHANGES])?;
+    }
     Ok(())
 }
 

@@ -107,13 +107,26 @@ pub const MIGRATIONS: &[Migration] = &[
         CREATE UNIQUE INDEX posts_by_age ON posts (at, place, id);
         CREATE INDEX posts_without_excerpt ON posts (id) WHERE excerpt IS NULL;
         -- Posts without a body have no row.
-        CREATE TABLE bodies (post_id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+        CREATE TABLE bodies (post_id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
         INSERT INTO bodies SELECT id, body FROM old_posts WHERE body <> '';
         INSERT INTO posts (id, title, author, created_at, seq, version, excerpt, approved)
             SELECT id, title, author, created_at, seq, version, iif(body = '', '', NULL),
                 (SELECT count(*) FROM comments WHERE post_id = old_posts.id AND status = 'approved')
             FROM old_posts;
         DROP TABLE old_posts;
+        -- Each insert into a table with AUTOINCREMENT writes another page. The last change is never deleted, so that no
+        -- number is used twice without it, either.
+        ALTER TABLE changes RENAME TO old_changes;
+        DROP INDEX changes_by_seq;
+        CREATE TABLE changes (
+            n INTEGER PRIMARY KEY,
+            seq INTEGER NOT NULL,
+            post_id TEXT NOT NULL,
+            comment_id TEXT
+        ) STRICT;
+        CREATE INDEX changes_by_seq ON changes (seq);
+        INSERT INTO changes SELECT n, seq, post_id, comment_id FROM old_changes;
+        DROP TABLE old_changes;
         -- The latest changes of position: where the post or comment stood before. Not part of the read model.
         CREATE TABLE moves (
             n INTEGER PRIMARY KEY AUTOINCREMENT,
