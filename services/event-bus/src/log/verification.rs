@@ -22,8 +22,12 @@ pub const VERIFIED: &str = "
     INSERT INTO verified (one, seq) VALUES (1, 0);
 ";
 
-/// How many events are appended before they are read again: about what a start has to read.
+/// How many events are appended before they are read again, in a moment without appends.
 const STEP: i64 = 4_096;
+/// How long no event is appended in such a moment.
+const QUIET: Duration = Duration::from_secs(1);
+/// How many events are appended before they are read again in any case: the most that is left for a start, nearly.
+const BACKLOG: i64 = 100_000;
 /// The most events in one read of the background.
 const CHUNK: usize = 1_024;
 /// The most bytes of envelopes in one read of the background, unless one event alone is larger.
@@ -101,8 +105,7 @@ pub(super) async fn run(
             verify_the_rest(store, found.unread).await?;
         }
         loop {
-            head.wait_for(|head| head.get() - verified.get() >= STEP).await.map_err(|_| Ended)?;
-            let end = *head.borrow();
+            let end = backlog(&mut head, verified).await?;
             verified = verify_range(store, verified, end).await?;
             save(store, verified).await;
         }
@@ -111,6 +114,17 @@ pub(super) async fn run(
         biased;
         () = stopping.cancelled() => {}
         Err::<std::convert::Infallible, Ended>(_) = work => stopping.cancelled().await,
+    }
+}
+
+/// Waits until it is time to read what was appended; returns the end of it.
+async fn backlog(head: &mut watch::Receiver<Sequence>, verified: Sequence) -> Result<Sequence, Ended> {
+    loop {
+        let appended = |head: &Sequence| head.get() - verified.get();
+        let end = *head.wait_for(|head| appended(head) >= STEP).await.map_err(|_| Ended)?;
+        if appended(&end) >= BACKLOG || rt::timeout(QUIET, head.changed()).await.is_err() {
+            return Ok(end);
+        }
     }
 }
 
@@ -150,8 +164,8 @@ async fn verify_range(store: &Store, after: Sequence, end: Sequence) -> Result<S
                 rt::sleep(RETRY).await;
             }
         }
-        // Half of the time at most: publications and deliveries come first.
-        rt::sleep(begun.elapsed()).await;
+        // A fifth of the time at most: publications and deliveries come first.
+        rt::sleep(4 * begun.elapsed()).await;
     }
     Ok(verified)
 }

@@ -21,6 +21,11 @@ use tokio_util::sync::CancellationToken;
 const BATCH_EVENTS: i64 = 256;
 /// The most bytes in one publication, unless one event alone is larger.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// After a publication of so many rows or more, the relay waits a moment for more to come: under load, each publication
+/// costs the bus and every consumer more than the rows in it.
+const MANY: usize = 16;
+/// How long it then waits.
+const GATHERING: Duration = Duration::from_millis(2);
 /// How often an idle relay reads the outbox although no commit has woken it.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -72,7 +77,8 @@ impl Relay {
                     }
                     continue;
                 }
-                Ok(More::Yes) => Duration::ZERO,
+                Ok(More::Now) => Duration::ZERO,
+                Ok(More::Soon) => GATHERING,
                 Err(error) => {
                     let wait = wait_after(&error, attempts, self.deps.ids.random());
                     if attempts.is_power_of_two() {
@@ -109,7 +115,7 @@ impl Relay {
             && let Ok(Conflict { id }) = serde_json::from_slice(answer.body())
             && self.drop_row(id).await? > 0
         {
-            return Ok(More::Yes);
+            return Ok(More::Now);
         }
         let body_excerpt = || String::from_utf8_lossy(answer.body()).chars().take(300).collect();
         if !answer.status().is_success() {
@@ -133,8 +139,12 @@ impl Relay {
             .await
             .map_err(RelayError::Clear)?;
         *published_to = last;
-        // What was queued since they were read woke the relay by its commit.
-        Ok(if depth > count as i64 { More::Yes } else { More::No })
+        // What was queued since they were read wakes the relay by its commit.
+        Ok(match depth > count as i64 {
+            true => More::Now,
+            false if count >= MANY => More::Soon,
+            false => More::No,
+        })
     }
 
     /// Gives up an event that the bus refuses because the log holds another one under its id: an event derived again
@@ -168,9 +178,13 @@ fn wait_after(error: &RelayError, attempts: u32, random: u128) -> Duration {
     }
 }
 
-/// Whether rows wait that no commit will announce.
+/// Whether there are more rows.
 enum More {
-    Yes,
+    /// Certainly.
+    Now,
+    /// Very likely.
+    Soon,
+    /// Not that is known: the next commit tells.
     No,
 }
 
