@@ -1,0 +1,189 @@
+//! What the disk and SQLite do without the services.
+
+use rusqlite::{Connection, params};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The size of a page of SQLite, and the least that a commit writes.
+const PAGE: usize = 4096;
+
+/// Appends a page and waits until it is on disk, again and again; returns how long each took.
+pub fn syncs(folder: &Path, limit: Duration) -> Result<Vec<Duration>, String> {
+    let path = folder.join("fdatasync");
+    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    let mut file = File::create(&path).map_err(failed)?;
+    let (page, until, mut took) = ([1; PAGE], Instant::now() + limit, Vec::new());
+    while Instant::now() < until {
+        let begun = Instant::now();
+        file.write_all(&page).and_then(|()| file.sync_data()).map_err(failed)?;
+        took.push(begun.elapsed());
+    }
+    std::fs::remove_file(&path).map_err(failed)?;
+    Ok(took)
+}
+
+/// The rows of a write of the services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// A new post, and its event in the outbox.
+    Post,
+    /// An event in the log.
+    Event,
+}
+
+impl Rows {
+    const fn schema(self) -> &'static str {
+        match self {
+            Self::Post => {
+                "CREATE TABLE posts (id TEXT PRIMARY KEY, title TEXT NOT NULL, body TEXT NOT NULL,
+                     author TEXT NOT NULL, created_at INTEGER, version INTEGER) STRICT;
+                 CREATE INDEX posts_by_age ON posts (created_at);
+                 CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+                     queued_at INTEGER NOT NULL, envelope TEXT NOT NULL) STRICT;"
+            }
+            Self::Event => {
+                "CREATE TABLE events (seq INTEGER PRIMARY KEY, source TEXT NOT NULL, id TEXT NOT NULL,
+                     recorded_at INTEGER NOT NULL, envelope TEXT NOT NULL, checksum INTEGER NOT NULL,
+                     UNIQUE (source, id)) STRICT;"
+            }
+        }
+    }
+
+    fn insert(self, c: &Connection, n: u64, envelope: &str) -> rusqlite::Result<()> {
+        // Ids of the services: the time comes first, so that the index grows at its end.
+        let (id, at) = (format!("{n:016x}-7000-8000-{n:012x}"), n.cast_signed());
+        match self {
+            Self::Post => {
+                c.prepare_cached("INSERT INTO posts VALUES (?1, ?2, '', '', ?3, 1)")?.execute(params![
+                    id,
+                    "A title of the benchmark",
+                    at
+                ])?;
+                c.prepare_cached("INSERT INTO outbox (id, queued_at, envelope) VALUES (?1, ?2, ?3)")?
+                    .execute(params![id, at, envelope])?;
+            }
+            Self::Event => {
+                c.prepare_cached("INSERT INTO events VALUES (?1, '/posts', ?2, ?3, ?4, 1)")?
+                    .execute(params![at + 1, id, at, envelope])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens a new database as the services open theirs.
+pub fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+/// Commits so many writes at a time, again and again; returns the writes per second.
+pub fn commits(
+    folder: &Path,
+    rows: Rows,
+    envelope: &str,
+    at_once: u64,
+    limit: Duration,
+) -> Result<f64, String> {
+    let folder = tempfile::tempdir_in(folder).map_err(|e| e.to_string())?;
+    let work = || -> rusqlite::Result<f64> {
+        let connection = open(&folder.path().join("raw.db"))?;
+        connection.execute_batch(rows.schema())?;
+        let (begun, mut n) = (Instant::now(), 0);
+        while begun.elapsed() < limit {
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            for _ in 0..at_once {
+                rows.insert(&connection, n, envelope)?;
+                n += 1;
+            }
+            connection.execute_batch("COMMIT")?;
+        }
+        Ok(n as f64 / begun.elapsed().as_secs_f64())
+    };
+    work().map_err(|e| format!("raw SQLite: {e}"))
+}
+
+/// Reads the whole log of a bus that is not running, parses each event once, and merges what it says into one table,
+/// 1,000 events to a commit; returns the events per second.
+pub fn fold_log(folder: &Path, log: &Path) -> Result<f64, String> {
+    let folder = tempfile::tempdir_in(folder).map_err(|e| e.to_string())?;
+    let work = || -> rusqlite::Result<f64> {
+        let log = Connection::open(log)?;
+        let model = open(&folder.path().join("raw.db"))?;
+        model.execute_batch(
+            "CREATE TABLE rows (id TEXT PRIMARY KEY, post TEXT, data TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        )?;
+        let (begun, mut n) = (Instant::now(), 0u64);
+        let mut statement = log.prepare("SELECT envelope FROM events ORDER BY seq")?;
+        let mut events = statement.query([])?;
+        model.execute_batch("BEGIN IMMEDIATE")?;
+        while let Some(event) = events.next()? {
+            merge(&model, event.get_ref(0)?.as_str()?)?;
+            n += 1;
+            if n.is_multiple_of(1_000) {
+                model.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
+            }
+        }
+        model.execute_batch("COMMIT")?;
+        Ok(n as f64 / begun.elapsed().as_secs_f64())
+    };
+    work().map_err(|e| format!("raw SQLite: {e}"))
+}
+
+#[derive(serde::Deserialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    data: &'a serde_json::value::RawValue,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    id: &'a str,
+    post_id: Option<&'a str>,
+}
+
+fn merge(model: &Connection, envelope: &str) -> rusqlite::Result<()> {
+    let bad = |e: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(e));
+    let event: Event<'_> = serde_json::from_str(envelope).map_err(bad)?;
+    // Query does nothing with it either.
+    if event.kind == "CommentModerated" {
+        return Ok(());
+    }
+    let data: Data<'_> = serde_json::from_str(event.data.get()).map_err(bad)?;
+    model
+        .prepare_cached(
+            "INSERT INTO rows VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET data = excluded.data",
+        )?
+        .execute(params![data.id, data.post_id, event.data.get()])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_folded_and_commits_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log.db");
+        let c = open(&log).unwrap();
+        c.execute_batch(Rows::Event.schema()).unwrap();
+        for (n, kind) in ["PostCreated", "CommentCreated", "CommentModerated"].into_iter().enumerate() {
+            let event =
+                format!(r#"{{"type":"{kind}","data":{{"id":"c{n}","postId":"p","content":"\"x\""}}}}"#);
+            Rows::Event.insert(&c, n as u64, &event).unwrap();
+        }
+        assert!(fold_log(folder.path(), &log).unwrap() > 0.0);
+        for rows in [Rows::Post, Rows::Event] {
+            assert!(commits(folder.path(), rows, "{}", 3, Duration::from_millis(5)).unwrap() > 0.0);
+        }
+        assert!(!syncs(folder.path(), Duration::from_millis(5)).unwrap().is_empty());
+    }
+}
