@@ -23,17 +23,16 @@ pub const COMMAND: &str = "bare-server";
 /// How many events a reader may fall behind.
 const BACKLOG: usize = 1_024;
 
-/// Serves the files of the arguments at `/0`, `/1`, …; what is posted to `/publish` is sent to every reader of `/live`.
-/// Each argument is `MEDIA-TYPE=FILE`.
+/// Serves files at `/0`, `/1`, …; what is posted to `/publish` is sent to every reader of `/live`. The arguments are the
+/// media type and the name of each file.
 pub fn serve(arguments: &[String]) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("the bare server: {e}");
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(workers).enable_all().build().map_err(failed)?;
     let mut router = Router::new();
-    for (n, argument) in arguments.iter().enumerate() {
-        let (media, file) = argument.split_once('=').ok_or("expected MEDIA-TYPE=FILE")?;
-        let (media, bytes) = (media.to_owned(), Bytes::from(std::fs::read(file).map_err(failed)?));
+    for (n, argument) in arguments.chunks_exact(2).enumerate() {
+        let (media, bytes) = (argument[0].clone(), Bytes::from(std::fs::read(&argument[1]).map_err(failed)?));
         let answer = async move || -> Response { ([(CONTENT_TYPE, media)], bytes).into_response() };
         router = router.route(&format!("/{n}"), get(answer));
     }
@@ -81,7 +80,7 @@ impl Bare {
         for (n, (media, bytes)) in answers.iter().enumerate() {
             let file = folder.join(format!("bare-{n}"));
             std::fs::write(&file, bytes).map_err(|e| format!("{}: {e}", file.display()))?;
-            command.arg(format!("{media}={}", file.display()));
+            command.arg(media).arg(file);
         }
         let log: PathBuf = folder.join("bare.log");
         // The output of the one before.

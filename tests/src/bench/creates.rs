@@ -8,7 +8,6 @@ use crate::http::Server;
 use crate::stack::Stack;
 use shared::ServiceName::Posts;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 const UNIT: &str = "posts/s";
@@ -58,7 +57,7 @@ async fn row(
 
 /// The same rows, as many in a commit as there are connections: one commit for all that wait.
 async fn ceiling(bench: &Bench, connections: usize) -> Result<f64, String> {
-    let (folder, limit) = (bench.folder().to_owned(), Duration::from_millis(500));
+    let (folder, limit) = (bench.folder().to_owned(), bench.raw_time());
     let commits = move || {
         let event = "x".repeat(EVENT_BYTES);
         raw_disk::commits(&folder, Rows::Post, &event, connections as u64, limit)

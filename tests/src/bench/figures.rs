@@ -66,7 +66,9 @@ impl Row {
 
     pub fn skipped(name: impl Into<String>, unit: &str, better: Better, why: impl Into<String>) -> Self {
         let (name, unit) = (name.into(), unit.to_owned());
-        Self { name, unit, better, samples: None, ceiling: None, skipped: Some(why.into()) }
+        // On one line, as a row of the table is.
+        let why = why.into().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self { name, unit, better, samples: None, ceiling: None, skipped: Some(why) }
     }
 
     pub fn with_ceiling(self, what: &str, values: Vec<f64>) -> Self {

@@ -114,7 +114,7 @@ fn marker(n: usize) -> String {
     format!("bench-live-{n:06}")
 }
 
-const END: &str = "bench-live-finis!";
+const END: &str = "bench-live-finish";
 /// How many bytes every marker has.
 const MARKER: usize = END.len();
 

@@ -35,7 +35,7 @@ async fn row(bench: &Bench, stack: &Stack, name: &str, size: usize) -> Result<Ro
     let (mut figures, mut ceilings) = (Vec::new(), Vec::new());
     for round in 0..bench.rounds() {
         figures.push(append(stack, size, round, Duration::from_secs(bench.seconds())).await?);
-        let (folder, limit) = (bench.folder().to_owned(), Duration::from_millis(500));
+        let (folder, limit) = (bench.folder().to_owned(), bench.raw_time());
         let raw =
             move || raw_disk::commits(&folder, Rows::Event, &"x".repeat(EVENT_BYTES), size as u64, limit);
         ceilings.push(tokio::task::spawn_blocking(raw).await.map_err(|e| e.to_string())??);

@@ -62,6 +62,11 @@ impl Bench {
         if self.settings.quick { 1 } else { 5 }
     }
 
+    /// How long one measurement of a ceiling on the disk takes.
+    pub fn raw_time(&self) -> Duration {
+        Duration::from_millis(if self.settings.quick { 500 } else { 3_000 })
+    }
+
     /// How long one measurement of latencies takes.
     pub fn latency_time(&self) -> Duration {
         Duration::from_secs(if self.settings.quick { 2 } else { 10 })

@@ -143,8 +143,8 @@ async fn fill(stack: &Stack, post: &str, count: usize) -> Result<(), String> {
 }
 
 async fn ceiling(bench: &Bench) -> Result<[f64; 2], String> {
-    let folder = bench.folder().to_owned();
-    let syncs = move || raw_disk::syncs(&folder, Duration::from_millis(300));
+    let (folder, limit) = (bench.folder().to_owned(), bench.raw_time());
+    let syncs = move || raw_disk::syncs(&folder, limit);
     let took = tokio::task::spawn_blocking(syncs).await.map_err(|e| e.to_string())??;
     let in_a_row = took.chunks_exact(COMMITS as usize).map(|chain| chain.iter().sum()).collect();
     percentiles(in_a_row).ok_or_else(|| "the disk took too long".to_owned())
