@@ -1,7 +1,7 @@
 //! Durable creates: each answer means that the post is on disk.
 
 use super::figures::{Better, Row};
-use super::raw_disk::{self, Rows};
+use super::raw_disk::{RawStore, Rows};
 use super::run::{Bench, until_caught_up};
 use super::wrk::Load;
 use crate::http::Server;
@@ -43,26 +43,18 @@ async fn row(
     script: &Path,
 ) -> Result<Row, String> {
     let url = format!("{}/posts/create", server.url);
+    let raw = RawStore::create(bench.folder(), Rows::Post, EVENT_BYTES)?;
     let (mut figures, mut ceilings) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
         let load = Load { url: &url, connections, seconds: bench.seconds(), script: Some(script) };
         figures.push(load.run().await?);
         // What the other services still do with these posts must not count against the next measurement.
         until_caught_up(stack).await?;
-        ceilings.push(ceiling(bench, connections).await?);
+        // The same rows, as many in a commit as there are connections: one commit for all that wait.
+        ceilings.push(raw.commits(connections as u64, bench.raw_time()).await?);
     }
     let what = if connections == 1 { "raw SQLite, 1 post a commit" } else { "raw SQLite, group commit" };
     Ok(Row::new(name, UNIT, Better::Higher, figures).with_ceiling(what, ceilings))
-}
-
-/// The same rows, as many in a commit as there are connections: one commit for all that wait.
-async fn ceiling(bench: &Bench, connections: usize) -> Result<f64, String> {
-    let (folder, limit) = (bench.folder().to_owned(), bench.raw_time());
-    let commits = move || {
-        let event = "x".repeat(EVENT_BYTES);
-        raw_disk::commits(&folder, Rows::Post, &event, connections as u64, limit)
-    };
-    tokio::task::spawn_blocking(commits).await.map_err(|e| e.to_string())?
 }
 
 /// What wrk sends.

@@ -1,7 +1,7 @@
 //! Appending to the log, at a bus that has no subscriber.
 
 use super::figures::{Better, Row};
-use super::raw_disk::{self, Rows};
+use super::raw_disk::{RawStore, Rows};
 use super::run::Bench;
 use crate::bus::post_created;
 use crate::stack::{Setup, Stack};
@@ -32,13 +32,11 @@ pub async fn rows(bench: &Bench) -> Vec<Row> {
 
 async fn row(bench: &Bench, stack: &Stack, name: &str, size: usize) -> Result<Row, String> {
     let what = if size == 1 { "raw SQLite, 1 event a commit" } else { "raw SQLite, 1,000 events a commit" };
+    let raw = RawStore::create(bench.folder(), Rows::Event, EVENT_BYTES)?;
     let (mut figures, mut ceilings) = (Vec::new(), Vec::new());
     for round in 0..bench.rounds() {
         figures.push(append(stack, size, round, Duration::from_secs(bench.seconds())).await?);
-        let (folder, limit) = (bench.folder().to_owned(), bench.raw_time());
-        let raw =
-            move || raw_disk::commits(&folder, Rows::Event, &"x".repeat(EVENT_BYTES), size as u64, limit);
-        ceilings.push(tokio::task::spawn_blocking(raw).await.map_err(|e| e.to_string())??);
+        ceilings.push(raw.commits(size as u64, bench.raw_time()).await?);
     }
     Ok(Row::new(name, UNIT, Better::Higher, figures).with_ceiling(what, ceilings))
 }

@@ -4,7 +4,10 @@ use rusqlite::{Connection, params};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// The size of a page of SQLite, and the least that a commit writes.
 const PAGE: usize = 4096;
@@ -12,21 +15,43 @@ const PAGE: usize = 4096;
 /// How many pages SQLite's log has before it begins anew.
 const PAGES: usize = 1_000;
 
-/// Writes a page and waits until it is on disk, again and again; returns how long each took. The pages are those of a
-/// file that does not grow, as SQLite's log does not once it is warm: a file that grows takes longer.
-pub fn syncs(folder: &Path, limit: Duration) -> Result<Vec<Duration>, String> {
-    let path = folder.join("fdatasync");
-    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
-    let file = File::create(&path).map_err(failed)?;
-    file.write_all_at(&vec![1; PAGE * PAGES], 0).and_then(|()| file.sync_all()).map_err(failed)?;
-    let (page, until, mut took) = ([2; PAGE], Instant::now() + limit, Vec::new());
-    while Instant::now() < until {
-        let (begun, at) = (Instant::now(), (took.len() % PAGES * PAGE) as u64);
-        file.write_all_at(&page, at).and_then(|()| file.sync_data()).map_err(failed)?;
-        took.push(begun.elapsed());
+/// A file whose pages are written again and again. It does not grow, as SQLite's log does not once it is warm: a file
+/// that grows takes longer.
+#[derive(Debug, Clone)]
+pub struct RawFile {
+    file: Arc<File>,
+    at: Arc<AtomicUsize>,
+}
+
+impl RawFile {
+    pub fn create(folder: &Path) -> Result<Self, String> {
+        let path = folder.join("raw");
+        let create = || -> std::io::Result<File> {
+            let file = File::create(&path)?;
+            file.write_all_at(&vec![1; PAGE * PAGES], 0)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        let file = create().map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Self { file: Arc::new(file), at: Arc::default() })
     }
-    std::fs::remove_file(&path).map_err(failed)?;
-    Ok(took)
+
+    /// Writes a page and waits until it is on disk, for this long; returns how long each took.
+    pub async fn syncs(&self, limit: Duration) -> Result<Vec<Duration>, String> {
+        let raw = self.clone();
+        let syncs = move || -> std::io::Result<Vec<Duration>> {
+            let (page, until, mut took) = ([2; PAGE], Instant::now() + limit, Vec::new());
+            while Instant::now() < until {
+                let (begun, n) = (Instant::now(), raw.at.fetch_add(1, Ordering::Relaxed));
+                raw.file.write_all_at(&page, (n % PAGES * PAGE) as u64)?;
+                raw.file.sync_data()?;
+                took.push(begun.elapsed());
+            }
+            Ok(took)
+        };
+        let took = tokio::task::spawn_blocking(syncs).await.map_err(|e| e.to_string())?;
+        took.map_err(|e| format!("the raw file: {e}"))
+    }
 }
 
 /// The rows of a write of the services.
@@ -89,39 +114,66 @@ pub fn open(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Commits so many writes at a time, again and again; returns the writes per second.
-pub fn commits(
-    folder: &Path,
+/// A database with the rows of a service, and nothing around it.
+#[derive(Debug, Clone)]
+pub struct RawStore {
     rows: Rows,
-    envelope: &str,
-    at_once: u64,
-    limit: Duration,
-) -> Result<f64, String> {
-    let folder = tempfile::tempdir_in(folder).map_err(|e| e.to_string())?;
-    let work = || -> rusqlite::Result<f64> {
-        let connection = open(&folder.path().join("raw.db"))?;
-        connection.execute_batch(rows.schema())?;
-        let mut n = 0;
-        let mut commit = |count: u64| -> rusqlite::Result<u64> {
-            connection.execute_batch("BEGIN IMMEDIATE")?;
-            for _ in 0..count {
-                rows.insert(&connection, n, envelope)?;
-                n += 1;
-            }
-            connection.execute_batch("COMMIT")?;
-            Ok(count)
+    envelope: String,
+    inner: Arc<Mutex<(Connection, u64)>>,
+    _folder: Arc<TempDir>,
+}
+
+impl RawStore {
+    /// A new one whose rows have an envelope of this length. It is warm, as the store of a service is: the log has its
+    /// size, and is written from its beginning again.
+    pub fn create(folder: &Path, rows: Rows, envelope_bytes: usize) -> Result<Self, String> {
+        let folder = tempfile::tempdir_in(folder).map_err(|e| e.to_string())?;
+        let create = || -> rusqlite::Result<Connection> {
+            let connection = open(&folder.path().join("raw.db"))?;
+            connection.execute_batch(rows.schema())?;
+            Ok(connection)
         };
-        // Warm, as the store of a service is: the log has its size, and is written from its beginning again.
-        for _ in 0..5 {
-            commit(WARM_UP)?;
+        let inner = Arc::new(Mutex::new((create().map_err(failed)?, 0)));
+        let raw = Self { rows, envelope: "x".repeat(envelope_bytes), inner, _folder: Arc::new(folder) };
+        let warm_up = || -> rusqlite::Result<()> {
+            for _ in 0..5 {
+                raw.commit(WARM_UP)?;
+            }
+            let inner = raw.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.0.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
+        };
+        warm_up().map_err(failed)?;
+        Ok(raw)
+    }
+
+    fn commit(&self, writes: u64) -> rusqlite::Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (connection, n) = &mut *inner;
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        for _ in 0..writes {
+            self.rows.insert(connection, *n, &self.envelope)?;
+            *n += 1;
         }
-        let (begun, mut written) = (Instant::now(), 0);
-        while begun.elapsed() < limit {
-            written += commit(at_once)?;
-        }
-        Ok(written as f64 / begun.elapsed().as_secs_f64())
-    };
-    work().map_err(|e| format!("raw SQLite: {e}"))
+        connection.execute_batch("COMMIT")
+    }
+
+    /// Commits so many writes at a time for this long; returns the writes per second.
+    pub async fn commits(&self, at_once: u64, limit: Duration) -> Result<f64, String> {
+        let raw = self.clone();
+        let commits = move || -> rusqlite::Result<f64> {
+            let (begun, mut written) = (Instant::now(), 0);
+            while begun.elapsed() < limit {
+                raw.commit(at_once)?;
+                written += at_once;
+            }
+            Ok(written as f64 / begun.elapsed().as_secs_f64())
+        };
+        tokio::task::spawn_blocking(commits).await.map_err(|e| e.to_string())?.map_err(failed)
+    }
+}
+
+fn failed(error: rusqlite::Error) -> String {
+    format!("raw SQLite: {error}")
 }
 
 /// Reads the whole log of a bus that is not running, parses each event once, and merges what it says into one table,
@@ -148,7 +200,7 @@ pub fn fold_log(folder: &Path, log: &Path) -> Result<f64, String> {
         model.execute_batch("COMMIT")?;
         Ok(n as f64 / begun.elapsed().as_secs_f64())
     };
-    work().map_err(|e| format!("raw SQLite: {e}"))
+    work().map_err(failed)
 }
 
 #[derive(serde::Deserialize)]
@@ -186,8 +238,8 @@ fn merge(model: &Connection, envelope: &str) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_log_is_folded_and_commits_are_counted() {
+    #[tokio::test]
+    async fn a_log_is_folded_and_commits_are_counted() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log.db");
         let c = open(&log).unwrap();
@@ -198,9 +250,11 @@ mod tests {
             Rows::Event.insert(&c, n as u64, &event).unwrap();
         }
         assert!(fold_log(folder.path(), &log).unwrap() > 0.0);
+        let moment = Duration::from_millis(5);
         for rows in [Rows::Post, Rows::Event] {
-            assert!(commits(folder.path(), rows, "{}", 3, Duration::from_millis(5)).unwrap() > 0.0);
+            let raw = RawStore::create(folder.path(), rows, 10).unwrap();
+            assert!(raw.commits(3, moment).await.unwrap() > 0.0);
         }
-        assert!(!syncs(folder.path(), Duration::from_millis(5)).unwrap().is_empty());
+        assert!(!RawFile::create(folder.path()).unwrap().syncs(moment).await.unwrap().is_empty());
     }
 }

@@ -64,7 +64,7 @@ impl Bench {
 
     /// How long one measurement of a ceiling on the disk takes.
     pub fn raw_time(&self) -> Duration {
-        Duration::from_millis(if self.settings.quick { 500 } else { 3_000 })
+        Duration::from_millis(if self.settings.quick { 1_000 } else { 3_000 })
     }
 
     /// How long one measurement of latencies takes.

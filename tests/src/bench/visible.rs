@@ -4,7 +4,7 @@
 //! and its time counts from when it was due: a stall counts for every comment that it delays.
 
 use super::figures::{Row, latency_rows, percentiles, skipped_latency};
-use super::raw_disk;
+use super::raw_disk::RawFile;
 use super::run::{Bench, until_caught_up};
 use crate::bus::comment_created;
 use crate::http::Server;
@@ -60,12 +60,13 @@ async fn row(
     }
     until_caught_up(stack).await?;
     let count = (bench.latency_time().as_millis() / every.as_millis()) as usize;
+    let raw = RawFile::create(bench.folder())?;
     let (mut rounds, mut ceilings) = (Vec::new(), Vec::new());
     for round in 0..bench.rounds() {
         let label = format!("{name} {round}");
         let took = post_and_watch(stack, post, &label, count, every).await?;
         rounds.push(percentiles(took).ok_or("no comment was seen")?);
-        ceilings.push(ceiling(bench).await?);
+        ceilings.push(ceiling(bench, &raw).await?);
     }
     Ok(latency_rows(name, &rounds, Some((CEILING, &ceilings))))
 }
@@ -142,10 +143,8 @@ async fn fill(stack: &Stack, post: &str, count: usize) -> Result<(), String> {
     Ok(())
 }
 
-async fn ceiling(bench: &Bench) -> Result<[f64; 2], String> {
-    let (folder, limit) = (bench.folder().to_owned(), bench.raw_time());
-    let syncs = move || raw_disk::syncs(&folder, limit);
-    let took = tokio::task::spawn_blocking(syncs).await.map_err(|e| e.to_string())??;
+async fn ceiling(bench: &Bench, raw: &RawFile) -> Result<[f64; 2], String> {
+    let took = raw.syncs(bench.raw_time()).await?;
     let in_a_row = took.chunks_exact(COMMITS as usize).map(|chain| chain.iter().sum()).collect();
     percentiles(in_a_row).ok_or_else(|| "the disk took too long".to_owned())
 }
