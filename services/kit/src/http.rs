@@ -11,6 +11,7 @@
 //! - [`operator_only`]: routes that need the operator's token; [`SecurityEvent`]: refusals with a name in the log.
 //! - [`author`]: writers, recognised by a cookie; [`idempotency`]: requests that may be repeated.
 //! - [`probes`]: `/livez` and `/readyz`.
+//! - [`sse`]: the heartbeat of Server-Sent Events.
 
 pub mod author;
 mod body;
@@ -27,6 +28,7 @@ mod request_id;
 mod request_log;
 mod security;
 pub mod server;
+pub mod sse;
 mod store_error;
 
 pub use body::{EventMedia, JsonBody, RawBody};

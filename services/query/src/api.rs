@@ -2,16 +2,17 @@
 
 use crate::cache::Cache;
 use crate::domain::{Post, excerpt};
-use crate::live::{Live, with_heartbeat};
+use crate::live::Live;
 use crate::store;
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
-use axum::response::sse::Sse;
+use axum::response::sse::{Event as SseEvent, Sse};
 use axum::routing::get;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use kit::http::author::AuthorToken;
+use kit::http::sse::with_heartbeat;
 use kit::http::{ApiError, ApiResult, OperatorToken, json_bytes, operator_only};
 use kit::rt;
 use kit::store::Store;
@@ -28,8 +29,6 @@ use tokio_util::sync::CancellationToken;
 
 /// The limit of open streams: half of the connections, so that deliveries and probes always get one.
 const MAX_LISTENERS: usize = 2_048;
-/// How long a stream may be silent.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -82,7 +81,7 @@ fn cursor_after(post: &Post) -> String {
     format!("{}~{}", post.position.created_at.map_or(0, Timestamp::unix_ms), post.id)
 }
 
-/// With `limit` or `cursor` a page of posts, newest first; without them the course's object of all posts.
+/// With `limit` or `cursor` a page of posts, newest first; without them the course's answer: one JSON object of all posts, keyed by id.
 async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
     if page.limit.is_none() && page.cursor.is_none() {
         return api.posts.get(&api.store).await.map(json_bytes);
@@ -194,7 +193,7 @@ async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: Hea
         Some(Ok(text)) => Some(text.parse().map_err(|_| bad_request("invalid Last-Event-ID"))?),
         Some(Err(_)) => return Err(bad_request("invalid Last-Event-ID")),
     };
-    let changes = with_heartbeat(api.live.listen(after, post).await?, HEARTBEAT);
+    let changes = with_heartbeat(api.live.listen(after, post).await?, SseEvent::default().comment(""));
     let changes = changes.take_until(api.stopping.clone().cancelled_owned());
     let mut response = Sse::new(changes.map(Ok::<_, Infallible>)).into_response();
     let headers = response.headers_mut();
