@@ -120,8 +120,8 @@ struct Seed {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(..=MOST_SEEDED))]
     comments: u64,
     /// Where all randomness comes from: the same numbers and seed are the same events, and a second run adds nothing
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    seed: u64,
+    #[arg(long = "seed", value_name = "NUMBER", default_value_t = 1)]
+    random: u64,
     #[command(flatten)]
     place: Where,
 }
@@ -235,10 +235,10 @@ fn dead_letters(DeadLetters { resolve, service, place }: DeadLetters) -> ExitCod
     })
 }
 
-fn run_seed(&Seed { posts, comments, seed, ref place }: &Seed) -> ExitCode {
+fn run_seed(&Seed { posts, comments, random, ref place }: &Seed) -> ExitCode {
     let report = |line: &str| eprintln!("mini-blog: {line}");
     on_runtime(async {
-        match seed::seed(&place.data_dir, Amount { posts, comments, seed }, report).await {
+        match seed::seed(&place.data_dir, Amount { posts, comments, seed: random }, report).await {
             Ok(text) => print(&text),
             Err(e) => failed(&e),
         }
@@ -334,6 +334,19 @@ mod tests {
         ] {
             let error = parse(&format!("mini-blog dead-letters {wrong}")).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seeding_takes_numbers_within_bounds() {
+        let Ok(Command::Seed(seed)) = parse("mini-blog seed --posts 3 --comments 0 --seed 9") else {
+            panic!("no seed")
+        };
+        assert_eq!((seed.posts, seed.comments, seed.random), (3, 0, 9));
+        for wrong in
+            ["", "--posts 0 --comments 1", "--posts 1 --comments -1", "--posts 100000001 --comments 1"]
+        {
+            assert_eq!(parse(&format!("mini-blog seed {wrong}")).unwrap_err().exit_code(), 2, "{wrong}");
         }
     }
 

@@ -169,7 +169,15 @@ impl Seeder {
         let mut before = None;
         let (mut reported, mut changed) = (rt::Instant::now(), rt::Instant::now());
         loop {
-            let now = self.progress().await?;
+            let now = match self.progress().await {
+                Ok(now) => now,
+                // It may be starting again.
+                Err(error) if changed.elapsed() >= STALLED => return Err(error),
+                Err(_) => {
+                    rt::sleep(LOOK).await;
+                    continue;
+                }
+            };
             if before.as_ref() == Some(&now) {
                 if now.is_done() {
                     return Ok(now.head);

@@ -60,13 +60,9 @@ pub fn sizes() -> Vec<Row> {
         let entries = fs::read_dir(&pkg).into_iter().flatten().filter_map(Result::ok).map(|e| e.path());
         let file = entries.into_iter().find(|path| path.to_string_lossy().ends_with(ends));
         let name = format!("size of the {name}, brotli");
-        rows.push(match file {
-            Some(file) => size(&name, &file),
-            None => {
-                let why = format!("{} has no file {ends}", pkg.display());
-                Row::skipped(name, "kB", Better::Lower, why)
-            }
-        });
+        let missing = || format!("{} has no file {ends}", pkg.display());
+        let row = file.map(|file| size(&name, &file));
+        rows.push(row.unwrap_or_else(|| Row::skipped(name, "kB", Better::Lower, missing())));
     }
     rows
 }

@@ -47,7 +47,7 @@ async fn append(stack: &Stack, size: usize, round: usize, limit: Duration) -> Re
     while begun.elapsed() < limit {
         let event =
             |n| post_created(&format!("log-{size}-{round}-{}", appended + n), "A title of the benchmark");
-        let events = if size == 1 { event(0) } else { Value::from_iter((0..size).map(event)) };
+        let events: Value = if size == 1 { event(0) } else { (0..size).map(event).collect() };
         let publication = stack.publication(Posts, &events);
         let sent = Instant::now();
         let answer = publication.try_send().await?;

@@ -67,7 +67,7 @@ async fn bench(flags: Flags) -> Result<(), String> {
     let folder = folder.map_err(|e| format!("{}: {e}", parent.display()))?;
     // The stacks are on the same disk.
     tempfile::env::override_temp_dir(folder.path())
-        .map_err(|set| format!("temporary files are in {set:?}"))?;
+        .map_err(|set| format!("temporary files are in {}", set.display()))?;
     let Flags { quick, posts, comments, only, .. } = flags;
     let settings = Settings { quick, posts, comments, only };
     let report = tokio::select! {
