@@ -117,7 +117,7 @@ mod tests {
         let samples = Samples::new(vec![12.0, 8.0, 10.0]).unwrap();
         assert_eq!((samples.median(), samples.spread()), (10.0, Some(20.0)));
         let two = Samples::new(vec![1.0, 3.0]).unwrap();
-        assert_eq!(two.median(), 2.0);
+        assert_eq!((two.median(), two.spread()), (2.0, Some(50.0)));
         assert_eq!(Samples::new(vec![4.0]).unwrap().spread(), None);
         assert_eq!(Samples::new(Vec::new()), None);
         let row = Row::new("r", "1/s", Better::Higher, vec![30.0]).with_ceiling("c", vec![40.0]);

@@ -13,8 +13,11 @@ pub struct Machine {
     pub memory_gib: u64,
     pub kernel: String,
     /// The load average of the last minute before the run: what other programs did.
-    pub load: String,
+    pub load: f64,
 }
+
+/// A load that leaves each core to the benchmark most of the time.
+const QUIET: f64 = 0.25;
 
 impl Machine {
     pub fn look() -> Self {
@@ -24,7 +27,7 @@ impl Machine {
             let line = text.lines().find(|line| line.starts_with(name));
             line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
         };
-        let load = read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned();
+        let load = read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
         Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             processor: named(&cpu, "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
@@ -40,8 +43,12 @@ impl fmt::Display for Machine {
         let Self { cores, processor, memory_gib, kernel, load } = self;
         write!(
             f,
-            "{cores} cores ({processor}), {memory_gib} GiB, Linux {kernel}; load average before the run: {load}"
-        )
+            "{cores} cores ({processor}), {memory_gib} GiB, Linux {kernel}; load average before the run: {load:.2}"
+        )?;
+        if *load > QUIET * *cores as f64 {
+            write!(f, "\nOther programs were running: the figures are too low, and the ratios say little.")?;
+        }
+        Ok(())
     }
 }
 
