@@ -240,6 +240,19 @@ impl Stack {
         }
     }
 
+    /// The process that keeps the services running; nothing for containers.
+    pub fn supervisor(&self) -> Option<u32> {
+        match &self.runner {
+            Runner::Program(program) => program.supervisor(),
+            Runner::Engine(_) => None,
+        }
+    }
+
+    /// The database of a service.
+    pub fn database(&self, service: ServiceName) -> PathBuf {
+        self.data(service).join(format!("{service}.db"))
+    }
+
     /// The folder with the store of a service.
     fn data(&self, service: ServiceName) -> PathBuf {
         match &self.runner {

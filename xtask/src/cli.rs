@@ -1,6 +1,6 @@
 //! The command line, and what each command does in which order.
 
-use crate::shell::{Shell, Steps, exec};
+use crate::shell::{Shell, Steps, exec, say};
 use crate::stages::Stages;
 use crate::testing::{self, PROGRAM_VARIABLE, SYSTEM_TESTS};
 use crate::{checks, images, packages, planted_bugs, site, tools, validators};
@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
+use std::path::{self, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Builds, runs and tests mini-blog. What is missing is installed first.
@@ -53,6 +54,8 @@ enum Task {
     },
     /// Run the services under random faults (kill -9, cut connections, a full disk, …), and report which guarantees held
     Faults(Campaign),
+    /// Measure the release build, each figure beside a ceiling taken in the same run, and print the table
+    Bench(Bench),
     /// Plant each known bug in a copy of the sources, and check that the test named for it fails
     PlantedBugs {
         /// Only this one (may be given several times)
@@ -100,6 +103,23 @@ struct Campaign {
     /// Try every planted bug as well, as `cargo xtask planted-bugs` does: a quarter of an hour or more
     #[arg(long)]
     full: bool,
+}
+
+/// The flags of the benchmark, which go to the program `bench`.
+#[derive(Debug, Args)]
+struct Bench {
+    /// About two minutes of measuring instead of half an hour
+    #[arg(long)]
+    quick: bool,
+    /// Print JSON instead of the table, which then goes to the standard error
+    #[arg(long)]
+    json: bool,
+    /// Print what has changed since the run of which this file has the JSON
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// Other flags of the program, for example `-- --only reads` or `-- --posts 200000 --comments 3000000`
+    #[arg(last = true, value_name = "FLAGS")]
+    flags: Vec<OsString>,
 }
 
 /// The most minutes of a campaign: a week.
@@ -164,6 +184,21 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             let held = faults.status().context("the campaign does not start")?.success();
             let caught = planted_bugs::run_all(shell)?;
             Ok(if held && caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Task::Bench(bench) => {
+            site::build_all(shell, None)?;
+            if let Err(e) = packages::install_load_generator(shell) {
+                say(&format!("the rows that take it will be skipped: {e:#}"));
+            }
+            let mut program = shell.cargo();
+            program.args(["run", "--quiet", "--release", "--package", SYSTEM_TESTS, "--bin", "bench", "--"]);
+            program.args(bench.quick.then_some("--quick")).args(bench.json.then_some("--json"));
+            if let Some(file) = bench.compare {
+                // The program runs in the root of the repository.
+                program.arg("--compare").arg(path::absolute(&file).context("the file to compare with")?);
+            }
+            program.args(bench.flags).env(PROGRAM_VARIABLE, site::program(shell));
+            exec(&mut program)
         }
         Task::PlantedBugs { only, list } => {
             let chosen = match planted_bugs::choose(planted_bugs::catalogue(shell)?, &only) {
@@ -250,6 +285,16 @@ mod tests {
             let args = ["cargo xtask"].into_iter().chain(args.split_whitespace());
             assert_eq!(Cli::try_parse_from(args.clone()).unwrap_err().exit_code(), 2, "{args:?}");
         }
+    }
+
+    #[test]
+    fn the_flags_of_the_benchmark_are_read() {
+        let line = "bench --quick --json --compare before.json -- --only reads";
+        let cli = Cli::try_parse_from(["cargo xtask"].into_iter().chain(line.split(' '))).unwrap();
+        let Task::Bench(bench) = cli.task else { panic!("not bench") };
+        assert!(bench.quick && bench.json);
+        assert_eq!(bench.compare.unwrap().to_str(), Some("before.json"));
+        assert_eq!(bench.flags, ["--only", "reads"]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What comes from the system's package manager: the browser of the tests, the container engine, and what compiles
-//! OpenSSL and SQLite.
+//! What comes from the system's package manager: the browser of the tests, the container engine, the load generator, and
+//! what compiles OpenSSL and SQLite.
 
 use crate::shell::{Shell, read, run, say};
 use anyhow::{Result, bail};
@@ -18,6 +18,9 @@ const BROWSER: [Wanted; 2] = [
     Wanted { program: "chromium", package: "chromium", proof: None },
     Wanted { program: "chromedriver", package: "chromium-driver", proof: None },
 ];
+
+/// What the benchmark loads the services with.
+const LOAD_GENERATOR: [Wanted; 1] = [Wanted { program: "wrk", package: "wrk", proof: None }];
 
 /// What compiles OpenSSL. Many systems have a perl without the modules that this takes.
 const OPENSSL_BUILD: [Wanted; 2] = [
@@ -42,6 +45,11 @@ impl Wanted {
 /// Installs the browser where it is missing.
 pub fn install_browser(shell: &Shell) -> Result<()> {
     install(shell, &BROWSER)
+}
+
+/// Installs the load generator of the benchmark, where it is missing.
+pub fn install_load_generator(shell: &Shell) -> Result<()> {
+    install(shell, &LOAD_GENERATOR)
 }
 
 /// Installs what compiling OpenSSL takes, where it is missing.

@@ -5,6 +5,7 @@ use crate::dead_letters::{DeadLetterClient, DeadLetterError, Resolution};
 use crate::labels::Output;
 use crate::parent;
 use crate::plan::Ports;
+use crate::seed::{self, Amount};
 use crate::status;
 use crate::supervisor::{self, Options};
 use clap::{Args, Parser, Subcommand};
@@ -37,6 +38,8 @@ enum Command {
     Restart(Target),
     /// Show the events that could not be applied; redrive them after fixing the cause, or discard one
     DeadLetters(DeadLetters),
+    /// Fill the running stack with made-up posts and comments, as a benchmark or a demonstration needs them
+    Seed(Seed),
     /// Run the event bus alone, in this process
     #[command(disable_help_flag = true)]
     EventBus(Passed),
@@ -105,6 +108,24 @@ struct DeadLetters {
     place: Where,
 }
 
+/// The most posts or comments of one run.
+const MOST_SEEDED: u64 = 100_000_000;
+
+#[derive(Debug, Args)]
+struct Seed {
+    /// How many posts
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=MOST_SEEDED))]
+    posts: u64,
+    /// How many comments, spread over the posts: a few have long threads, some have no comment
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(..=MOST_SEEDED))]
+    comments: u64,
+    /// Where all randomness comes from: the same numbers and seed are the same events, and a second run adds nothing
+    #[arg(long = "seed", value_name = "NUMBER", default_value_t = 1)]
+    random: u64,
+    #[command(flatten)]
+    place: Where,
+}
+
 #[derive(Debug, Subcommand)]
 enum Resolve {
     /// Apply an event and those parked behind it, in order, up to the first that still fails
@@ -146,6 +167,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Start(Target { service, place }) => ask(&place, Request::Start { service }),
         Command::Restart(Target { service, place }) => ask(&place, Request::Restart { service }),
         Command::DeadLetters(letters) => dead_letters(letters),
+        Command::Seed(seed) => run_seed(&seed),
         Command::EventBus(passed) => service(ServiceName::EventBus, passed, event_bus::build),
         Command::Posts(passed) => service(ServiceName::Posts, passed, posts::build),
         Command::Comments(passed) => service(ServiceName::Comments, passed, comments::build),
@@ -210,6 +232,16 @@ fn dead_letters(DeadLetters { resolve, service, place }: DeadLetters) -> ExitCod
             Some(Resolve::Discard(letter)) => resolve_one(&letter, Resolution::Discard).await,
         };
         result.map_or_else(|e| failed(&e), |text| print(&text))
+    })
+}
+
+fn run_seed(&Seed { posts, comments, random, ref place }: &Seed) -> ExitCode {
+    let report = |line: &str| eprintln!("mini-blog: {line}");
+    on_runtime(async {
+        match seed::seed(&place.data_dir, Amount { posts, comments, seed: random }, report).await {
+            Ok(text) => print(&text),
+            Err(e) => failed(&e),
+        }
     })
 }
 
@@ -302,6 +334,19 @@ mod tests {
         ] {
             let error = parse(&format!("mini-blog dead-letters {wrong}")).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seeding_takes_numbers_within_bounds() {
+        let Ok(Command::Seed(seed)) = parse("mini-blog seed --posts 3 --comments 0 --seed 9") else {
+            panic!("no seed")
+        };
+        assert_eq!((seed.posts, seed.comments, seed.random), (3, 0, 9));
+        for wrong in
+            ["", "--posts 0 --comments 1", "--posts 1 --comments -1", "--posts 100000001 --comments 1"]
+        {
+            assert_eq!(parse(&format!("mini-blog seed {wrong}")).unwrap_err().exit_code(), 2, "{wrong}");
         }
     }
 

@@ -8,6 +8,7 @@
 //! - [`plan`] and [`launch`]: addresses, and the environment of each process; [`secrets`]: its secrets.
 //! - [`control`]: how `status`, `kill`, `start` and `restart` reach the running `up`; [`status`]: the answer.
 //! - [`dead_letters`]: a client of the services themselves, with the operator's token.
+//! - [`seed`]: fills a stack with made-up posts and comments.
 
 pub mod backoff;
 pub mod cli;
@@ -22,6 +23,7 @@ pub mod prepare;
 pub mod probe;
 pub mod process;
 pub mod secrets;
+pub mod seed;
 pub mod service_supervisor;
 pub mod state_file;
 pub mod status;

@@ -142,6 +142,10 @@ impl Supervised {
         services.into_iter().filter_map(|(name, entry)| Some((name, entry.pid?))).collect()
     }
 
+    pub(super) fn supervisor(&self) -> Option<u32> {
+        self.up.as_ref().map(Process::id)
+    }
+
     fn log_path(&self) -> PathBuf {
         self.data.with_file_name("up.log")
     }
