@@ -5,14 +5,17 @@ use crate::domain::{Post, excerpt};
 use crate::live::{Live, with_heartbeat};
 use crate::store;
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::IntoResponse;
 use axum::response::sse::Sse;
 use axum::routing::get;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use kit::http::author::AuthorToken;
-use kit::http::{ApiError, ApiResult, OperatorToken, json_bytes, operator_only};
+use kit::http::{
+    ApiError, ApiResult, AuthorKey, ClientAddress, ClientKey, Exceeded, OperatorToken, RateLimits,
+    SecurityEvent, Shares, json_bytes, operator_only,
+};
 use kit::rt;
 use kit::store::Store;
 use rusqlite::Connection;
@@ -28,6 +31,10 @@ use tokio_util::sync::CancellationToken;
 
 /// The limit of open streams: half of the connections, so that deliveries and probes always get one.
 const MAX_LISTENERS: usize = 2_048;
+/// Those of one address: a classroom of a hundred behind it, with several windows each.
+const LISTENERS_OF_ADDRESS: usize = 512;
+/// Those of one author: many windows of a browser.
+const LISTENERS_OF_AUTHOR: usize = 32;
 /// How long a stream may be silent.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -37,8 +44,42 @@ pub struct Api {
     /// The answer to the course's `GET /posts`.
     pub posts: Cache,
     pub live: Live,
+    pub places: StreamPlaces,
     /// Ends the streams and the waits.
     pub stopping: CancellationToken,
+}
+
+/// The open streams, by address and by author.
+#[derive(Debug, Clone)]
+pub struct StreamPlaces {
+    of_addresses: Shares<ClientKey>,
+    of_authors: Shares<AuthorKey>,
+}
+
+impl StreamPlaces {
+    pub fn new(limits: RateLimits) -> Self {
+        let share = |share| if limits.is_on() { share } else { MAX_LISTENERS };
+        Self {
+            of_addresses: Shares::new(MAX_LISTENERS, share(LISTENERS_OF_ADDRESS)),
+            of_authors: Shares::new(MAX_LISTENERS, share(LISTENERS_OF_AUTHOR)),
+        }
+    }
+
+    /// A place for one stream, until it is dropped.
+    fn take(&self, client: ClientAddress, headers: &HeaderMap) -> ApiResult<impl Send + use<>> {
+        let author = AuthorToken::from_headers(headers).map(|token| token.limit_key());
+        let of_address = self.of_addresses.take_one(client.key());
+        let of_author = of_address.and_then(|place| Ok((place, self.of_authors.take_one(author)?)));
+        of_author.map_err(|exceeded| match exceeded {
+            Exceeded::Client => ApiError::new(ProblemKind::TooManyRequests)
+                .detail("you have too many streams open; close some first")
+                .retry_after(30)
+                .security_event(SecurityEvent::ShareExceeded),
+            Exceeded::Whole => {
+                ApiError::new(ProblemKind::Unavailable).detail("too many streams are open").retry_after(30)
+            }
+        })
+    }
 }
 
 pub fn router(api: Api, operator: OperatorToken) -> Router {
@@ -179,12 +220,13 @@ struct Listen {
     post: Option<String>,
 }
 
-async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: HeaderMap) -> ApiResult {
-    if api.live.listeners() >= MAX_LISTENERS {
-        return Err(ApiError::new(ProblemKind::Unavailable)
-            .detail("too many streams are open")
-            .retry_after(30));
-    }
+async fn live(
+    State(api): State<Api>,
+    Query(listen): Query<Listen>,
+    Extension(client): Extension<ClientAddress>,
+    headers: HeaderMap,
+) -> ApiResult {
+    let place = api.places.take(client, &headers)?;
     let post: Option<PostId> = match &listen.post {
         None => None,
         Some(text) => Some(text.parse().map_err(|_| bad_request("post is not an id"))?),
@@ -195,7 +237,9 @@ async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: Hea
         Some(Err(_)) => return Err(bad_request("invalid Last-Event-ID")),
     };
     let changes = with_heartbeat(api.live.listen(after, post).await?, HEARTBEAT);
-    let changes = changes.take_until(api.stopping.clone().cancelled_owned());
+    let changes = changes.take_until(api.stopping.clone().cancelled_owned()).inspect(move |_| {
+        let _held = &place;
+    });
     let mut response = Sse::new(changes.map(Ok::<_, Infallible>)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));

@@ -29,7 +29,9 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let live = live::Live::new(peer.store.clone());
     peer.lifecycle.spawn("live", live.clone().run(peer.lifecycle.stopping()));
     let posts = cache::Cache::new(&peer.store);
-    let api = api::Api { store: peer.store.clone(), posts, live, stopping: peer.lifecycle.stopping() };
+    let places = api::StreamPlaces::new(config.store.common.rate_limits);
+    let api =
+        api::Api { store: peer.store.clone(), posts, live, places, stopping: peer.lifecycle.stopping() };
     // An empty store must catch up with the log first, or readers would see a blog without posts.
     Ok(peer.service(api::router(api, operator), events::QueryEvents, Readiness::CaughtUp))
 }
