@@ -76,17 +76,15 @@ impl<K: Client> Part<K> {
     pub(super) fn grow(&mut self, amount: usize) -> Result<(), Exceeded> {
         let Inner { whole, of_one, .. } = *self.shares.0;
         let mut taken = self.shares.lock();
+        if taken.whole + amount > whole {
+            return Err(Exceeded::Whole);
+        }
         if let Some(client) = self.client {
             let mine = taken.by_client.get(&client).copied().unwrap_or(0) + amount;
             if mine > of_one {
                 return Err(Exceeded::Client);
             }
-            if taken.whole + amount <= whole {
-                taken.by_client.insert(client, mine);
-            }
-        }
-        if taken.whole + amount > whole {
-            return Err(Exceeded::Whole);
+            taken.by_client.insert(client, mine);
         }
         taken.whole += amount;
         self.held += amount;
