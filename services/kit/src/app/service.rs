@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,11 @@ pub struct Service {
 const TASKS_LIMIT: Duration = Duration::from_secs(1);
 /// The stack of a worker thread: rendering deep pages in debug builds needs more than tokio's 2 MiB.
 const STACK_BYTES: usize = 4 * 1024 * 1024;
+/// What the system keeps of an answer that is not read (it takes twice this). Its own limit is four million bytes, which
+/// counts as the service's memory in a container.
+const SEND_BUFFER: u32 = 128 * 1024;
+/// How many clients wait in the system's queue until they are accepted.
+const BACKLOG: u32 = 1024;
 /// How often a service without secrets logs a warning.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -224,7 +229,16 @@ where
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+    bind(address).map_err(|source| StartError::Listen { address, source })
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As `TcpListener::bind` does: a service that starts again gets its port.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// SIGTERM and SIGINT.
