@@ -89,9 +89,6 @@ impl Reservation {
     /// The same body, whose bytes are reserved as they arrive. It ends with an error where none are left, or where it
     /// arrives too slowly.
     pub(super) fn limit(self: &Arc<Self>, body: Body) -> Body {
-        if body.is_end_stream() {
-            return body;
-        }
         let rate = MinimumRate::new(self.grace);
         Body::new(LimitedBody { body, rate, reservation: Arc::clone(self) })
     }

@@ -118,11 +118,15 @@ async fn run(options: &Options, mut request: Request, next: Next, client: Option
     DefaultBodyLimit::max(DEFAULT_BODY_LIMIT).apply(&mut request);
     let only_reads = request.method().is_safe();
     // Held until the response begins.
-    let reservation = options.body_budget.reserve(client);
-    let request = request.map(|body| reservation.limit(body));
+    let has_body = !request.body().is_end_stream();
+    let reservation = has_body.then(|| options.body_budget.reserve(client));
+    let request = match &reservation {
+        Some(reservation) => request.map(|body| reservation.limit(body)),
+        None => request,
+    };
     let response = AssertUnwindSafe(next.run(request)).catch_unwind();
     let response = match rt::timeout(options.request_timeout, response).await {
-        Ok(Ok(response)) => match reservation.cut_off() {
+        Ok(Ok(response)) => match reservation.and_then(|reservation| reservation.cut_off()) {
             Some(reason) => return cut_off(reason).into_response(),
             None => with_problem(response).await,
         },
