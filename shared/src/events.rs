@@ -50,7 +50,7 @@ impl std::str::FromStr for Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PostCreated {
-    /// Given by posts; the key of every event about this post.
+    /// Assigned by the posts service; the key of every event about this post.
     pub id: PostId,
     /// Plain text.
     pub title: String,
@@ -63,7 +63,7 @@ pub struct PostCreated {
     /// By the clock of the service that created it. The course's services send none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
-    /// The number of changes, from 1.
+    /// 1 at creation, one more for each change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
 }
@@ -72,7 +72,7 @@ pub struct PostCreated {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentCreated {
-    /// Given by comments.
+    /// Assigned by the comments service.
     pub id: CommentId,
     /// Plain text.
     pub content: String,
@@ -89,7 +89,7 @@ pub struct CommentCreated {
     /// By the clock of the service that created it. The course's services send none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
-    /// The number of changes, from 1.
+    /// 1 at creation, one more for each change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
 }
@@ -98,7 +98,7 @@ pub struct CommentCreated {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentModerated {
-    /// Given by comments.
+    /// Assigned by the comments service.
     pub id: CommentId,
     /// Plain text.
     pub content: String,
@@ -118,7 +118,7 @@ pub struct CommentModerated {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentUpdated {
-    /// Given by comments.
+    /// Assigned by the comments service.
     pub id: CommentId,
     /// Plain text.
     pub content: String,
@@ -129,7 +129,7 @@ pub struct CommentUpdated {
     /// Why it was rejected: a human-readable message that everybody may read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The number of changes, from 1.
+    /// 1 at creation, one more for each change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
 }
@@ -217,10 +217,10 @@ events! {
 }
 
 /// An operator discarded an event that a service could not apply. The service that discards publishes it, and reads
-/// it again when it refills a lost store: otherwise the discarded event would stop its post a second time.
+/// it again when it refills a lost store: otherwise the discarded event would block its post again.
 ///
-/// It is not in the table: it is not about a post, and every peer publishes it, each about itself (the envelope's
-/// `source` says who). No handler sees it.
+/// It is not in the table: it is not about a post, and every service that consumes events publishes it, each for its
+/// own discards only (the envelope's `source` says who). No handler sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventDiscarded {

@@ -28,14 +28,15 @@ enum Task {
     },
     /// Build everything in release: the site into target/release/site, the program target/release/mini-blog
     Build,
-    /// Check format, lints and compilation of the whole workspace, and run the unit and service tests of the packages
-    /// that have changed since the main branch, committed or not
+    /// Check the format, and lint and test (units and services, not the system) the packages that have changed since
+    /// the main branch, committed or not
     Check {
         /// Check all packages, not only the changed ones
         #[arg(long)]
         all: bool,
     },
-    /// Run every test that needs no root: units, services, manifests, the whole system, a real browser
+    /// Run the tests: units, services, manifests, the whole system, a real browser (not containers, not the fault
+    /// campaign)
     Test {
         /// Also two minutes of random faults, the container images, and whether cargo-leptos builds an identical site
         #[arg(long, conflicts_with_all = ["filter", "package", "flags"])]
@@ -43,7 +44,7 @@ enum Task {
         /// Only the tests whose name contains this; nothing but what they need is built
         #[arg(long, value_name = "TEXT")]
         filter: Option<String>,
-        /// Only the tests of this package (may be given several times); `system-tests` are those that need the site
+        /// Only the tests of this package (may be given several times); `system-tests` are those that run the built program
         #[arg(long, short, value_name = "NAME")]
         package: Vec<String>,
         /// Flags of the test programs, for example `-- --nocapture`; only with --filter or --package
@@ -68,7 +69,7 @@ enum Task {
         /// Which one: event-bus, posts, comments, moderation, query or frontend
         service: String,
     },
-    /// Build the images, run all six as the manifests say, and test them: the images themselves, then the whole system.
+    /// Build the images, run all six with the settings of the Kubernetes manifests, and test them: the images themselves, then the whole system.
     /// Skipped, with the reason, where no container engine can be used
     TestImages {
         /// Only the tests of the system whose name contains this, and nothing else
@@ -90,7 +91,7 @@ enum Task {
 /// The flags of the campaign of faults. `--seed` and `--minutes` go to the program `faults`; `--full` is xtask's alone.
 #[derive(Debug, Args)]
 struct Campaign {
-    /// The seed of all randomness: the same seed is the same plan [default: a random one, which is printed]
+    /// The seed of all randomness: the same seed and minutes give the same sequence of faults [default: a random one, which is printed]
     #[arg(long, value_name = "NUMBER", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// How many minutes of faults

@@ -4,7 +4,7 @@
 use crate::shell::{Shell, run};
 use crate::site;
 use anyhow::{Context, Result, ensure};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -31,8 +31,8 @@ fn compare(ours: &Path, theirs: &Path) -> Result<()> {
         let same = match name.rsplit('.').next() {
             // Those of other content differ, too.
             Some("br" | "gz") => true,
-            // One of them is made smaller by renaming what is not exported.
-            Some("js") => exports(content) == exports(other),
+            // Each is made smaller by another program, which renames what only the script itself uses.
+            Some("js") => interface(content) == interface(other),
             Some("css") => rules(content) == rules(other),
             _ => content == other,
         };
@@ -57,30 +57,34 @@ fn files(root: &Path, folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(all)
 }
 
-/// The names that a script exports.
-fn exports(script: &[u8]) -> Vec<String> {
+/// The names that no program may change: what a script exports for the page, and the functions that it gives to the
+/// WebAssembly, whose names end with a hash.
+fn interface(script: &[u8]) -> BTreeSet<String> {
     let script = String::from_utf8_lossy(script);
-    let mut names: Vec<_> = script
-        .split("export")
-        .skip(1)
-        .filter_map(|rest| {
-            let rest = rest.trim_start();
-            match rest.strip_prefix('{') {
-                Some(list) => list.split('}').next().map(|list| {
-                    let names = list.split(',').filter_map(|part| part.rsplit(" as ").next());
-                    names.map(|name| name.trim().to_owned()).collect::<Vec<_>>()
-                }),
-                None => rest
-                    .strip_prefix("function ")
-                    .and_then(|rest| rest.split('(').next())
-                    .map(|name| vec![name.to_owned()]),
-            }
-        })
-        .flatten()
-        .filter(|name| !name.is_empty())
-        .collect();
-    names.sort();
-    names
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let given = script.split(|c| !is_name(c)).filter(|word| {
+        let hash = word.strip_prefix("__wb").and_then(|name| name.rsplit_once('_'));
+        hash.is_some_and(|(_, hash)| hash.len() == 16 && hash.chars().all(|c| c.is_ascii_hexdigit()))
+    });
+    exports(&script).into_iter().chain(given.map(ToOwned::to_owned)).collect()
+}
+
+fn exports(script: &str) -> Vec<String> {
+    let exports = script.split("export").skip(1).filter_map(|rest| {
+        let rest = rest.trim_start();
+        match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().map(|list| {
+                let names = list.split(',').filter_map(|part| part.rsplit(" as ").next());
+                names.map(|name| name.trim().to_owned()).collect::<Vec<_>>()
+            }),
+            None => ["function ", "class "]
+                .iter()
+                .find_map(|kind| rest.strip_prefix(kind))
+                .and_then(|rest| rest.split(['(', '{', ' ']).next())
+                .map(|name| vec![name.to_owned()]),
+        }
+    });
+    exports.flatten().filter(|name| !name.is_empty()).collect()
 }
 
 /// The selectors of a style sheet, without what a browser's prefix adds.
@@ -110,19 +114,30 @@ mod tests {
     fn only_what_a_page_could_notice_makes_two_sites_differ() {
         let ours = [
             ("hash.txt", "js: 0123456789abcdef"),
-            ("pkg/n.0123456789abcdef.js", "export function b() {}\nexport { a, init as default };"),
+            (
+                "pkg/n.0123456789abcdef.js",
+                "export class C { }\nexport function b() { return { __wbg_get_0123456789abcdef: function() {} }; }\nexport { a, init as default };",
+            ),
             ("pkg/n.fedcba9876543210.wasm", "code"),
             ("pkg/n.aaaabbbbccccdddd.css", ".a{color:red}.b{color:red}"),
         ];
         let theirs = [
             ("pkg/n.d.MYnSs0A2I4Hnh7nI3QJjnA.ts", "types"),
-            ("pkg/n.MYnSs0A2I4Hnh7nI3QJjnA.js", "export{x as b,y as a,z as default};"),
+            (
+                "pkg/n.MYnSs0A2I4Hnh7nI3QJjnA.js",
+                "let w={__wbg_get_0123456789abcdef(){}};export{c as C,x as b,y as a,z as default};",
+            ),
             ("pkg/n.cXc7P1Uay2KBsb-XouYXXg.wasm", "code"),
             ("pkg/n.S3tSm1yvmysHCCV9CGP9TA.css", ".a{-moz-color:red;color:red}.b{color:red}"),
         ];
         let compare = |theirs| super::compare(site(ours).path(), site(theirs).path());
         compare(theirs).unwrap();
-        for (at, other) in [(1, "export{x as b,z as default};"), (2, "other"), (3, ".a{color:red}")] {
+        for (at, other) in [
+            (1, "let w={__wbg_get_0123456789abcdef(){}};export{c as C,x as b,z as default};"),
+            (1, "let w={__wbg_set_0123456789abcdef(){}};export{c as C,x as b,y as a,z as default};"),
+            (2, "other"),
+            (3, ".a{color:red}"),
+        ] {
             let mut theirs = theirs;
             theirs[at].1 = other;
             let error = compare(theirs).unwrap_err().to_string();

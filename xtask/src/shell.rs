@@ -7,9 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-
-/// Names the folder of the tools, where it is not the usual one.
-const TOOLS_VARIABLE: &str = "MINI_BLOG_TOOLS";
+use tools_dir::{folder_of, tools_dir};
 
 /// Where and with what search path programs run.
 #[derive(Debug)]
@@ -47,18 +45,9 @@ impl Shell {
     /// cargo's.
     pub fn new() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is not in a workspace")?;
-        let home = env::home_dir();
-        let tools = folder_of(TOOLS_VARIABLE)
-            .or_else(|| {
-                Some(
-                    folder_of("XDG_CACHE_HOME")
-                        .or(Some(home.clone()?.join(".cache")))?
-                        .join("mini-blog/tools"),
-                )
-            })
-            .unwrap_or_else(|| root.join("target/tools"));
-        let cargo_bin =
-            folder_of("CARGO_HOME").or_else(|| Some(home?.join(".cargo"))).map(|home| home.join("bin"));
+        let tools = tools_dir(root);
+        let cargo_home = folder_of("CARGO_HOME").or_else(|| Some(env::home_dir()?.join(".cargo")));
+        let cargo_bin = cargo_home.map(|home| home.join("bin"));
         let own = [tools.join("bin"), tools.join("node_modules/.bin")];
         let usual = env::var_os("PATH").unwrap_or_default();
         let all = own.into_iter().chain(env::split_paths(&usual)).chain(cargo_bin);
@@ -71,8 +60,7 @@ impl Shell {
         &self.root
     }
 
-    /// The folder of the tools that are installed for mini-blog alone. It is outside `target`, so that `cargo clean`
-    /// and a second checkout keep them.
+    /// The folder of the tools that are installed for mini-blog alone.
     pub fn tools_dir(&self) -> &Path {
         &self.tools
     }
@@ -102,10 +90,6 @@ impl Shell {
 /// Whether `CI` is set: then nothing may be missing without a word.
 pub fn is_ci() -> bool {
     env::var_os("CI").is_some_and(|ci| !ci.is_empty())
-}
-
-fn folder_of(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Prints the step and its command, and runs it to its end. `step` is an imperative: "install wasm-opt".

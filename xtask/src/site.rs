@@ -2,7 +2,7 @@
 
 use crate::fingerprint;
 use crate::shell::{Shell, Steps, read, say, succeed};
-use crate::tools;
+use crate::tools::{self, Minifiers};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -53,22 +53,21 @@ pub fn build_all(shell: &Shell, builder: Option<&Path>) -> Result<()> {
     let sources = fingerprint::of(shell.root(), &SOURCES)?;
     // What is installed now makes the site another one.
     let installs = tools::missing(shell);
-    let stale = |wasm_opt: Option<&Path>| is_current(shell, sources, wasm_opt).map(|current| !current);
-    let mut steps =
-        Steps::new(installs + 1 + usize::from(installs > 0 || stale(tools::wasm_opt(shell).as_deref())?));
-    let wasm_opt = tools::install(shell, &mut steps)?;
-    let wasm_opt = wasm_opt.as_deref();
-    if wasm_opt.is_none() {
-        say("wasm-opt not found (install npm): the WebAssembly bundle will be larger");
+    let stale = |minifiers: &Minifiers| is_current(shell, sources, minifiers).map(|current| !current);
+    let mut steps = Steps::new(installs + 1 + usize::from(installs > 0 || stale(&Minifiers::find(shell))?));
+    let minifiers = tools::install(shell, &mut steps)?;
+    let missing = minifiers.missing();
+    if !missing.is_empty() {
+        say(&format!("{} not found (install npm): the site will be larger", missing.join(" and ")));
     }
-    if !stale(wasm_opt)? {
+    if !stale(&minifiers)? {
         steps.next("build the program", "5 s; the first time 4 min on two cores");
         return build_program(shell);
     }
     thread::scope(|scope| {
         steps.next("build the site, in the background", "1 min; the first time 3 min");
         say(&format!("its output is in {LOG}"));
-        let site = scope.spawn(|| build_stamped(shell, sources, wasm_opt, builder));
+        let site = scope.spawn(|| build_stamped(shell, sources, &minifiers, builder));
         steps.next("build the program", "1 min; the first time 4 min on two cores");
         let program = build_program(shell);
         if !site.is_finished() {
@@ -90,45 +89,45 @@ pub fn build(shell: &Shell) -> Result<()> {
     // Taken before the build: what is edited while it runs is built the next time.
     let sources = fingerprint::of(shell.root(), &SOURCES)?;
     let mut steps = Steps::new(tools::missing(shell) + 1);
-    let wasm_opt = tools::install(shell, &mut steps)?;
-    if is_current(shell, sources, wasm_opt.as_deref())? {
+    let minifiers = tools::install(shell, &mut steps)?;
+    if is_current(shell, sources, &minifiers)? {
         say("the site is up to date");
         return Ok(());
     }
     steps.next("build the site", "1 min; the first time 3 min");
     say(&format!("its output is in {LOG}"));
-    build_stamped(shell, sources, wasm_opt.as_deref(), None)
+    build_stamped(shell, sources, &minifiers, None)
 }
 
-fn is_current(shell: &Shell, sources: u64, wasm_opt: Option<&Path>) -> Result<bool> {
+fn is_current(shell: &Shell, sources: u64, minifiers: &Minifiers) -> Result<bool> {
     let written = fs::read_to_string(shell.root().join(STAMP)).unwrap_or_default();
-    Ok(written == stamp_of(shell, sources, wasm_opt)?)
+    Ok(written == stamp_of(shell, sources, minifiers)?)
 }
 
 /// What the site was built from and with, and what came of it.
-fn stamp_of(shell: &Shell, sources: u64, wasm_opt: Option<&Path>) -> Result<String> {
+fn stamp_of(shell: &Shell, sources: u64, minifiers: &Minifiers) -> Result<String> {
     let mut text = String::new();
     let results = fingerprint::of(shell.root(), &[SITE])?;
     let compiler = read(shell.command("rustc").arg("--version")).unwrap_or_default();
-    let smaller = wasm_opt.map_or("no wasm-opt", |_| "wasm-opt");
-    writeln!(text, "sources {sources:016x}\nresults {results:016x}\nwith {compiler}, {smaller}")?;
+    let missing = minifiers.missing();
+    writeln!(text, "sources {sources:016x}\nresults {results:016x}\nwith {compiler}, without {missing:?}")?;
     Ok(text)
 }
 
-fn build_stamped(shell: &Shell, sources: u64, wasm_opt: Option<&Path>, builder: Option<&Path>) -> Result<()> {
+fn build_stamped(shell: &Shell, sources: u64, minifiers: &Minifiers, builder: Option<&Path>) -> Result<()> {
     fs::create_dir_all(shell.root().join("target")).context("cannot make the folder target")?;
     let log = File::create(shell.root().join(LOG)).with_context(|| format!("cannot write {LOG}"))?;
-    if let Err(e) = make(shell, wasm_opt, builder, &log) {
+    if let Err(e) = make(shell, minifiers, builder, &log) {
         let output = fs::read_to_string(shell.root().join(LOG)).unwrap_or_default();
         bail!("{e:#}\n{output}");
     }
     let stamp = shell.root().join(STAMP);
-    fs::write(&stamp, stamp_of(shell, sources, wasm_opt)?)
+    fs::write(&stamp, stamp_of(shell, sources, minifiers)?)
         .with_context(|| format!("cannot write {}", stamp.display()))
 }
 
 /// Compiles the WebAssembly bundle and the site builder, and builds the site.
-fn make(shell: &Shell, wasm_opt: Option<&Path>, builder: Option<&Path>, log: &File) -> Result<()> {
+fn make(shell: &Shell, minifiers: &Minifiers, builder: Option<&Path>, log: &File) -> Result<()> {
     let settings = settings(shell.root())?;
     let logged = |or_else: &str, command: &mut Command| {
         let (out, err) = (log.try_clone()?, log.try_clone()?);
@@ -158,7 +157,10 @@ fn make(shell: &Shell, wasm_opt: Option<&Path>, builder: Option<&Path>, log: &Fi
     let mut builder = shell.command(builder);
     builder.args(["--wasm", &wasm, "--name", output_name, "--out", SITE]);
     builder.arg("--style").arg(&settings.style_file).arg("--assets").arg(&settings.assets_dir);
-    if let Some(wasm_opt) = wasm_opt {
+    if let Some(esbuild) = &minifiers.esbuild {
+        builder.arg("--esbuild").arg(esbuild);
+    }
+    if let Some(wasm_opt) = &minifiers.wasm_opt {
         builder.arg("--wasm-opt").arg(wasm_opt).arg("--").args(&settings.wasm_opt_features);
     }
     logged("the site builder failed", &mut builder)

@@ -17,6 +17,8 @@ const OLDEST_WASM_OPT: u32 = 123;
 const CARGO_AUDITABLE: &str = "0.7.7";
 /// The npm package that brings `wasm-opt`.
 const BINARYEN: &str = "binaryen@132";
+/// Makes the script smaller. One version, so that the site is the same everywhere.
+const ESBUILD: &str = "0.28.1";
 /// The tools run for seconds and are compiled for minutes: compiling fast matters more than running fast.
 const QUICK_BUILD: [(&str, &str); 4] = [
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
@@ -58,22 +60,22 @@ fn leptos_tools(shell: &Shell) -> Result<[CargoTool; 2]> {
 
 /// How many steps [`install`] will take.
 pub fn missing(shell: &Shell) -> usize {
-    usize::from(!has_target(shell, TARGET)) + usize::from(can_install_wasm_opt(shell))
+    usize::from(!has_target(shell, TARGET)) + usize::from(can_install_minifiers(shell))
 }
 
-/// Installs what building the site takes. Returns the `wasm-opt` to use; without one the site only gets larger.
-pub fn install(shell: &Shell, steps: &mut Steps) -> Result<Option<PathBuf>> {
+/// Installs what building the site takes. Returns what makes the site smaller.
+pub fn install(shell: &Shell, steps: &mut Steps) -> Result<Minifiers> {
     if !has_target(shell, TARGET) {
         steps.next("install the wasm32 target", "10 s, once");
         install_target(shell, TARGET)?;
     }
-    if can_install_wasm_opt(shell) {
-        steps.next("install wasm-opt", "10 s, once");
-        if let Err(e) = install_wasm_opt(shell) {
+    if can_install_minifiers(shell) {
+        steps.next("install wasm-opt and esbuild", "10 s, once");
+        if let Err(e) = install_minifiers(shell) {
             say(&format!("{e:#}: the site will be larger than it need be"));
         }
     }
-    Ok(wasm_opt(shell))
+    Ok(Minifiers::find(shell))
 }
 
 /// Installs what images need beyond that.
@@ -112,9 +114,12 @@ pub fn missing_for_leptos(shell: &Shell) -> Result<Option<String>> {
 pub fn report(shell: &Shell) -> Result<bool> {
     let complete = has_target(shell, TARGET);
     say(&format!("{TARGET}: {}", if complete { "installed" } else { "missing" }));
-    say(match wasm_opt(shell) {
-        Some(_) => "wasm-opt: installed",
-        None => "wasm-opt: missing or too old; npm brings it, and without it the site is larger",
+    say(&match Minifiers::find(shell).missing()[..] {
+        [] => "wasm-opt and esbuild: installed".to_owned(),
+        ref missing => format!(
+            "{}: missing, or not the version that fits; npm brings it, and without it the site is larger",
+            missing.join(" and ")
+        ),
     });
     say(&match missing_for_leptos(shell)? {
         None => "cargo leptos: installed".to_owned(),
@@ -194,23 +199,45 @@ impl CargoTool {
     }
 }
 
-/// The `wasm-opt` that would run, if it is new enough.
-pub fn wasm_opt(shell: &Shell) -> Option<PathBuf> {
-    let program = shell.find("wasm-opt")?;
-    let text = read(shell.command(&program).arg("--version"))?;
-    let version = printed(&text)?.parse::<u32>().ok()?;
-    (version >= OLDEST_WASM_OPT).then_some(program)
+/// The programs that make the site smaller. Without them it is built, too.
+#[derive(Debug)]
+pub struct Minifiers {
+    /// For the WebAssembly.
+    pub wasm_opt: Option<PathBuf>,
+    /// For the script that loads it.
+    pub esbuild: Option<PathBuf>,
 }
 
-/// Whether npm could install a `wasm-opt` where there is none that is new enough.
-fn can_install_wasm_opt(shell: &Shell) -> bool {
-    wasm_opt(shell).is_none() && shell.find("npm").is_some()
+impl Minifiers {
+    /// Those that would run, where they are new enough.
+    pub fn find(shell: &Shell) -> Self {
+        let find = |name: &str, fits: fn(&str) -> bool| {
+            let program = shell.find(name)?;
+            let text = read(shell.command(&program).arg("--version"))?;
+            printed(&text).is_some_and(fits).then_some(program)
+        };
+        let is_new = |version: &str| version.parse::<u32>().is_ok_and(|version| version >= OLDEST_WASM_OPT);
+        Self { wasm_opt: find("wasm-opt", is_new), esbuild: find("esbuild", |version| version == ESBUILD) }
+    }
+
+    /// The names of those that are missing.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let all = [("wasm-opt", &self.wasm_opt), ("esbuild", &self.esbuild)];
+        all.into_iter().filter(|(_, program)| program.is_none()).map(|(name, _)| name).collect()
+    }
 }
 
-fn install_wasm_opt(shell: &Shell) -> Result<()> {
+/// Whether npm could install what is missing of them.
+fn can_install_minifiers(shell: &Shell) -> bool {
+    !Minifiers::find(shell).missing().is_empty() && shell.find("npm").is_some()
+}
+
+/// Installs all of them: npm removes from the folder what it is not asked for.
+fn install_minifiers(shell: &Shell) -> Result<()> {
     let folder = shell.tools_dir();
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut npm = shell.command("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"]).arg(folder).arg(BINARYEN);
-    run("install wasm-opt", &mut npm)
+    // Neither package needs a script of its own to run.
+    npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--prefix"]).arg(folder);
+    run("install wasm-opt and esbuild", npm.arg(BINARYEN).arg(format!("esbuild@{ESBUILD}")))
 }

@@ -3,13 +3,12 @@
 use super::browser::form::{self, Form};
 use super::browser::{self, live, request};
 use super::comment::comment_view;
-use super::fields::{Field, SubmitButton};
-use super::props::{IslandProps, draft};
+use super::fields::{Field, SubmitButton, draft};
 use super::responses::CommentUpdates;
 use super::thread::{Thread, count_in_words, published};
 use super::urls::new_comment_action;
 use leptos::prelude::*;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shared::commands::CreateComment;
 use shared::views::CommentView;
 use shared::{PostId, Problem, routes, text};
@@ -63,18 +62,33 @@ async fn send(
     Ok(())
 }
 
-/// The comments of a post, and the form for a new one.
-#[island]
-pub(crate) fn Comments(
-    post: IslandProps<PostId>,
+/// What the island begins with.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CommentsProps {
+    pub post: PostId,
     /// Oldest first, as this reader may see them.
-    comments: IslandProps<Vec<CommentView>>,
+    pub comments: Vec<CommentView>,
     /// Why the form was refused, if it was.
-    problem: IslandProps<Option<Problem>>,
-) -> impl IntoView {
-    let thread = RwSignal::new(Thread::new(comments.0));
-    let state = RwSignal::new(Form { problem: problem.0, ..Form::default() });
-    let post = post.0;
+    pub problem: Option<Problem>,
+}
+
+/// Renders the island.
+#[cfg(feature = "ssr")]
+pub(crate) fn comments(props: CommentsProps) -> impl IntoView {
+    super::island::render("Comments", props, view_of)
+}
+
+/// Starts the island that the server has rendered.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen(js_name = "Comments")]
+pub fn start_comments(element: &leptos::web_sys::HtmlElement) {
+    super::island::start(element, view_of);
+}
+
+/// The comments of a post, and the form for a new one.
+fn view_of(CommentsProps { post, comments, problem }: CommentsProps) -> impl IntoView {
+    let thread = RwSignal::new(Thread::new(comments));
+    let state = RwSignal::new(Form { problem, ..Form::default() });
     let action = new_comment_action(&post);
     if browser::IS_BROWSER {
         follow(thread, &post);

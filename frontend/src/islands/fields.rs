@@ -1,15 +1,22 @@
 //! The parts of both forms.
 
+use super::browser;
 use super::browser::form::Form;
 use super::notice;
 use leptos::either::Either;
 use leptos::prelude::*;
 use shared::text::Limits;
 
-/// The text inside a `<textarea>`. Leptos does not escape it, so it is escaped here. The parser drops a line break right
-/// after the tag, so there always is one to drop. (By hand, since `html-escape` would go into the browser's download.)
+/// The text inside a `<textarea>`. Leptos does not escape it, so it is escaped here. The parser drops one line break
+/// right after the tag, so one is always added. (By hand, since `html-escape` would go into the browser's download.)
 fn textarea_text(text: &str) -> String {
     format!("\n{}", text.replace('&', "&amp;").replace('<', "&lt;"))
+}
+
+/// The initial values of a form. On the server they come by context; the browser finds them in the fields, so they are
+/// not sent a second time as properties.
+pub(super) fn draft<T: Clone + Default + 'static>() -> T {
+    if browser::IS_BROWSER { T::default() } else { use_context().unwrap_or_default() }
 }
 
 /// A labelled field with its hint and its error.
@@ -41,8 +48,8 @@ pub(super) fn Field(
         let detail = form.problem.as_ref().and_then(|problem| problem.error_of(limits.field));
         detail.map(|detail| format!("{label} {detail}.")).unwrap_or_default()
     };
-    let right = move || error().is_empty();
-    let invalid = move || (!right()).then_some("true");
+    let valid = move || error().is_empty();
+    let invalid = move || (!valid()).then_some("true");
     let required = limits.min > 0;
     // Only on a page that the server returns; in the browser the island moves the focus.
     let first_wrong = state.with_untracked(|form| {
@@ -83,7 +90,7 @@ pub(super) fn Field(
             <label for=id.clone()>{label}</label>
             {control}
             {hint}
-            <p class="error" id=format!("{id}-error") hidden=right>
+            <p class="error" id=format!("{id}-error") hidden=valid>
                 {error}
             </p>
         </div>

@@ -2,12 +2,11 @@
 
 use super::browser::form::{self, Form};
 use super::browser::{self, request};
-use super::fields::{Field, SubmitButton};
-use super::props::{IslandProps, draft};
+use super::fields::{Field, SubmitButton, draft};
 use super::responses::Post;
 use super::urls::{NEW_POST_ACTION, awaited_post, new_post_page};
 use leptos::prelude::*;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shared::commands::CreatePost;
 use shared::{Problem, routes, text};
 use web_sys::SubmitEvent;
@@ -35,13 +34,30 @@ async fn publish(key: &str, command: &CreatePost) -> Result<String, Problem> {
     Ok(if known { routes::post_page(&id) } else { new_post_page(&id) })
 }
 
-#[island]
-pub(crate) fn NewPost(
+/// What the island begins with.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NewPostProps {
     /// Why the form was refused, if it was.
-    problem: IslandProps<Option<Problem>>,
-) -> impl IntoView {
+    pub problem: Option<Problem>,
+}
+
+/// Renders the island.
+#[cfg(feature = "ssr")]
+pub(crate) fn new_post(props: NewPostProps) -> impl IntoView {
+    super::island::render("NewPost", props, view_of)
+}
+
+/// Starts the island that the server has rendered.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen(js_name = "NewPost")]
+pub fn start_new_post(element: &leptos::web_sys::HtmlElement) {
+    super::island::start(element, view_of);
+}
+
+/// The form for a new post.
+fn view_of(NewPostProps { problem }: NewPostProps) -> impl IntoView {
     let draft = draft::<PostDraft>();
-    let state = RwSignal::new(Form { problem: problem.0, ..Form::default() });
+    let state = RwSignal::new(Form { problem, ..Form::default() });
     let published = RwSignal::new(String::new());
     let submit = move |event: SubmitEvent| {
         let Some(fields) = form::take_over(&event, state) else { return };

@@ -2,16 +2,16 @@
 //! is, so that nothing moves while it is read.
 
 use super::browser::{self, live, request};
-use super::props::IslandProps;
 use super::responses::{Page, Post};
 use super::thread;
 use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
 use shared::{PostId, routes};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Between two requests for the list, however much happens.
+/// The least time between two requests for the list, however much happens.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The id of the element that shows a post's number of comments.
@@ -72,17 +72,33 @@ impl Watch {
     }
 }
 
-/// Keeps the numbers of comments up to date, and offers new posts.
-#[island]
-pub(crate) fn NewPosts(
+/// What the island begins with.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NewPostsProps {
     /// Where this page's list comes from.
-    list: IslandProps<String>,
+    pub list: String,
     /// Whether the list begins with the newest post.
-    is_newest: IslandProps<bool>,
-) -> impl IntoView {
+    pub is_newest: bool,
+}
+
+/// Renders the island.
+#[cfg(feature = "ssr")]
+pub(crate) fn new_posts(props: NewPostsProps) -> impl IntoView {
+    super::island::render("NewPosts", props, view_of)
+}
+
+/// Starts the island that the server has rendered.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen(js_name = "NewPosts")]
+pub fn start_new_posts(element: &leptos::web_sys::HtmlElement) {
+    super::island::start(element, view_of);
+}
+
+/// Keeps the numbers of comments up to date, and offers new posts.
+fn view_of(NewPostsProps { list, is_newest }: NewPostsProps) -> impl IntoView {
     let fresh = RwSignal::new(0);
     if browser::IS_BROWSER {
-        let watch = Rc::new(Watch { list: list.0, is_newest: is_newest.0, fresh, busy: Cell::new(Busy::No) });
+        let watch = Rc::new(Watch { list, is_newest, fresh, busy: Cell::new(Busy::No) });
         let on_open = watch.clone();
         live::follow(routes::LIVE.to_owned(), move || on_open.refresh(), move |_| watch.refresh());
     }

@@ -1,5 +1,6 @@
-//! The message above a form that was refused. In every case the text is kept, and the message says so.
+//! The message above a form that was refused. The text is kept in every case.
 
+use super::browser::json;
 use shared::Problem;
 
 /// Empty where the messages beside the fields say everything.
@@ -26,7 +27,7 @@ pub(crate) fn sentence(problem: &Problem) -> &'static str {
 
 /// The problem in an unsuccessful answer, whatever its body is.
 pub(crate) fn problem_of(status: u16, body: &str) -> Problem {
-    let problem: Option<Problem> = serde_json::from_str(body).ok();
+    let problem: Option<Problem> = json::parse(body);
     problem.filter(|problem| problem.status == status).unwrap_or_else(|| bare(status))
 }
 

@@ -1,7 +1,7 @@
 //! The comments of a post as one page shows them, and how updates change them.
 //!
 //! Updates come from several sources (the page itself, the answer to a new comment, the stream, a reload of the whole
-//! thread), in any order and more than once. Merging them yields the same thread in any order.
+//! thread), in any order and more than once. Merging them yields the same thread in any order (but for new comments with equal times).
 
 use shared::CommentId;
 use shared::events::Status;
@@ -46,20 +46,20 @@ impl Thread {
     }
 }
 
-/// Orders the states of one comment: by version, and without versions a verdict comes after none.
+/// Orders the states of one comment: by version, and without versions a comment with a verdict comes after a pending one.
 fn progress(comment: &CommentView) -> (u32, bool) {
     (comment.version.unwrap_or_default(), comment.status != Status::Pending)
 }
 
-/// Returns whether the reader's own comment got its verdict by this.
+/// Returns whether this update decides the reader's own comment.
 fn merge(thread: &mut Vec<CommentView>, update: CommentView) -> bool {
     let Some(known) = thread.iter_mut().find(|c| c.id == update.id) else {
-        // Among equal times the order of the log counts, in which updates arrive.
+        // Comments with equal times stay in the order in which they arrive, which is that of the log.
         let at = thread.partition_point(|c| c.created_at <= update.created_at);
         thread.insert(at, update);
         return false;
     };
-    // Public updates do not say who wrote a comment, and while it is pending they leave out its text and its name.
+    // Public updates do not say who wrote a comment, and while it is pending they leave out its text.
     let mine = known.mine || update.mine;
     let mut decided = false;
     let (newer, older) = if progress(&update) > progress(known) {

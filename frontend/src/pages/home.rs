@@ -1,7 +1,7 @@
 //! The list of posts, and the form for a new one.
 
 use super::page::Page;
-use crate::islands::{IslandProps, NewPost, NewPosts, PostDraft, count_element};
+use crate::islands::{NewPostProps, NewPostsProps, PostDraft, count_element, new_post, new_posts};
 use crate::islands::{dates, thread, urls};
 use leptos::prelude::*;
 use shared::views::{PostPage, PostSummary};
@@ -31,7 +31,7 @@ pub(crate) fn home(
                 </section>
                 <section class="new-post" id="new-post" aria-labelledby="write">
                     <h2 id="write">"Write a post"</h2>
-                    <NewPost problem=IslandProps(problem) />
+                    {new_post(NewPostProps { problem })}
                 </section>
             </div>
         }
@@ -39,7 +39,7 @@ pub(crate) fn home(
 }
 
 struct Source {
-    /// Of the API: what the island loads to see what has changed.
+    /// The API's URL that the island loads to see what has changed.
     address: String,
     is_newest: bool,
 }
@@ -65,7 +65,7 @@ fn posts(list: PostPage, source: Source) -> impl IntoView {
         }
     });
     view! {
-        <NewPosts list=IslandProps(source.address) is_newest=IslandProps(source.is_newest) />
+        {new_posts(NewPostsProps { list: source.address, is_newest: source.is_newest })}
         {empty}
         <ol class="list">{list.items.into_iter().map(entry).collect_view()}</ol>
         {pager}

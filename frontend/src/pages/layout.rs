@@ -34,12 +34,13 @@ pub(crate) struct Assets {
     pub script: Option<(String, String)>,
 }
 
+/// What differs between answers besides the content.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub assets: Assets,
     /// Of `cargo leptos watch`, while it runs.
     pub reload_port: Option<u16>,
-    /// Marks the scripts of this answer as ours.
+    /// The nonce of this answer's content security policy.
     pub nonce: String,
 }
 

@@ -2,7 +2,7 @@
 
 use super::page::Page;
 use crate::islands::urls::comment_page;
-use crate::islands::{CommentDraft, Comments, IslandProps, dates};
+use crate::islands::{CommentDraft, CommentsProps, comments as island, dates};
 use leptos::prelude::*;
 use shared::views::PostWithComments;
 use shared::{CommentId, Problem, Timestamp};
@@ -39,7 +39,7 @@ pub(crate) fn post(
             </article>
             <section class="comments" id="comments" aria-label="Comments">
                 {waiting}
-                <Comments post=IslandProps(post.id) comments=IslandProps(comments) problem=IslandProps(problem) />
+                {island(CommentsProps { post: post.id, comments, problem })}
             </section>
         }
     })

@@ -82,8 +82,7 @@ fn is_clean(page: &str) {
 
 /// The islands that a page names.
 fn islands(page: &str) -> Vec<&str> {
-    let names = page.split("data-component=\"").skip(1).filter_map(|rest| rest.split('"').next());
-    names.filter_map(|name| name.split_once('_')).map(|(name, _)| name).collect()
+    page.split("data-component=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect()
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 pub mod bad_input;
 pub mod contents;
+pub mod restrictions;
 pub mod starts;
 pub mod stops;
 pub mod volumes;
-pub mod walls;

@@ -16,7 +16,7 @@ mod manifest;
 mod report;
 mod suite;
 
-use checks::{bad_input, contents, starts, stops, volumes, walls};
+use checks::{bad_input, contents, restrictions, starts, stops, volumes};
 use clap::Parser;
 use engine::Running;
 use manifest_tests::{render, tools};
@@ -138,14 +138,15 @@ async fn try_images(engine: &Engine, images: &Images) {
         sizes.insert(service, size);
     }
     let starts = step("all six start and become ready", starts::are_measured(&deployment)).await;
-    step("unprivileged, on a read-only root, without a shell", walls::hold(&deployment)).await;
-    step("one public port, and nothing private behind it", walls::have_one_door(&deployment)).await;
+    step("unprivileged, on a read-only root, without a shell", restrictions::hold(&deployment)).await;
+    step("one public port, and nothing private behind it", restrictions::leave_one_public_port(&deployment))
+        .await;
     step("wrong settings are reported in one line", bad_input::is_named_in_one_line(&deployment)).await;
     step("a missing bus", bad_input::is_survived_where_only_the_bus_is_missing(&deployment)).await;
     step("posts and comments", volumes::are_filled(&deployment)).await;
     let mut memory = BTreeMap::new();
     for service in ServiceName::ALL {
-        memory.insert(service, walls::memory(&deployment, service).await);
+        memory.insert(service, restrictions::memory(&deployment, service).await);
     }
     step("replaced on the same volumes", volumes::outlive_the_containers(&deployment)).await;
     let stops = step("SIGTERM with open streams", stops::are_clean_and_in_time(&deployment)).await;

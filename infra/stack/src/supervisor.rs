@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a service that is not ready is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(25);
-/// How long a start may take before the log says what it waits for.
+/// How long a start may take before the output says what it waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long each service has to stop, even if those before it have used up the time.
@@ -238,7 +238,7 @@ impl Stack {
         }
     }
 
-    /// Who starts a service wants to use it: the answer waits, for a while, until the service is ready.
+    /// Whoever starts a service wants to use it: the answer waits, for a while, until the service is ready.
     async fn once_ready(&self, handle: &Handle, started: String) -> Answer {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -342,15 +342,15 @@ async fn take_requests(control: UnixListener, stack: Arc<Stack>) {
     }
 }
 
-/// Ctrl-Z reaches the supervisor alone. If only the supervisor stood still, nobody would read the services' output:
-/// they would block as soon as their pipes are full. So the whole stack stands still, and `fg` resumes all of it.
+/// Ctrl-Z reaches the supervisor alone. If only the supervisor were suspended, nobody would read the services'
+/// output: they would block as soon as their pipes are full. So the whole stack is suspended, and `fg` resumes all of it.
 async fn follow_job_control(stack: Arc<Stack>, mut signals: JobControl) {
     loop {
         tokio::select! {
             biased;
             _ = signals.suspend.recv() => {
                 stack.everywhere(Action::Suspend).await;
-                // SIGSTOP, since the handler of SIGTSTP has replaced what that does by itself.
+                // SIGSTOP, since our handler of SIGTSTP replaces its default action.
                 if let Err(e) = kill_process(getpid(), Raw::STOP) {
                     stack.output.say(&format!("cannot suspend: {e}"));
                     stack.everywhere(Action::Resume).await;

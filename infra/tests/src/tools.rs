@@ -1,10 +1,10 @@
 //! Renderer and validators. A test whose tool is missing is skipped, or fails if `CI` is set.
 
 use serde_json::Value;
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 pub use test_support::skip;
+use tools_dir::tools_dir;
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate is in infra/tests")
@@ -29,17 +29,9 @@ fn is_new(version: &str) -> bool {
     major.and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 5)
 }
 
-/// Where `cargo xtask setup` installs tools, for all working copies.
-fn installed() -> PathBuf {
-    let folder = |name| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let cache = || folder("XDG_CACHE_HOME").or_else(|| Some(env::home_dir()?.join(".cache")));
-    let tools = folder("MINI_BLOG_TOOLS").or_else(|| Some(cache()?.join("mini-blog/tools")));
-    tools.unwrap_or_else(|| root().join("target/tools"))
-}
-
 /// A program from the tests' own Python packages; skips the test if there is none.
 pub fn python(program: &str) -> Option<PathBuf> {
-    let path = installed().join("python/bin").join(program);
+    let path = tools_dir(root()).join("python/bin").join(program);
     let found = path.is_file().then_some(path);
     if found.is_none() {
         skip(&format!("{program} with its packages (`cargo xtask setup` installs them)"));

@@ -1,4 +1,4 @@
-//! How a comment is created, moderated and shown. Pure: no I/O, no clock.
+//! How a comment is created, updated by a verdict, and shown. Pure: no I/O, no clock.
 
 use serde::{Deserialize, Serialize};
 use shared::commands::CreateComment;
@@ -19,7 +19,7 @@ pub struct Comment {
     pub status: Status,
     /// Why it was rejected.
     pub reason: Option<String>,
-    /// The number of its changes, from 1.
+    /// 1 at creation, one more for each change.
     pub version: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What comments does with each event.
+//! What the comments service does with each event.
 
 use crate::domain::Comment;
 use crate::store;
@@ -15,7 +15,7 @@ impl Handler for CommentEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
         match received.event {
             Event::PostCreated(post) => store::add_post(tx, &post.id)?,
-            // Its own events, here and below: they refill a lost store.
+            // Its own events (this one and `CommentUpdated`) refill a lost store.
             Event::CommentCreated(created) => {
                 let mut comment = Comment::created(created);
                 // The services of the course send no time.

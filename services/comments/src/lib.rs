@@ -1,6 +1,6 @@
 //! The comments service: accepts comments and tracks their moderation.
 //!
-//! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL.
+//! [`api`]: HTTP; [`domain`]: domain logic; [`events`]: what the service does with each event; [`store`]: SQL.
 
 pub mod api;
 pub mod domain;

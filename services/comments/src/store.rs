@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[Migration] = &[
         ) STRICT;
         CREATE INDEX comments_of_post ON comments (post_id, n);
     "],
+    kit::app::peer::DEAD_LETTERS_BY_EVENT,
 ];
 
 const COLUMNS: &str = "id, post_id, content, author, author_key, created_at, status, reason, version";

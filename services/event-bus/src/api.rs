@@ -1,4 +1,4 @@
-//! The HTTP of the bus.
+//! The HTTP API of the bus.
 
 use crate::config::{Origin, SubscriberUrls};
 use crate::delivery::json_array;
@@ -8,11 +8,12 @@ use crate::subscriptions::{RegisterError, RemoveError, Subscriptions};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::response::IntoResponse;
-use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::response::sse::{Event as SseEvent, Sse};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
+use kit::http::sse::with_heartbeat;
 use kit::http::{ApiError, ApiResult, OperatorToken, RawBody, SecurityEvent, operator_only};
 use kit::messaging::events_body::read_events;
 use kit::messaging::signature::{BadSignature, SigningKey};
@@ -32,14 +33,12 @@ const MAX_PUBLICATION_BYTES: usize = 8 * 1024 * 1024;
 const MAX_PUBLICATION_EVENTS: usize = 4_096;
 /// The largest single event, in bytes of its data: larger than any event of this system.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
-/// How many events are read at once for a response that may hold all of them.
+/// How many events are read at once for a response that may stream the whole log.
 const PAGE: usize = 1_000;
 /// The most bytes of such a page.
 const PAGE_BYTES: usize = 1024 * 1024;
 /// The highest `limit`.
 const MAX_LIMIT: usize = 10_000;
-/// How often an idle stream sends a comment, so that proxies keep it open.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -216,16 +215,15 @@ async fn follow(State(bus): State<Bus>, Query(range): Query<Range>, headers: Hea
         Some(id) => parse_sequence(id)?,
         None => range.after()?,
     };
-    let keep_alive = KeepAlive::new().interval(HEARTBEAT);
-    let stopping = bus.stopping.clone();
-    let events = follow_log(bus.log, after).take_until(stopping.cancelled_owned());
-    let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
+    let events = with_heartbeat(follow_log(bus.log, after), SseEvent::DEFAULT_KEEP_ALIVE);
+    let events = events.take_until(bus.stopping.clone().cancelled_owned());
+    let mut response = Sse::new(events.map(Ok::<_, Infallible>)).into_response();
     response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
     Ok(response)
 }
 
 /// Every event after a sequence, and then each one as it is appended.
-fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = SseEvent> {
     let head = log.head();
     let pages = stream::unfold((log, head, after), |(log, mut head, after)| async move {
         loop {
@@ -242,7 +240,7 @@ fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = Res
             }
         }
     });
-    pages.flatten().map(|event| Ok(SseEvent::default().id(event.sequence.to_string()).data(event.json)))
+    pages.flatten().map(|event| SseEvent::default().id(event.sequence.to_string()).data(event.json))
 }
 
 async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> ApiResult {
@@ -312,5 +310,18 @@ async fn unsubscribe(State(bus): State<Bus>, Path(name): Path<String>) -> ApiRes
                 RemoveError::Panicked => ProblemKind::Internal.into(),
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_log_answers_500_and_what_may_pass_503() {
+        assert_eq!(log_failure(LogError::Panicked), ApiError::new(ProblemKind::Internal));
+        // Without a detail: it may name a path.
+        let unavailable = LogError::Unavailable("the disk is full".to_owned());
+        assert_eq!(log_failure(unavailable), ApiError::new(ProblemKind::Unavailable));
     }
 }

@@ -84,6 +84,14 @@ impl SubscriberUrls {
         let origin = url.parse().ok().and_then(|url| Origin::of(&url));
         self.is_empty() || self.0.iter().any(|(n, o)| n == name && Some(o) == origin.as_ref())
     }
+
+    /// The URL at the first address that this service may register; `None` if it may register none.
+    pub fn moved(&self, name: &str, url: &str) -> Option<String> {
+        let (_, Origin { host, port }) = self.0.iter().find(|(n, _)| n == name)?;
+        let url: http::Uri = url.parse().ok()?;
+        let path = url.path_and_query()?;
+        Some(if *port == 80 { format!("http://{host}{path}") } else { format!("http://{host}:{port}{path}") })
+    }
 }
 
 fn parse_subscriber(text: &str) -> Result<(String, String), String> {

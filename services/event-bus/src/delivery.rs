@@ -29,8 +29,8 @@ const BATCH_BYTES: usize = 1024 * 1024;
 pub struct Subscription {
     name: String,
     state: Mutex<State>,
-    /// To the delivery's task: what it has to do after an input from outside it. Holds little: only an input that ends
-    /// a wait has actions, and the task is always ready to receive.
+    /// Actions for the delivery task that an input from outside (a registration, a lost tail) caused. Unbounded but
+    /// short: such an input has actions only while the task waits, and a waiting task receives at once.
     actions: mpsc::UnboundedSender<Vec<Action>>,
 }
 
@@ -83,7 +83,7 @@ fn advance(state: &mut State, input: Input) -> Vec<Action> {
     actions
 }
 
-/// How a delivery ended.
+/// How a delivery task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     Stopped,

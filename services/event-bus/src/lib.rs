@@ -56,14 +56,24 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
         let is_peer = ServiceName::PEERS.iter().any(|peer| peer.as_str() == subscription.name);
         let is_known = is_peer || config.store.insecure;
         if plain.is_none() && !(is_known && urls.allows(&subscription.name, &subscription.url)) {
-            let SavedSubscription { name, url, .. } = subscription;
-            tracing::warn!(
-                subscriber = name,
-                url,
-                "unsubscribed: the settings no longer allow this subscriber"
+            let Some(moved) = urls.moved(&subscription.name, &subscription.url).filter(|_| is_known) else {
+                let SavedSubscription { name, url, .. } = subscription;
+                tracing::warn!(
+                    subscriber = name,
+                    url,
+                    "unsubscribed: the settings no longer allow this subscriber"
+                );
+                table.delete(name).await.map_err(|e| store_error(Box::new(e)))?;
+                continue;
+            };
+            // No warning: with free ports every start changes the addresses. The subscriber registers itself there.
+            tracing::debug!(
+                subscriber = subscription.name,
+                from = subscription.url,
+                to = moved,
+                "the settings name another address of this subscriber"
             );
-            table.delete(name).await.map_err(|e| store_error(Box::new(e)))?;
-            continue;
+            subscription.url = moved;
         }
         subscriptions.start(subscription, if plain.is_some() { Protocol::Plain } else { Protocol::Native });
     }

@@ -57,8 +57,8 @@ pub trait EventLog: Send + Sync + 'static {
     fn append(&self, events: Vec<Envelope>, now: Timestamp)
     -> BoxFuture<'_, Result<Vec<Sequence>, LogError>>;
 
-    /// The events after a sequence, in order: at most `limit`, and no more once they reach `max_bytes`. Ends before a
-    /// damaged event, and fails where that is the first.
+    /// The events after a sequence, in order: at most `limit`, and at most `max_bytes` unless the first alone is larger.
+    /// Ends before a damaged event, and fails where that is the first.
     fn read(
         &self,
         after: Sequence,

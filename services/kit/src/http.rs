@@ -12,6 +12,7 @@
 //! - [`operator_only`]: routes that need the operator's token; [`SecurityEvent`]: refusals with a name in the log.
 //! - [`author`]: writers, recognised by a cookie; [`idempotency`]: requests that may be repeated.
 //! - [`probes`]: `/livez` and `/readyz`.
+//! - [`sse`]: the heartbeat of Server-Sent Events.
 
 mod answer_budget;
 pub mod author;
@@ -31,6 +32,7 @@ mod request_log;
 mod security;
 pub mod server;
 mod shares;
+pub mod sse;
 mod store_error;
 mod token_buckets;
 mod write_limits;

@@ -6,7 +6,7 @@
 //! | [`messaging`] | events: outbox and relay, inbox and consumer, dead letters, subscriber, signatures |
 //! | [`http`] | the server and its limits, bodies, errors, idempotency, probes |
 //! | [`store`] | one SQLite file: one writer, one commit for many requests |
-//! | [`runtime`] | clock, ids, transport, lifecycle, backoff, trace context |
+//! | [`runtime`] | clock, ids, transport, lifecycle, backoff, secrets, trace context (not the async runtime) |
 //!
 //! Below them all, [`rt`] wraps the async runtime: spawn, sleep, timeout.
 //!

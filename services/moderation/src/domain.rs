@@ -16,17 +16,18 @@ pub enum Action {
 /// In place of a rule's id in a verdict by a person.
 pub const PERSON: &str = "person";
 
-/// A rule applies to every comment that contains one of its words.
+/// A rule applies to every comment whose text or author's name contains one of its words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Appears in events and logs.
     pub id: String,
-    /// Found anywhere in the text, also within a word, in upper or lower case; invisible characters and compatible
+    /// Found anywhere, also within a word, in upper or lower case; invisible characters and compatible
     /// forms of a letter make no difference.
     pub words: Vec<String>,
     pub action: Action,
-    /// Human-readable and public: it replaces the text of a rejected comment.
+    /// Human-readable and public: it replaces the text of a rejected comment. (A rule that holds a comment needs one too,
+    /// for whoever reads the rules.)
     pub reason: String,
 }
 
@@ -41,7 +42,7 @@ pub struct Rules {
 pub enum BadRules {
     #[error("the rules are not valid: {0}")]
     Json(#[from] serde_json::Error),
-    /// A rule that would apply to no comment, or to all.
+    /// A part is missing, or the rule would apply to no comment, or to all.
     #[error("rule {0:?} needs an id, a reason and at least one word, and no word may be empty")]
     Empty(String),
     #[error("the rule id {PERSON:?} is reserved for verdicts by a person: choose another id")]
@@ -60,7 +61,8 @@ pub enum Decision {
 pub struct Verdict {
     /// Approved or rejected.
     pub status: Status,
-    /// Human-readable and public: it replaces the text of a rejected comment.
+    /// Human-readable and public: it replaces the text of a rejected comment. (A rule that holds a comment needs one too,
+    /// for whoever reads the rules.)
     pub reason: Option<String>,
     /// The id of the rule that decided, or [`PERSON`].
     pub rule: Option<String>,

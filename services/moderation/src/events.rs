@@ -17,7 +17,7 @@ impl Handler for ModerationEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
         match received.event {
             Event::CommentCreated(comment) => {
-                // Already judged (this is a redrive, or a lost store refills): the verdict stands. It is published in
+                // Already judged (this is a redrive, or a lost store refills): the verdict stands. It is published as
                 // the same event as before, which the bus recognises.
                 if let Some(verdict) = store::verdict(tx, &comment.id)? {
                     return Ok(record_verdict(tx, comment, verdict, received.envelope, received.now)?);

@@ -43,7 +43,7 @@ impl ServiceConfig for Config {
     }
 }
 
-/// A rules file that is missing or invalid stops the start, so that nothing is approved by mistake.
+/// A rules file that is missing or invalid aborts the start, so that nothing is approved by mistake.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
     let rules = match &config.rules {
         None => Rules::default(),

@@ -25,6 +25,7 @@ pub const MIGRATIONS: &[Migration] = &[
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX held_by_age ON held (held_at);
     "],
+    kit::app::peer::DEAD_LETTERS_BY_EVENT,
 ];
 
 /// The longest queue in one answer.

@@ -24,6 +24,7 @@ pub const MIGRATIONS: &[Migration] = &[
         DROP INDEX posts_by_age;
         CREATE INDEX posts_by_age ON posts (created_at);
     "],
+    kit::app::peer::DEAD_LETTERS_BY_EVENT,
 ];
 
 /// A post that is already stored stays as it is.

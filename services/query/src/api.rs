@@ -2,20 +2,19 @@
 
 use crate::cache::Cache;
 use crate::domain::{Post, excerpt};
-use crate::live::{Live, with_heartbeat};
+use crate::live::Live;
 use crate::store;
+use crate::stream_places::StreamPlaces;
 use axum::Router;
 use axum::extract::{Extension, Path, Query, State};
 use axum::response::IntoResponse;
-use axum::response::sse::Sse;
+use axum::response::sse::{Event as SseEvent, Sse};
 use axum::routing::get;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
 use kit::http::author::AuthorToken;
-use kit::http::{
-    ApiError, ApiResult, AuthorKey, ClientAddress, ClientKey, Exceeded, OperatorToken, RateLimits,
-    SecurityEvent, Shares, json_bytes, operator_only,
-};
+use kit::http::sse::with_heartbeat;
+use kit::http::{ApiError, ApiResult, ClientAddress, OperatorToken, json_bytes, operator_only};
 use kit::rt;
 use kit::store::Store;
 use rusqlite::Connection;
@@ -29,15 +28,6 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The limit of open streams: half of the connections, so that deliveries and probes always get one.
-const MAX_LISTENERS: usize = 2_048;
-/// Those of one address: a classroom of a hundred behind it, with several windows each.
-const LISTENERS_OF_ADDRESS: usize = 512;
-/// Those of one author: many windows of a browser.
-const LISTENERS_OF_AUTHOR: usize = 32;
-/// How long a stream may be silent.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-
 #[derive(Debug, Clone)]
 pub struct Api {
     pub store: Store,
@@ -47,39 +37,6 @@ pub struct Api {
     pub places: StreamPlaces,
     /// Ends the streams and the waits.
     pub stopping: CancellationToken,
-}
-
-/// The open streams, by address and by author.
-#[derive(Debug, Clone)]
-pub struct StreamPlaces {
-    of_addresses: Shares<ClientKey>,
-    of_authors: Shares<AuthorKey>,
-}
-
-impl StreamPlaces {
-    pub fn new(limits: RateLimits) -> Self {
-        let share = |share| if limits.is_on() { share } else { MAX_LISTENERS };
-        Self {
-            of_addresses: Shares::new(MAX_LISTENERS, share(LISTENERS_OF_ADDRESS)),
-            of_authors: Shares::new(MAX_LISTENERS, share(LISTENERS_OF_AUTHOR)),
-        }
-    }
-
-    /// A place for one stream, until it is dropped.
-    fn take(&self, client: ClientAddress, headers: &HeaderMap) -> ApiResult<impl Send + use<>> {
-        let author = AuthorToken::from_headers(headers).map(|token| token.limit_key());
-        let of_address = self.of_addresses.take_one(client.key());
-        let of_author = of_address.and_then(|place| Ok((place, self.of_authors.take_one(author)?)));
-        of_author.map_err(|exceeded| match exceeded {
-            Exceeded::Client => ApiError::new(ProblemKind::TooManyRequests)
-                .detail("you have too many streams open; close some first")
-                .retry_after(30)
-                .security_event(SecurityEvent::ShareExceeded),
-            Exceeded::Whole => {
-                ApiError::new(ProblemKind::Unavailable).detail("too many streams are open").retry_after(30)
-            }
-        })
-    }
 }
 
 pub fn router(api: Api, operator: OperatorToken) -> Router {
@@ -123,7 +80,7 @@ fn cursor_after(post: &Post) -> String {
     format!("{}~{}", post.position.created_at.map_or(0, Timestamp::unix_ms), post.id)
 }
 
-/// With `limit` or `cursor` a page of posts, newest first; without them the course's object of all posts.
+/// With `limit` or `cursor` a page of posts, newest first; without them the course's answer: one JSON object of all posts, keyed by id.
 async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
     if page.limit.is_none() && page.cursor.is_none() {
         return api.posts.get(&api.store).await.map(json_bytes);
@@ -236,7 +193,7 @@ async fn live(
         Some(Ok(text)) => Some(text.parse().map_err(|_| bad_request("invalid Last-Event-ID"))?),
         Some(Err(_)) => return Err(bad_request("invalid Last-Event-ID")),
     };
-    let changes = with_heartbeat(api.live.listen(after, post).await?, HEARTBEAT);
+    let changes = with_heartbeat(api.live.listen(after, post).await?, SseEvent::default().comment(""));
     let changes = changes.take_until(api.stopping.clone().cancelled_owned()).inspect(move |_| {
         let _held = &place;
     });

@@ -19,9 +19,9 @@ use shared::{CommentId, Envelope, PostId, Sequence, Timestamp};
 /// and a rebuild give the same order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
-    /// `createdAt`; the time of the envelope where the event has none, as those of the course's services.
+    /// `createdAt`; the time of the envelope where the event has none, as events of the course's services.
     pub created_at: Option<Timestamp>,
-    /// Nothing where the event did not come through the log.
+    /// `None` if the event did not come through the log.
     pub sequence: Option<Sequence>,
 }
 
@@ -30,8 +30,8 @@ impl Position {
         Self { created_at: created_at.or(envelope.time), sequence: envelope.sequence }
     }
 
-    /// Of several creations of the same thing the one with the lowest rank counts: the first in the log, then the
-    /// earliest. What is not known ranks last.
+    /// If several events create the same post or comment, the one with the lowest rank counts: the first in the log,
+    /// then the earliest. An unknown position ranks last. (This is not the order of display.)
     fn rank(&self) -> impl Ord + use<> {
         let Self { created_at, sequence } = *self;
         (sequence.is_none(), sequence, created_at.is_none(), created_at)
@@ -46,7 +46,7 @@ pub struct Post {
     pub body: String,
     pub author: String,
     pub position: Position,
-    /// The number of its changes, from 1.
+    /// 1 at creation, one more for each change.
     pub version: u32,
 }
 
@@ -102,9 +102,9 @@ pub struct Origin {
 pub struct Comment {
     pub id: CommentId,
     pub post_id: PostId,
-    /// Nothing while only a later event is known.
+    /// `None` while only a later event is known.
     pub origin: Option<Origin>,
-    /// The number of its changes, from 1. The text and the status are those of the highest version.
+    /// 1 at creation, one more for each change. The text and the status are those of the highest version.
     pub version: u32,
     pub status: Status,
     pub content: String,

@@ -1,4 +1,4 @@
-//! What query does with each event.
+//! What the query service does with each event.
 
 use crate::domain::{Comment, Post};
 use crate::store;
@@ -43,7 +43,7 @@ fn note_change(
 ) -> rusqlite::Result<()> {
     let sequence = match received.envelope.sequence {
         Some(sequence) => sequence,
-        // Without a sequence, clients that resume continue after the last event that had one.
+        // An event without a sequence is noted under the present cursor, so that clients that resume receive it.
         None => inbox::cursor(tx)?,
     };
     store::note_change(tx, sequence, post_id, comment_id)

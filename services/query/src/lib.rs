@@ -1,7 +1,7 @@
 //! The query service: posts with their comments, for readers.
 //!
 //! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL; [`cache`]: the most
-//! frequent answer as bytes; [`live`]: changes as they happen.
+//! frequent answer as bytes; [`live`]: changes as they happen, [`stream_places`]: how many may follow them.
 //!
 //! The read model can be deleted at any time: it is rebuilt from the log, byte for byte.
 
@@ -11,6 +11,7 @@ pub mod domain;
 pub mod events;
 pub mod live;
 pub mod store;
+pub mod stream_places;
 
 use kit::app::StartError;
 use kit::app::config::PeerConfig;
@@ -29,7 +30,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let live = live::Live::new(peer.store.clone());
     peer.lifecycle.spawn("live", live.clone().run(peer.lifecycle.stopping()));
     let posts = cache::Cache::new(&peer.store);
-    let places = api::StreamPlaces::new(config.store.common.rate_limits);
+    let places = stream_places::StreamPlaces::new(config.store.common.rate_limits);
     let api =
         api::Api { store: peer.store.clone(), posts, live, places, stopping: peer.lifecycle.stopping() };
     // An empty store must catch up with the log first, or readers would see a blog without posts.

@@ -202,35 +202,3 @@ fn update(c: &Connection, change: Change) -> rusqlite::Result<LiveUpdate> {
         serde_json::to_string(&live).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     Ok(LiveUpdate { n: change.n, post_id: change.post_id, sequence: change.sequence, json })
 }
-
-/// Adds an empty comment whenever the stream has sent nothing for `interval`, so that nobody on the way takes the
-/// connection for dead.
-pub fn with_heartbeat(
-    events: impl Stream<Item = SseEvent> + Send + 'static,
-    interval: Duration,
-) -> impl Stream<Item = SseEvent> {
-    stream::unfold(Box::pin(events), move |mut events| async move {
-        let next = rt::timeout(interval, events.next()).await;
-        let event = next.unwrap_or_else(|_| Some(SseEvent::default().comment("")))?;
-        Some((event, events))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_silent_stream_has_a_heartbeat_and_a_stream_that_ends_has_an_end() {
-        let silent = stream::iter([SseEvent::default().data("x")]).chain(stream::pending());
-        let mut events = std::pin::pin!(with_heartbeat(silent, Duration::from_millis(1)));
-        let mut next = async || format!("{:?}", events.next().await);
-        assert!(next().await.contains("data: x"));
-        for _ in 0..3 {
-            let heartbeat = next().await;
-            assert!(heartbeat.contains("Some") && !heartbeat.contains("data"), "{heartbeat}");
-        }
-        let ends = with_heartbeat(stream::empty(), Duration::from_secs(60));
-        assert_eq!(ends.count().await, 0);
-    }
-}

@@ -41,8 +41,8 @@ pub const MIGRATIONS: &[Migration] = &[
         ) STRICT;
         CREATE INDEX changes_by_seq ON changes (seq);
     "],
-    // Posts and comments gain their place in the log, which only the log knows: it is delivered once more and merged into
-    // what is here, so that readers miss nothing meanwhile. What an operator discarded stays discarded.
+    // Posts and comments gain their place in the log, which only the log knows: the log is delivered once more and merged
+    // into what is here, so that readers miss nothing meanwhile. What an operator discarded stays discarded.
     &["
         ALTER TABLE posts RENAME TO old_posts;
         ALTER TABLE comments RENAME TO old_comments;
@@ -88,6 +88,7 @@ pub const MIGRATIONS: &[Migration] = &[
         DROP TABLE old_posts;
         DROP TABLE old_comments;
     "],
+    kit::app::peer::DEAD_LETTERS_BY_EVENT,
 ];
 
 /// How many changes are stored for clients that reconnect.
@@ -208,7 +209,7 @@ pub struct Change {
     /// The event that caused it.
     pub sequence: Sequence,
     pub post_id: PostId,
-    /// Nothing where the post itself changed.
+    /// `None` if the post itself changed.
     pub comment_id: Option<CommentId>,
 }
 

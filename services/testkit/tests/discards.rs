@@ -1,5 +1,6 @@
 //! A discarded event stays discarded when the store that held the dead letter is lost.
 
+use rusqlite::Connection;
 use serde_json::json;
 use shared::ServiceName::{self, Query};
 use testkit::events::{comment_created, comment_updated, post_created, published};
@@ -21,6 +22,24 @@ async fn has_read(world: &World, bus: &Running, name: ServiceName) {
         (world.rows(name, "SELECT seq FROM cursor") == [head]).then_some(())
     };
     eventually("it has read the log", caught_up).await;
+}
+
+#[test]
+fn every_peer_finds_discarded_events_by_an_index() {
+    for migrations in [
+        posts::store::MIGRATIONS,
+        comments::store::MIGRATIONS,
+        moderation::store::MIGRATIONS,
+        query::store::MIGRATIONS,
+    ] {
+        let c = Connection::open_in_memory().unwrap();
+        for step in migrations.iter().flat_map(|parts| parts.iter()) {
+            c.execute_batch(step).unwrap();
+        }
+        let find = "EXPLAIN QUERY PLAN SELECT 1 FROM dead_letters WHERE envelope ->> '$.id' = ?1";
+        let plan: String = c.query_row(find, [""], |row| row.get("detail")).unwrap();
+        assert!(plan.starts_with("SEARCH"), "{plan}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A browser opens six connections to a site at most: pages that are not looked at must not hold any.
 
 use crate::page::browse;
+use shared::ServiceName::Query;
 use std::time::{Duration, Instant};
 use system_tests::Stack;
 use system_tests::browser::{Ability, Browser};
@@ -108,5 +109,84 @@ async fn eight_windows_side_by_side_open_in_time_and_a_closed_one_makes_room() {
     blog.comment(&post, "seen in the last window").await;
     browser.until_shows("li.comment[data-status=approved] .text", "seen in the last window").await;
     browser.expect_same_page().await;
+    browser.close().await;
+}
+
+/// Stops the page's clock for pauses between attempts to connect, and shows on `<html>` how often the page has tried
+/// (`data-attempts`), how many attempts wait for their time (`data-waiting`), how long the last one is to wait
+/// (`data-pause`), and how many messages of other windows the page has handled (`data-heard`). `connectNow` does what is
+/// due when a pause is over.
+const ATTEMPTS: &str = r#"
+    const shown = document.documentElement.dataset;
+    const waiting = new Map();
+    const count = (name) => { shown[name] = Number(shown[name]) + 1 };
+    const showWaiting = () => { shown.waiting = waiting.size };
+    Object.assign(shown, { attempts: 0, heard: 0, pause: 0 });
+    showWaiting();
+    const { EventSource: Source, setTimeout: set, clearTimeout: clear } = window;
+    window.EventSource = class extends Source { constructor(url) { super(url); count("attempts") } };
+    window.setTimeout = (call, ms, ...rest) => {
+        // Shorter: not a pause. 20 s: the time limit of a request.
+        if (!(ms >= 500) || ms === 20000) return set(call, ms, ...rest);
+        const id = -1 - Number(shown.attempts);
+        waiting.set(id, call);
+        shown.pause = ms;
+        showWaiting();
+        return id;
+    };
+    window.clearTimeout = (id) => { waiting.delete(id) ? showWaiting() : clear(id) };
+    window.connectNow = () => { const [[id, call]] = waiting; waiting.delete(id); showWaiting(); call() };
+    // Messages come to the channels of a page in the order in which these were opened: to this one last.
+    window.heard = new BroadcastChannel("live");
+    window.heard.onmessage = () => count("heard");
+"#;
+
+#[tokio::test]
+async fn a_refused_stream_is_tried_again_after_growing_pauses_whatever_other_windows_try() {
+    let stack = Stack::start().await;
+    let blog = stack.public_blog();
+    let post = blog.post("In two windows").await;
+    blog.until_known(&post).await;
+    let mut browser = browse(&stack, Ability::Full).await;
+    browser.ignore_errors("status of 503");
+    browser.ignore_errors("/live");
+    let one = browser.tab().await;
+    browser.goto_live(&format!("/p/{post}")).await;
+    let other = browser.new_window().await;
+    browser.goto_live(&format!("/p/{post}")).await;
+    for window in [&one, &other] {
+        browser.switch_to(window).await;
+        browser.run(ATTEMPTS).await;
+    }
+    stack.kill(Query).await;
+    for window in [&one, &other] {
+        browser.switch_to(window).await;
+        browser.until_there("html[data-attempts='0'][data-waiting='1']").await;
+    }
+    for attempt in 1..=3_u32 {
+        browser.switch_to(&one).await;
+        browser.run("connectNow()").await;
+        browser.until_there(&format!("html[data-attempts='{attempt}'][data-waiting='1']")).await;
+        let pause: u32 =
+            browser.attribute("html", "data-pause").await.and_then(|ms| ms.parse().ok()).expect("ms");
+        assert!((500 << attempt..=1000 << attempt).contains(&pause), "{pause} ms after attempt {attempt}");
+        browser.switch_to(&other).await;
+        browser.until_there(&format!("html:not([data-heard='{}'])", attempt - 1)).await;
+        let shown = [
+            browser.attribute("html", "data-attempts").await,
+            browser.attribute("html", "data-waiting").await,
+        ];
+        assert_eq!(
+            shown.map(Option::unwrap_or_default),
+            ["0", "1"],
+            "what the other window tries is no reason"
+        );
+    }
+    stack.start_service(Query).await;
+    for window in [&one, &other] {
+        browser.switch_to(window).await;
+        browser.run("connectNow()").await;
+        browser.until_live().await;
+    }
     browser.close().await;
 }

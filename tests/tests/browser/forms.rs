@@ -191,3 +191,34 @@ async fn a_form_works_on_when_the_way_to_its_post_is_cancelled() {
     browser.until_shows("h1", "The third").await;
     browser.close().await;
 }
+
+#[tokio::test]
+async fn a_page_with_a_refused_form_is_taken_over_with_what_is_wrong() {
+    let stack = Stack::start().await;
+    let mut browser = browse(&stack, Ability::Full).await;
+    browser.ignore_errors("status of 422");
+    let post = stack.public_blog().post("Refused before the script ran").await;
+    stack.public_blog().until_known(&post).await;
+    // Submits it as the browser does until the script has taken the form over.
+    let submit = async |form: &str| browser.run(&format!("document.querySelector(`{form}`).submit()")).await;
+    browser.goto_live("/").await;
+    browser.write(TITLE, "  ").await;
+    submit("form[action='/p/new']").await;
+    browser.until_shows("#post-title-error", "Title must not be empty").await;
+    browser.until_live().await;
+    browser.write(TITLE, "Now it has one").await;
+    browser.click(PUBLISH).await;
+    browser.until_on("/p/", "/p/new").await;
+    browser.until_shows("h1", "Now it has one").await;
+
+    browser.goto_live(&format!("/p/{post}")).await;
+    browser.write(CONTENT, "  ").await;
+    submit("form[action$='/comments']").await;
+    browser.until_shows("#comment-content-error", "Comment must not be empty").await;
+    browser.until_live().await;
+    browser.mark_page().await;
+    write_comment(&browser, "better").await;
+    browser.until_shows("li.comment[data-status=approved] .text", "better").await;
+    browser.expect_same_page().await;
+    browser.close().await;
+}

@@ -40,7 +40,10 @@ struct Cli {
     /// The program that makes the WebAssembly smaller; without it, the file stays as it is
     #[arg(long, value_name = "PROGRAM")]
     wasm_opt: Option<PathBuf>,
-    /// Flags of that program
+    /// The program that makes the script smaller; without it, the file stays as it is
+    #[arg(long, value_name = "PROGRAM")]
+    esbuild: Option<PathBuf>,
+    /// Flags of `wasm-opt`
     #[arg(last = true)]
     wasm_opt_flags: Vec<String>,
 }
@@ -54,6 +57,9 @@ fn main() -> Result<()> {
     bindings::write(&cli.wasm, &cli.name, &built)?;
     if let Some(program) = &cli.wasm_opt {
         bindings::optimise(program, &cli.wasm_opt_flags, &built.join(format!("{}.wasm", cli.name)))?;
+    }
+    if let Some(program) = &cli.esbuild {
+        bindings::minify(program, &built.join(format!("{}.js", cli.name)))?;
     }
     let css = style::bundle(&cli.style)?;
     fs::write(built.join(format!("{}.css", cli.name)), css).context("cannot write the style sheet")?;

@@ -1,4 +1,4 @@
-//! Plain forms that an island takes over. What a writer typed stays in its field until it has been stored.
+//! Plain forms that an island takes over. What a user typed stays in its field until it has been stored.
 
 use leptos::prelude::*;
 use leptos::web_sys::HtmlElement;
@@ -12,7 +12,7 @@ pub(crate) struct Form {
     pub problem: Option<Problem>,
     /// Whether a request is under way.
     pub sending: bool,
-    /// How many submissions have been stored: each has an idempotency key of its own.
+    /// How many submissions are settled (stored, or refused for good): the next one needs a new idempotency key.
     pub sent: u32,
 }
 
@@ -27,7 +27,7 @@ impl Fields {
         self.values.get(name).as_string().unwrap_or_default()
     }
 
-    /// The idempotency key: that of the page for the first submission, then `key.1`, `key.2`, …
+    /// The idempotency key: that of the form's hidden field for the first submission, then `key.1`, `key.2`, …
     pub(crate) fn key(&self) -> String {
         numbered(self.text("key"), self.sent_before)
     }

@@ -183,12 +183,28 @@ impl Follower {
         }
         let failures = self.failures.get();
         self.failures.set(failures + 1);
-        let pause = (1000_u32 << failures.min(5)).min(MAX_PAUSE_MS);
-        // Half of it is random, so that the readers of a site that is back do not all connect at once.
-        let pause = f64::from(pause) * f64::midpoint(1.0, js_sys::Math::random());
         let this = self.clone();
         self.cancel_retry();
-        let retry = set_timeout_with_handle(move || this.connect(), Duration::from_millis(pause as u64));
+        let retry = set_timeout_with_handle(move || this.connect(), pause(failures, js_sys::Math::random()));
         self.retry.set(retry.ok());
+    }
+}
+
+/// How long to wait after another failure: twice as long each time. Half of it is random (from 0 to 1), so that the
+/// readers of a site that is back do not all connect at once.
+fn pause(failures_before: u32, random: f64) -> Duration {
+    let longest = (1000_u32 << failures_before.min(5)).min(MAX_PAUSE_MS);
+    Duration::from_millis((f64::from(longest) * f64::midpoint(1.0, random)) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pause_is_twice_the_last_one_up_to_a_limit_and_half_of_it_is_random() {
+        let pauses = |random| [0, 1, 4, 5, u32::MAX].map(|failures| pause(failures, random).as_millis());
+        assert_eq!(pauses(1.0), [1_000, 2_000, 16_000, 30_000, 30_000]);
+        assert_eq!(pauses(0.0), [500, 1_000, 8_000, 15_000, 15_000]);
     }
 }

@@ -2,6 +2,7 @@
 //! this too, since the islands name it, but never runs it.
 
 pub(crate) mod form;
+pub(crate) mod json;
 pub(crate) mod live;
 mod peers;
 pub(crate) mod request;

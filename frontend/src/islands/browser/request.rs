@@ -1,5 +1,6 @@
 //! Requests to the public routes, the same that any client uses.
 
+use super::json;
 use crate::islands::notice::{self, unavailable};
 use gloo_net::http::{Request, RequestBuilder, Response};
 use leptos::prelude::set_timeout_with_handle;
@@ -46,5 +47,5 @@ pub(crate) async fn get(url: &str) -> Result<String, Problem> {
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Problem> {
-    serde_json::from_str(json).map_err(|_| unavailable())
+    json::parse(json).ok_or_else(unavailable)
 }

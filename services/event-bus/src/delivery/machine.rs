@@ -11,8 +11,9 @@
 //!                                          failed
 //! ```
 //!
-//! One exchange is under way at a time. What arrives during an exchange (a registration, a lost tail) takes effect when
-//! the exchange ends, and its result then no longer counts.
+//! One operation (a read of the log, or a request) runs at a time. A registration or a lost tail that arrives meanwhile
+//! takes effect when the operation ends, and its result then no longer counts. A heartbeat (a registration that says
+//! nothing new) changes nothing.
 
 use super::answer::Outcome;
 use kit::runtime::backoff::Backoff;
@@ -23,7 +24,7 @@ use std::time::Duration;
 /// The most events in one delivery.
 const BATCH_EVENTS: usize = 512;
 
-/// Where the delivery to one subscriber stands.
+/// The state of one subscriber's delivery task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     pub url: String,
@@ -39,7 +40,7 @@ pub struct State {
     /// the log holds.
     pub lost_tail: bool,
     phase: Phase,
-    /// A registration or a lost tail arrived during the exchange: ignore its result.
+    /// A registration or a lost tail arrived during the operation: ignore its result.
     superseded: bool,
 }
 
@@ -69,7 +70,7 @@ pub struct Registration {
     pub started: bool,
 }
 
-/// When an exchange ended, and the randomness for the jitter.
+/// When an operation ended, and the randomness for the jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     pub now: Timestamp,
@@ -94,7 +95,7 @@ pub enum Input {
     Stop,
 }
 
-/// What the driver has to do. Each action but [`Action::Note`] replaces the one before.
+/// What the driver has to do. Each action except [`Action::Note`] cancels the one still under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     Read {
@@ -120,7 +121,7 @@ pub enum Action {
     Note(Note),
 }
 
-/// What the operator's log should say.
+/// A line for the program's log output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     Failed { error: String, attempts: u32, wait: Duration },
@@ -180,7 +181,7 @@ impl State {
                 self.answered(outcome, last, head, at)
             }
             (Phase::CaughtUp, Input::LogGrew) | (Phase::BackingOff, Input::TimerFired) => self.resume(),
-            // The end of a wait that a registration has already ended.
+            // A wake-up that arrives after a registration has already ended the wait.
             _ => vec![],
         }
     }
@@ -214,7 +215,7 @@ impl State {
         actions
     }
 
-    /// Starts anew from what the state now says: at once, or when the exchange under way has ended.
+    /// Starts anew from what the state now says: at once, or when the operation under way has ended.
     fn interrupt(&mut self) -> Vec<Action> {
         if matches!(self.phase, Phase::Reading | Phase::Sending { .. }) {
             self.superseded = true;

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use shared::{Sequence, Timestamp};
 
 /// A digest of what the publisher sent, and of when it was stored. Computed before the event has its sequence, so that
-/// the writer's thread need not.
+/// the writer thread does not have to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checksum(i64);
 

@@ -68,8 +68,8 @@ impl NewEvent {
         Ok(Self { source, id, json, checksum })
     }
 
-    /// Whether a stored envelope of the same `source` and `id` is the same event. A reaction that is published again
-    /// after its publisher lost its store may have another `time` and `traceparent`.
+    /// Whether a stored envelope of the same `source` and `id` is the same event. An event that was caused by
+    /// another one, and is published again after its publisher lost its store, may have another `time` and `traceparent`.
     fn is_same_event(&self, stored: &str) -> bool {
         if stored == self.json {
             return true;
@@ -96,6 +96,15 @@ impl From<WriteError<AppendError>> for LogError {
         match error {
             WriteError::Rejected(AppendError::Conflict(conflict)) => Self::Conflict(conflict),
             WriteError::Panicked => Self::Panicked,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for LogError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Panicked => Self::Panicked,
             other => Self::Unavailable(other.to_string()),
         }
     }
@@ -243,11 +252,7 @@ impl EventLog for SqliteLog {
                 return Ok(Vec::new());
             }
             let events = self.store.read(move |c| read(c, after, limit, max_bytes)).await;
-            let events = events.map_err(|e| match e {
-                ReadError::Panicked => LogError::Panicked,
-                error => LogError::Unavailable(error.to_string()),
-            })?;
-            events.map_err(|damage| LogError::Damaged {
+            events?.map_err(|damage| LogError::Damaged {
                 place: self.store.path().display().to_string(),
                 what: damage.to_string(),
             })

@@ -144,21 +144,25 @@ async fn each_service_subscribes_itself_alone() {
     bus.send(signed(&world, ServiceName::Posts, &request("posts")).at("/subscriptions")).await.ok(200);
 }
 
+/// The settings of a bus with which services may register these addresses.
+fn with_urls(world: &World, urls: &[&str]) -> Config {
+    let args = ["event-bus"].into_iter().chain(urls.iter().flat_map(|url| ["--subscriber-url", url]));
+    let parsed: Config = parse(ServiceName::EventBus, args.map(Into::into)).unwrap();
+    Config { subscriber_urls: parsed.subscriber_urls, ..world.bus_config() }
+}
+
+fn register(world: &World, service: ServiceName, url: &str) -> Ask {
+    let request = json!({"name": service.as_str(), "url": url, "cursor": seq(0)});
+    signed(world, service, &request).at("/subscriptions")
+}
+
 #[tokio::test]
 async fn each_service_registers_only_the_addresses_that_are_configured_for_it() {
     let world = World::secure();
-    let config = |urls: &[&str]| {
-        let args = ["event-bus"].into_iter().chain(urls.iter().flat_map(|url| ["--subscriber-url", url]));
-        let parsed: Config = parse(ServiceName::EventBus, args.map(Into::into)).unwrap();
-        Config { subscriber_urls: parsed.subscriber_urls, ..world.bus_config() }
-    };
-    let register = |service: ServiceName, url: &str| {
-        let request = json!({"name": service.as_str(), "url": url, "cursor": seq(0)});
-        signed(&world, service, &request).at("/subscriptions")
-    };
-    let bus = world.start(config(&["posts=http://posts:4000", "query=http://query"]), event_bus::build).await;
-    bus.send(register(ServiceName::Posts, "http://posts:4000/events")).await.ok(200);
-    bus.send(register(ServiceName::Query, "http://query/events")).await.ok(200);
+    let urls = ["posts=http://posts:4000", "query=http://query"];
+    let bus = world.start(with_urls(&world, &urls), event_bus::build).await;
+    bus.send(register(&world, ServiceName::Posts, "http://posts:4000/events")).await.ok(200);
+    bus.send(register(&world, ServiceName::Query, "http://query/events")).await.ok(200);
     let before = world.dump(ServiceName::EventBus);
     for (service, url) in [
         (ServiceName::Posts, "http://elsewhere:4000/events"),
@@ -166,16 +170,49 @@ async fn each_service_registers_only_the_addresses_that_are_configured_for_it() 
         (ServiceName::Posts, "http://query/events"),
         (ServiceName::Comments, "http://posts:4000/events"),
     ] {
-        let detail = bus.send(register(service, url)).await.problem(ProblemKind::Forbidden).detail.unwrap();
+        let detail =
+            bus.send(register(&world, service, url)).await.problem(ProblemKind::Forbidden).detail.unwrap();
         assert_eq!(detail, format!("{service} may not receive events at {url}"));
     }
     assert_eq!(world.dump(ServiceName::EventBus), before);
-    world.stop(bus).await;
+}
 
-    // What was registered under other settings counts no more than a new registration.
-    let bus = world.start(config(&["posts=http://elsewhere", "query=http://query"]), event_bus::build).await;
-    assert!(row(&world, &bus, "query").await.is_some());
-    assert_eq!(row(&world, &bus, "posts").await, None);
+#[tokio::test]
+async fn a_saved_subscription_follows_the_settings_and_only_an_unknown_subscriber_is_a_warning() {
+    let lines = LogLines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let world = World::secure();
+    let urls = ["posts=http://old:1,posts=http://other", "comments=http://gone", "query=http://query"];
+    let bus = world.start(with_urls(&world, &urls), event_bus::build).await;
+    let posts = signed(&world, ServiceName::Posts, &bare(1));
+    bus.send(posts).await.ok(200);
+    for (service, url) in [
+        (ServiceName::Posts, "http://old:1/a/b?c"),
+        (ServiceName::Comments, "http://gone/events"),
+        (ServiceName::Query, "http://query/events"),
+    ] {
+        let request = json!({"name": service.as_str(), "url": url, "cursor": seq(1)});
+        bus.send(signed(&world, service, &request).at("/subscriptions")).await.ok(200);
+    }
+    world.stop(bus).await;
+    assert_eq!(lines.warnings(), Vec::<Value>::new());
+
+    let urls = ["posts=http://[::1]:2,posts=http://other", "query=http://query"];
+    let bus = world.start(with_urls(&world, &urls), event_bus::build).await;
+    let of = async |name: &str| {
+        row(&world, &bus, name).await.map(|mut row| (row["url"].take(), row["cursor"].take()))
+    };
+    assert_eq!(of("posts").await, Some((json!("http://[::1]:2/a/b?c"), json!(seq(1)))));
+    assert_eq!(of("query").await, Some((json!("http://query/events"), json!(seq(1)))));
+    assert_eq!(of("comments").await, None);
+    let warnings = lines.warnings();
+    let [warning] = &warnings[..] else { panic!("one warning: {warnings:?}") };
+    assert_eq!((&warning["subscriber"], &warning["url"]), (&json!("comments"), &json!("http://gone/events")));
+    world.stop(bus).await;
+    let saved = world.rows(ServiceName::EventBus, "SELECT name, url FROM subscriptions");
+    assert_eq!(saved, ["\"posts\" \"http://[::1]:2/a/b?c\"", "\"query\" \"http://query/events\""]);
 }
 
 /// What is logged while this lives, one JSON object per line.
@@ -194,12 +231,20 @@ impl std::io::Write for LogLines {
 }
 
 impl LogLines {
-    /// The security events since the last call.
-    fn events(&self) -> Vec<Value> {
+    /// The fields of the lines since the last call that have this value under this name.
+    fn with(&self, name: &str, value: &str) -> Vec<Value> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         let lines = String::from_utf8(bytes).unwrap();
         let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["target"] == "security").map(|mut line| line["fields"].take()).collect()
+        lines.filter(|line| line[name] == value).map(|mut line| line["fields"].take()).collect()
+    }
+
+    fn events(&self) -> Vec<Value> {
+        self.with("target", "security")
+    }
+
+    fn warnings(&self) -> Vec<Value> {
+        self.with("level", "WARN")
     }
 }
 

@@ -19,6 +19,9 @@ use shared::ServiceName;
 /// The first migration of every peer: the tables that the kit itself uses.
 pub const SCHEMA: Migration = &[inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCHEMA, idempotency::SCHEMA];
 
+/// A later migration of every peer: the index that finds the dead letter of an event.
+pub const DEAD_LETTERS_BY_EVENT: Migration = &[dead_letters::BY_EVENT];
+
 /// A peer of the bus, with its store open.
 #[derive(Debug)]
 pub struct Peer {
@@ -34,7 +37,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Opens the store in the data directory. `migrations` begin with [`SCHEMA`].
+    /// Opens the store in the data directory. `migrations` begin with [`SCHEMA`], and hold [`DEAD_LETTERS_BY_EVENT`].
     pub fn open(
         name: ServiceName,
         config: &PeerConfig,

@@ -24,7 +24,7 @@ mod apply;
 use apply::Applier;
 pub use apply::{Applied, apply};
 
-/// The largest delivery, in bytes: a batch of the largest events.
+/// The largest delivery, in bytes. The bus sends batches of 1 MiB, or one event that is larger.
 const MAX_DELIVERY_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a service does with each event.

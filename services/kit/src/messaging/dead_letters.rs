@@ -24,6 +24,21 @@ pub const SCHEMA: &str = "
     CREATE INDEX dead_letters_waiting ON dead_letters (key, id) WHERE discarded_at IS NULL;
 ";
 
+/// The index by which a discarded event is found, for a later migration of every service.
+pub const BY_EVENT: &str = "
+    CREATE INDEX dead_letters_by_event ON dead_letters (envelope ->> '$.id', envelope ->> '$.source');
+";
+
+/// Finds the dead letter of an event by its id and source.
+const FIND: &str = "
+    SELECT id, key, discarded_at IS NOT NULL FROM dead_letters
+    WHERE envelope ->> '$.id' = ?1 AND envelope ->> '$.source' = ?2 ORDER BY id LIMIT 1";
+
+/// Whether the event of this sequence and id is discarded.
+const IS_DISCARDED: &str = "
+    SELECT EXISTS (SELECT 1 FROM dead_letters
+    WHERE seq = ?1 AND discarded_at IS NOT NULL AND envelope ->> '$.id' IS ?2)";
+
 /// The error of an event that only waits behind another.
 pub const WAITS: &str = "waits behind an earlier event of the same key";
 
@@ -123,24 +138,19 @@ pub(crate) fn waiting(c: &Connection, id: i64) -> rusqlite::Result<Option<(Strin
         .optional()
 }
 
-/// The dead letter of an event. Reads the whole table, which is short; only a discard looks for one.
+/// The dead letter of an event.
 pub(crate) fn find(c: &Connection, source: &str, id: &str) -> rusqlite::Result<Option<Letter>> {
-    c.prepare_cached(
-        "SELECT id, key, discarded_at IS NOT NULL FROM dead_letters
-         WHERE envelope ->> '$.id' = ?1 AND envelope ->> '$.source' = ?2 ORDER BY id LIMIT 1",
-    )?
-    .query_row([id, source], |row| Ok(Letter { id: row.get(0)?, key: row.get(1)?, discarded: row.get(2)? }))
-    .optional()
+    c.prepare_cached(FIND)?
+        .query_row([id, source], |row| {
+            Ok(Letter { id: row.get(0)?, key: row.get(1)?, discarded: row.get(2)? })
+        })
+        .optional()
 }
 
-/// Whether this event is on record as discarded: one that is delivered again is not parked again. Reads the whole table,
-/// which is short; only an event that would be parked asks.
+/// Whether this event is on record as discarded: one that is delivered again is not parked again.
 pub(crate) fn is_discarded(c: &Connection, envelope: &Envelope) -> rusqlite::Result<bool> {
-    c.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM dead_letters
-         WHERE seq = ?1 AND discarded_at IS NOT NULL AND envelope ->> '$.id' IS ?2)",
-    )?
-    .query_row((envelope.sequence.map(Sequence::get), &envelope.id), |row| row.get(0))
+    c.prepare_cached(IS_DISCARDED)?
+        .query_row((envelope.sequence.map(Sequence::get), &envelope.id), |row| row.get(0))
 }
 
 /// The waiting events of a key, in order.
@@ -170,4 +180,25 @@ pub(crate) fn discard(tx: &Connection, id: i64, now: Timestamp) -> rusqlite::Res
     tx.prepare_cached("UPDATE dead_letters SET discarded_at = ?2 WHERE id = ?1")?
         .execute((id, now.unix_ms()))
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_found_by_an_index() {
+        let c = Connection::open_in_memory().unwrap();
+        for sql in [SCHEMA, BY_EVENT] {
+            c.execute_batch(sql).unwrap();
+        }
+        for sql in [FIND, IS_DISCARDED] {
+            let mut plan = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let steps = plan.query_map((1, 2), |row| row.get("detail")).unwrap();
+            let steps: Vec<String> = steps.map(Result::unwrap).collect();
+            let found = "SEARCH dead_letters USING INDEX dead_letters_by_event";
+            assert!(steps.iter().any(|step| step.starts_with(found)), "{sql}: {steps:?}");
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN dead_letters")), "{sql}: {steps:?}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Signatures after the Standard Webhooks scheme: they prove who sent a message.
+//! Signatures as specified by Standard Webhooks: they prove who sent a message.
 //!
 //! The message id, a timestamp and the raw body are signed with HMAC-SHA256. Each service shares one secret with
 //! the bus, and the signing key is derived from it per direction: a captured delivery cannot be replayed as a
@@ -105,7 +105,7 @@ impl SigningKey {
             return Err(BadSignature::Stale);
         }
         let mac = self.mac(id, seconds, body);
-        // Several may stand here while a secret is being replaced; `verify_slice` compares in constant time.
+        // The header may hold several while a secret is being replaced; `verify_slice` compares in constant time.
         let matches = signatures
             .split(' ')
             .filter_map(|s| s.strip_prefix("v1,"))

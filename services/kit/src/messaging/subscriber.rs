@@ -30,7 +30,7 @@ pub struct Subscriber {
     pub bus: BusClient,
     /// Randomness for the backoff.
     pub deps: Deps,
-    /// Ready while the bus delivers.
+    /// Cleared while the log has lost its tail, and until the service has caught up where it must.
     pub ready: ReadyFlag,
     /// When the service is ready.
     pub readiness: Readiness,
@@ -82,7 +82,7 @@ impl Subscriber {
         let mut first = true;
         let mut caught_up = self.readiness == Readiness::AtOnce;
         let has_history = self.store.read(inbox::cursor).await.is_ok_and(|cursor| cursor > Sequence::START);
-        // A bus that is away now does not mean that its log has the lost events again.
+        // Stays set while the bus cannot be reached: that does not mean that its log was restored.
         let mut lost_tail = false;
         loop {
             let wait = match self.subscribe(first).await {

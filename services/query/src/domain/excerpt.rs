@@ -16,7 +16,7 @@ pub fn excerpt(body: &str) -> String {
         match event {
             Event::Text(part) | Event::Code(part) => push(&mut text, &part),
             Event::SoftBreak | Event::HardBreak => push(&mut text, " "),
-            // Two blocks are two words; bold text within a word is not.
+            // A block starts a new word; bold text within a word does not.
             Event::Start(tag) if is_block(&tag) => push(&mut text, " "),
             _ => {}
         }

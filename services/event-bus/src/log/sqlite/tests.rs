@@ -37,7 +37,7 @@ async fn another_event_under_a_known_id_is_a_conflict_and_nothing_of_its_batch_i
     let log = open(dir.path()).await;
     append_ids(&log, &["a", "b"]).await;
     let reaction = |json: &str| -> Envelope { serde_json::from_str(json).unwrap() };
-    // A reaction redone after a lost store: another time and trace, and its data written in another way.
+    // An event that another one caused, published again after a lost store: another time and trace, and its data written in another way.
     let again = reaction(
         r#"{"specversion":"1.0","id":"b","source":"/posts","type":"PostCreated","time":"2026-11-20T09:38:56Z",
             "traceparent":"00-1-2-01","data":{"title":"\u00e4\"T","id":"b"}}"#,
@@ -151,4 +151,12 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[test]
+fn a_panic_of_the_store_is_not_taken_for_a_store_that_is_unavailable() {
+    assert!(matches!(WriteError::<AppendError>::Panicked.into(), LogError::Panicked));
+    assert!(matches!(ReadError::Panicked.into(), LogError::Panicked));
+    assert!(matches!(WriteError::<AppendError>::Busy.into(), LogError::Unavailable(_)));
+    assert!(matches!(ReadError::Stopped.into(), LogError::Unavailable(_)));
 }

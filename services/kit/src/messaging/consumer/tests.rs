@@ -34,7 +34,7 @@ fn scribe() -> Applier<'static> {
 fn database() -> Connection {
     let c = Connection::open_in_memory().unwrap();
     let tables = "CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);";
-    for sql in [inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCHEMA, tables] {
+    for sql in [inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCHEMA, dead_letters::BY_EVENT, tables] {
         c.execute_batch(sql).unwrap();
     }
     c
@@ -105,7 +105,7 @@ fn a_poison_event_stops_only_its_own_key() {
     assert_eq!((list[0].attempts, list[1].attempts), (1, 0));
     assert_eq!(list[1].error, dead_letters::WAITS);
 
-    // A redrive that still fails keeps everything, and counts.
+    // A redrive that still fails keeps everything, and counts the attempt.
     let redriven = scribe().redrive(&c, list[0].id).unwrap();
     assert_eq!(redriven, Some(Redriven { applied: 0, remaining: 4 }));
     assert_eq!(dead_letters::list(&c, 0, MAX_LIST).unwrap()[0].attempts, 2);

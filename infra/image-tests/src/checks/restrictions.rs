@@ -1,4 +1,4 @@
-//! The restrictions of a container, as the kernel reports them.
+//! The restrictions of a container: its privileges, the files it can write, its ports, its memory.
 
 use shared::ServiceName;
 use shared::routes::NEVER_PUBLIC;
@@ -8,8 +8,8 @@ use system_tests::containers::deployment::Deployment;
 use system_tests::containers::engine::said;
 use system_tests::{LIMIT, eventually, holds, raw};
 
-/// The lines in `/proc/PID/status` of a process without privileges or a way to gain any.
-const NOBODY: [(&str, &str); 7] = [
+/// The kernel's lines in `/proc/PID/status` about a process without privileges or a way to gain any.
+const UNPRIVILEGED: [(&str, &str); 7] = [
     ("Uid", "65532 65532 65532 65532"),
     ("Gid", "65532 65532 65532 65532"),
     ("CapEff", "0000000000000000"),
@@ -25,7 +25,7 @@ pub async fn hold(deployment: &Deployment) {
     for (service, container) in &deployment.manifests {
         let pid = process(deployment, *service).await;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-        for (field, wanted) in NOBODY {
+        for (field, wanted) in UNPRIVILEGED {
             let found = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
             let found = found.map(|value| value.split_whitespace().collect::<Vec<_>>().join(" "));
             assert_eq!(found.as_deref(), Some(wanted), "{field} of {service}");
@@ -65,13 +65,13 @@ fn assert_writable(service: ServiceName, container: &Container, pid: u64) {
     }
 }
 
-/// The website's public port is the only way in, and leads to nothing private.
-pub async fn have_one_door(deployment: &Deployment) {
+/// Only the website has a public port, and no private route answers there.
+pub async fn leave_one_public_port(deployment: &Deployment) {
     for service in ServiceName::ALL {
         let published = deployment.engine.run(&["port", &deployment.name(service)]).await;
-        let door = published.starts_with("3000/tcp -> 127.0.0.1:") && published.lines().count() == 1;
-        assert_eq!(door, service == ServiceName::Frontend, "{service} publishes {published:?}");
-        assert!(door || published.is_empty(), "{service} publishes {published:?}");
+        let is_public = published.starts_with("3000/tcp -> 127.0.0.1:") && published.lines().count() == 1;
+        assert_eq!(is_public, service == ServiceName::Frontend, "{service} publishes {published:?}");
+        assert!(is_public || published.is_empty(), "{service} publishes {published:?}");
     }
     let front_door = deployment.front_door();
     for private in NEVER_PUBLIC {
@@ -82,7 +82,7 @@ pub async fn have_one_door(deployment: &Deployment) {
             assert!(matches!(raw::status(&answer), 400 | 404), "{path}: {answer}");
         }
     }
-    // They exist where they belong, so the list is correct.
+    // The bus itself has them: the list holds routes that exist.
     let bus = deployment.service(ServiceName::EventBus);
     bus.get("/events").send().await.expect(401);
     let token = &deployment.manifests[&ServiceName::EventBus].environment["OPERATOR_TOKEN"];
