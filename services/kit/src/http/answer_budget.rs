@@ -113,27 +113,25 @@ impl AnswerBudget {
         may_refuse: bool,
     ) -> Result<Arc<Reading>, Exceeded> {
         let mut kept = self.lock();
-        let is_new = |kept: &Kept, reader| !kept.readers.contains_key(&(memory, reader));
-        if is_new(&kept, None) {
-            if may_refuse && kept.whole + size > self.0.whole {
-                return Err(Exceeded::Whole);
-            }
+        let is_new = !kept.readers.contains_key(&(memory, None));
+        if is_new && may_refuse && kept.whole + size > self.0.whole {
+            return Err(Exceeded::Whole);
         }
-        let mine = client.and_then(|client| kept.by_client.get(&client)).copied().unwrap_or(0);
-        let mine_too = client.is_some() && is_new(&kept, client);
-        if mine_too && may_refuse && mine + size > self.0.of_one {
-            return Err(Exceeded::Client);
-        }
-        if is_new(&kept, None) {
-            kept.whole += size;
-        }
-        *kept.readers.entry((memory, None)).or_default() += 1;
         if let Some(client) = client {
-            if mine_too {
+            let mine = kept.by_client.get(&client).copied().unwrap_or(0);
+            let is_new = !kept.readers.contains_key(&(memory, Some(client)));
+            if is_new && may_refuse && mine + size > self.0.of_one {
+                return Err(Exceeded::Client);
+            }
+            if is_new {
                 kept.by_client.insert(client, mine + size);
             }
             *kept.readers.entry((memory, Some(client))).or_default() += 1;
         }
+        if is_new {
+            kept.whole += size;
+        }
+        *kept.readers.entry((memory, None)).or_default() += 1;
         Ok(Arc::new(Reading { budget: self.clone(), memory, size, client }))
     }
 
@@ -252,8 +250,10 @@ mod tests {
 
     const MIB: usize = 1024 * 1024;
 
-    fn client(n: u8) -> Option<ClientKey> {
-        Some(ClientKey::from(IpAddr::from([192, 0, 2, n])))
+    /// Admits an answer for this client, which only reads.
+    async fn admit(budget: &AnswerBudget, n: u8, answer: Response) -> Result<Response, Exceeded> {
+        let client = ClientKey::from(IpAddr::from([192, 0, 2, n]));
+        budget.admit(answer, Some(client), true).await
     }
 
     fn whole(bytes: Bytes) -> Response {
@@ -275,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_counted_until_its_last_byte_is_written() {
         let budget = AnswerBudget::new(4 * MIB, 2 * MIB);
-        let admit = async |n, size| budget.admit(whole(vec![b'x'; size].into()), client(n), true).await;
+        let admit = async |n, size| admit(&budget, n, whole(vec![b'x'; size].into())).await;
         let first = admit(1, 2 * MIB).await.unwrap();
         assert_eq!(first.body().size_hint().exact(), Some(2 * MIB as u64));
         assert_eq!(admit(1, 17 * 1024).await.unwrap_err(), Exceeded::Client);
@@ -298,32 +298,32 @@ mod tests {
         let cached = Bytes::from(vec![b'x'; 2 * MIB]);
         let mut readers = Vec::new();
         for n in 0..100 {
-            readers.push(budget.admit(whole(cached.clone()), client(n % 10), true).await.unwrap());
+            readers.push(admit(&budget, n % 10, whole(cached.clone())).await.unwrap());
         }
-        assert!(budget.admit(whole(vec![b'x'; 2 * MIB].into()), client(200), true).await.is_ok());
+        assert!(admit(&budget, 200, whole(vec![b'x'; 2 * MIB].into())).await.is_ok());
         let other = whole(vec![b'x'; MIB].into());
-        assert_eq!(budget.admit(other, client(5), true).await.unwrap_err(), Exceeded::Client);
+        assert_eq!(admit(&budget, 5, other).await.unwrap_err(), Exceeded::Client);
         drop(readers);
         assert!(budget.is_unused());
     }
 
     #[tokio::test]
     async fn a_stream_is_counted_as_long_as_it_lasts() {
-        let budget = AnswerBudget::new(2 * STREAMED, STREAMED);
-        let first = budget.admit(streamed(), client(1), true).await.unwrap();
-        assert_eq!(budget.admit(streamed(), client(1), true).await.unwrap_err(), Exceeded::Client);
-        assert!(budget.admit(streamed(), client(1), false).await.is_ok(), "a write is answered in any case");
+        let budget = AnswerBudget::new(STREAMED, STREAMED);
+        let first = admit(&budget, 1, streamed()).await.unwrap();
+        assert_eq!(admit(&budget, 2, streamed()).await.unwrap_err(), Exceeded::Whole);
+        assert!(budget.admit(streamed(), None, false).await.is_ok(), "a write is answered in any case");
         assert_eq!(first.into_body().collect().await.unwrap().to_bytes(), vec![b'x'; 3 * SMALL]);
         assert!(budget.is_unused());
         let late = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()).into_response();
-        let late = budget.admit(late, client(1), true).await.unwrap();
-        assert_eq!(budget.admit(streamed(), client(1), true).await.unwrap_err(), Exceeded::Client);
+        let late = admit(&budget, 1, late).await.unwrap();
+        assert_eq!(admit(&budget, 2, streamed()).await.unwrap_err(), Exceeded::Whole);
         drop(late);
         let events = (
             [(header::CONTENT_TYPE, "text/event-stream")],
             Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()),
         );
-        let _events = budget.admit(events.into_response(), client(1), true).await.unwrap();
+        let _events = admit(&budget, 1, events.into_response()).await.unwrap();
         assert!(budget.is_unused(), "streams of events have limits of their own");
     }
 }

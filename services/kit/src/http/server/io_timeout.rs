@@ -213,7 +213,7 @@ mod tests {
             }
         });
         let started = Instant::now();
-        let written = ours.write_all(&[0; 64 * 1024]).await;
+        let written = ours.write_all(&vec![0; 64 * 1024]).await;
         drop(ours);
         reading.await.unwrap();
         (written, started.elapsed())

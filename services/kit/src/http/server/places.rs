@@ -172,7 +172,9 @@ mod tests {
         let (places, stopping) = (Places::new(2, 2), CancellationToken::new());
         let take = async |n| places.take(client(n), &stopping).await.unwrap();
         let held = [take(1).await, take(1).await];
-        held.iter().for_each(|place| place.activity.set(Busy::Unwritten));
+        for place in &held {
+            place.activity.set(Busy::Unwritten);
+        }
         let [first, second] = held;
         let waits = async |n| rt::timeout(Duration::from_millis(50), take(n)).await.is_err();
         assert!(waits(2).await);
