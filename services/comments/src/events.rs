@@ -4,12 +4,16 @@ use crate::domain::Comment;
 use crate::store;
 use kit::messaging::consumer::{ApplyError, Handler, Received};
 use kit::messaging::outbox;
+use kit::runtime::key_waiters::KeyWaiters;
 use rusqlite::Connection;
-use shared::Event;
 use shared::events::Status;
+use shared::{Event, PostId};
 
 #[derive(Debug)]
-pub struct CommentEvents;
+pub struct CommentEvents {
+    /// Those who comment on posts that are not known yet.
+    pub waiters: KeyWaiters<PostId>,
+}
 
 impl Handler for CommentEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
@@ -48,12 +52,22 @@ impl Handler for CommentEvents {
             }
             Event::CommentUpdated(update) => {
                 let known = store::find(tx, &update.id)?;
-                let mut comment = known
-                    .unwrap_or_else(|| Comment::placeholder(&update.id, &update.post_id, &update.content));
+                let placeholder = || Comment::placeholder(&update.id, &update.post_id, &update.content);
+                let mut comment = known.clone().unwrap_or_else(placeholder);
                 comment.apply_update(update);
-                store::save(tx, &comment)?;
+                // Nearly always it is known: then nothing has to reach the disk.
+                if known.as_ref() != Some(&comment) {
+                    store::save(tx, &comment)?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn after_commit(&self, applied: &[Event]) {
+        self.waiters.wake(applied.iter().filter_map(|event| match event {
+            Event::PostCreated(post) => Some(&post.id),
+            _ => None,
+        }));
     }
 }

@@ -3,10 +3,13 @@
 
 mod checksum;
 mod sqlite;
+mod verification;
 
 pub use sqlite::{SCHEMA, SqliteLog};
+pub use verification::VERIFIED;
 
 use futures_util::future::BoxFuture;
+use kit::store::DiskFloor;
 use shared::{Envelope, Sequence, Timestamp};
 use tokio::sync::watch;
 
@@ -25,6 +28,12 @@ pub enum LogError {
     /// The disk is full, or too many writes are waiting: a later attempt may succeed.
     #[error("the log is not available: {0}")]
     Unavailable(String),
+    /// Too little of the disk is free. The store has logged it.
+    #[error("the disk is nearly full: less than {floor} MiB is free")]
+    DiskFloor {
+        /// How much has to be free.
+        floor: DiskFloor,
+    },
     /// A fault in the program: retrying does not help.
     #[error("the log panicked")]
     Panicked,

@@ -1,7 +1,7 @@
 //! The bus's database: its schema, and the table of subscriptions.
 
 use crate::log;
-use kit::store::{Migration, OpenError, ReadError, Store, WriteError};
+use kit::store::{Migration, OpenError, Options, ReadError, Store, WriteError};
 use rusqlite::Connection;
 use shared::Sequence;
 use std::path::Path;
@@ -15,11 +15,11 @@ const SUBSCRIPTIONS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-const MIGRATIONS: &[Migration] = &[&[log::SCHEMA, SUBSCRIPTIONS]];
+const MIGRATIONS: &[Migration] = &[&[log::SCHEMA, SUBSCRIPTIONS], &[log::VERIFIED]];
 
 /// Opens or creates `<dir>/event-bus.db`.
-pub fn open(dir: &Path) -> Result<Store, OpenError> {
-    Store::open(dir, "event-bus", MIGRATIONS)
+pub fn open(dir: &Path, options: Options) -> Result<Store, OpenError> {
+    Store::open_with(dir, "event-bus", MIGRATIONS, options)
 }
 
 /// A row of the table, from which a delivery continues after a restart.
@@ -66,17 +66,16 @@ impl SubscriptionTable {
         &self,
         subscriptions: Vec<SavedSubscription>,
     ) -> Result<(), WriteError<rusqlite::Error>> {
-        let save = move |tx: &Connection| {
-            let mut statement = tx.prepare_cached(
-                "INSERT INTO subscriptions (name, url, cursor, batch) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO UPDATE SET url = excluded.url, cursor = excluded.cursor, batch = excluded.batch",
-            )?;
-            for s in subscriptions {
-                statement.execute((s.name, s.url, s.cursor.get(), s.batch))?;
-            }
-            Ok(())
-        };
-        self.store.write(save).await
+        self.store.write(move |tx| save(tx, &subscriptions)).await
+    }
+
+    /// [`SubscriptionTable::save`] for cursors that have moved: lost with the process, the events behind them are
+    /// delivered again.
+    pub async fn save_lazily(
+        &self,
+        subscriptions: Vec<SavedSubscription>,
+    ) -> Result<(), WriteError<rusqlite::Error>> {
+        self.store.write_lazily(move |tx| save(tx, &subscriptions)).await
     }
 
     pub async fn delete(&self, name: String) -> Result<(), WriteError<rusqlite::Error>> {
@@ -84,4 +83,15 @@ impl SubscriptionTable {
             .write(move |tx| tx.execute("DELETE FROM subscriptions WHERE name = ?1", [name]).map(drop))
             .await
     }
+}
+
+fn save(tx: &Connection, subscriptions: &[SavedSubscription]) -> rusqlite::Result<()> {
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO subscriptions (name, url, cursor, batch) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET url = excluded.url, cursor = excluded.cursor, batch = excluded.batch",
+    )?;
+    for s in subscriptions {
+        statement.execute((&s.name, &s.url, s.cursor.get(), s.batch))?;
+    }
+    Ok(())
 }

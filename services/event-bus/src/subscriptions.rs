@@ -216,7 +216,7 @@ impl Subscriptions {
             if moved.is_empty() {
                 continue;
             }
-            match self.table.save(moved.clone()).await {
+            match self.table.save_lazily(moved.clone()).await {
                 Ok(()) => saved.extend(moved.into_iter().map(|s| (s.name.clone(), s))),
                 Err(error) => tracing::warn!(%error, "the subscribers' cursors could not be saved"),
             }

@@ -5,6 +5,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "the one module that calls the runtime itself")]
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
 use std::time::Duration;
 
 pub use tokio::time::error::Elapsed;
@@ -47,4 +51,34 @@ where
 /// Runs what blocks for as long as the process lives on a thread with a name. It watches itself: nobody joins it.
 pub fn spawn_thread(name: String, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     std::thread::Builder::new().name(name).spawn(f).map(drop)
+}
+
+/// Runs a future on the present thread, which must not be one of the runtime's own. `None` if it is not ready by
+/// `deadline`; without one, waits for as long as it takes.
+pub fn block_on<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        let Some(deadline) = deadline else {
+            std::thread::park();
+            continue;
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        std::thread::park_timeout(left);
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }

@@ -4,23 +4,36 @@
 //! inside one transaction, commits once, and only then answers them: one `fsync` for many requests (group commit). A
 //! closure that fails rolls back its own savepoint only.
 //!
-//! The file is in WAL mode with `synchronous=FULL`: when [`Store::write`] returns `Ok`, the write is on disk. A damaged
-//! file is refused when it is opened, and left as it is; a disk that fails ends the store.
+//! The file is in WAL mode with `synchronous=FULL`: when [`Store::write`] returns `Ok`, the write is on disk. A write
+//! that may be lost with the process ([`Store::write_lazily`], [`Durability::Lazy`]) waits in the open transaction for
+//! the next commit, at most [`LAZY_LIMIT`]. Writes take effect in the order in which they came, lazy or not.
+//!
+//! A damaged file is refused when it is opened, and left as it is; a disk that fails ends the store. Below the floor of
+//! free disk space ([`Options`]) writes are refused before SQLite meets a full disk.
 
 use crate::rt;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+mod disk_floor;
 mod opening;
+mod wal;
 mod writer;
+
+pub use disk_floor::DiskFloor;
+pub use writer::Durability;
 
 /// The most closures that may wait for the writer; one more gets [`WriteError::Busy`].
 const QUEUE: usize = 8_192;
 /// The most simultaneous readers.
 const READERS: usize = 4;
+/// The longest that a lazy write waits for a commit. Where the disk is full, how long until it is tried again.
+pub const LAZY_LIMIT: Duration = Duration::from_secs(1);
 /// How many prepared statements each connection keeps.
 const STATEMENTS: usize = 64;
 
@@ -63,6 +76,18 @@ pub enum WriteError<E> {
     /// The disk is full or failing, or the store has ended.
     #[error("the store cannot write: {0}")]
     Unavailable(String),
+    /// Too little of the disk is free: refused before SQLite meets a full disk. Succeeds again once there is space.
+    #[error("less than {floor} MiB of the disk is free")]
+    DiskFloor {
+        /// How much has to be free.
+        floor: DiskFloor,
+    },
+}
+
+impl<E> WriteError<E> {
+    fn ended() -> Self {
+        Self::Unavailable("the writer has ended".to_owned())
+    }
 }
 
 /// Why a read failed.
@@ -82,6 +107,22 @@ pub enum ReadError {
 /// One step of a schema: the statements of all its parts, run in one transaction.
 pub type Migration = &'static [&'static str];
 
+/// How a store is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How much of the disk must be free for writes.
+    pub disk_floor: DiskFloor,
+    /// Files up to so many bytes are checked for damage when they are opened. For a larger one, whoever opens it has to
+    /// call [`Store::check`] where [`Store::is_checked`] says no.
+    pub check_up_to: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { disk_floor: DiskFloor::default(), check_up_to: u64::MAX }
+    }
+}
+
 /// A handle to one SQLite file; clones share it.
 #[derive(Clone)]
 pub struct Store {
@@ -90,7 +131,10 @@ pub struct Store {
 
 struct Inner {
     path: PathBuf,
-    jobs: mpsc::Sender<Box<dyn writer::Job>>,
+    is_checked: bool,
+    tasks: mpsc::Sender<writer::Task>,
+    /// How many lazy writes wait for a commit.
+    lazy: Arc<AtomicUsize>,
     committed: watch::Receiver<u64>,
     failed: Failed,
     readers: Mutex<Vec<Connection>>,
@@ -109,6 +153,16 @@ impl Store {
     /// Opens or creates `<dir>/<name>.db` and brings its schema up to the last of `migrations`. The file is closed when
     /// the last clone is dropped and what waits is written.
     pub fn open(dir: &Path, name: &str, migrations: &[Migration]) -> Result<Self, OpenError> {
+        Self::open_with(dir, name, migrations, Options::default())
+    }
+
+    /// [`Store::open`], with these options.
+    pub fn open_with(
+        dir: &Path,
+        name: &str,
+        migrations: &[Migration],
+        options: Options,
+    ) -> Result<Self, OpenError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| OpenError::Io { path, source }
@@ -123,15 +177,22 @@ impl Store {
             Err(std::fs::TryLockError::Error(source)) => return Err(io(&lock_path)(source)),
         }
         let lock = Arc::new(lock);
-        let connection = opening::open(&path, migrations)?;
-        let (jobs, queue) = mpsc::channel(QUEUE);
+        let is_checked = opening::length(&path) <= options.check_up_to;
+        let connection = opening::open(&path, migrations, is_checked)?;
+        let (tasks, queue) = mpsc::channel(QUEUE);
         let (committed_tx, committed) = watch::channel(0);
         let failed = Failed::default();
-        let writer = writer::Writer::new(connection, queue, committed_tx, failed.clone(), Arc::clone(&lock));
+        let permits = Arc::new(Semaphore::new(READERS));
+        let lazy = Arc::default();
+        let signals =
+            writer::Signals { committed: committed_tx, failed: failed.clone(), lazy: Arc::clone(&lazy) };
+        let wal = wal::Wal::new(Arc::clone(&permits));
+        let disk = disk_floor::Gauge::new(options.disk_floor, dir);
+        let writer = writer::Writer::new(connection, queue, signals, wal, disk, Arc::clone(&lock));
         rt::spawn_thread(format!("{name}-writer"), move || writer.run()).map_err(io(&path))?;
         let readers = Mutex::new(Vec::new());
-        let permits = Arc::new(Semaphore::new(READERS));
-        Ok(Self { inner: Arc::new(Inner { path, jobs, committed, failed, readers, permits, _lock: lock }) })
+        let inner = Inner { path, is_checked, tasks, lazy, committed, failed, readers, permits, _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Runs `f` on the writer; when this returns `Ok`, the write is on disk.
@@ -143,15 +204,47 @@ impl Store {
         T: Send + 'static,
         E: std::error::Error + Send + 'static,
     {
+        self.write_by(move |c| f(c).map(|value| (value, Durability::Now))).await
+    }
+
+    /// [`Store::write`], where `f` says whether its caller has to wait for the disk. A write that it calls lazy is
+    /// lost where the process dies within [`LAZY_LIMIT`], or where a later write meets a full disk: only for what is
+    /// then made again by itself.
+    pub async fn write_by<T, E, F>(&self, f: F) -> Result<T, WriteError<E>>
+    where
+        F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send + 'static,
+        T: Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        self.inner.jobs.try_send(writer::job(f, reply)).map_err(|e| match e {
+        self.inner.tasks.try_send(writer::job(f, reply)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => WriteError::Busy,
-            mpsc::error::TrySendError::Closed(_) => {
-                WriteError::Unavailable("the writer has ended".to_owned())
-            }
+            mpsc::error::TrySendError::Closed(_) => WriteError::ended(),
         })?;
         // The writer answers every job, unless it panics.
         answer.await.unwrap_or(Err(WriteError::Panicked))
+    }
+
+    /// Queues a write that nobody waits for: it joins the next commit, or is committed by itself within
+    /// [`LAZY_LIMIT`]. Lost only where the process dies before that. Where the disk is full, `f` runs again until it
+    /// is committed; an error of its own is logged, and gives it up.
+    pub async fn write_lazily<F>(&self, f: F) -> Result<(), WriteError<rusqlite::Error>>
+    where
+        F: FnMut(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    {
+        self.inner.lazy.fetch_add(1, Ordering::SeqCst);
+        let queued = self.inner.tasks.send(writer::Task::Lazy(Box::new(f))).await;
+        queued.map_err(|_| WriteError::ended())
+    }
+
+    /// Commits the lazy writes that wait, and returns when they are on disk.
+    pub async fn flush(&self) -> Result<(), WriteError<rusqlite::Error>> {
+        if self.inner.lazy.load(Ordering::SeqCst) == 0 {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.inner.tasks.send(writer::Task::Flush(reply)).await.map_err(|_| WriteError::ended())?;
+        answer.await.map_err(|_| WriteError::Panicked)?.map_err(WriteError::Unavailable)
     }
 
     /// Runs `f` on a read-only connection, in one snapshot. Keep it short: a long read holds the log of the
@@ -187,6 +280,29 @@ impl Store {
         reason.unwrap_or_else(|| "the writer has ended".to_owned())
     }
 
+    /// Whether the file was checked for damage when it was opened.
+    pub fn is_checked(&self) -> bool {
+        self.inner.is_checked
+    }
+
+    /// Reads every page and checks that they fit together, beside the other readers; returns the first fault.
+    pub async fn check(&self) -> Result<Option<String>, ReadError> {
+        let inner = Arc::clone(&self.inner);
+        // It takes long: on a connection of its own, so that it takes no place from the other readers.
+        let check = rt::unblock(move || {
+            let fault = inner.open_reader().and_then(|connection| opening::first_fault(&connection));
+            fault.inspect_err(|error| inner.failed.note(error))
+        });
+        let stopped =
+            |error: rt::TaskError| if error.is_panic() { ReadError::Panicked } else { ReadError::Stopped };
+        check.await.map_err(stopped)?.map_err(ReadError::from)
+    }
+
+    /// Ends the store because what it holds is damaged, as seen by whoever reads it.
+    pub fn end_as_damaged(&self, what: &str) {
+        self.inner.failed.end(self.inner.damaged(what));
+    }
+
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.inner.path
@@ -194,6 +310,10 @@ impl Store {
 }
 
 impl Inner {
+    fn damaged(&self, what: &str) -> String {
+        OpenError::Corrupt { path: self.path.clone(), what: what.to_owned() }.to_string()
+    }
+
     fn read<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = idle.map_or_else(|| self.open_reader(), Ok)?;
@@ -211,7 +331,7 @@ impl Inner {
     fn open_reader(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.busy_timeout(opening::BUSY_TIMEOUT)?;
         // There may be no temporary folder for a sort that is larger than the cache.
         connection.execute_batch("PRAGMA temp_store=MEMORY")?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);

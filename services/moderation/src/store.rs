@@ -51,12 +51,13 @@ pub fn verdict(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Verdic
         .optional()
 }
 
-/// Stores a verdict, in place of an earlier one, and takes the comment off the queue.
+/// Stores a verdict, in place of an earlier one that differs, and takes the comment off the queue.
 pub fn decide(tx: &Connection, id: &CommentId, verdict: &Verdict) -> rusqlite::Result<()> {
     tx.prepare_cached("DELETE FROM held WHERE comment_id = ?1")?.execute([id.as_str()])?;
     tx.prepare_cached(
         "INSERT INTO verdicts (comment_id, status, reason, rule) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET status = excluded.status, reason = excluded.reason, rule = excluded.rule",
+         ON CONFLICT DO UPDATE SET status = excluded.status, reason = excluded.reason, rule = excluded.rule
+         WHERE (status, reason, rule) IS NOT (excluded.status, excluded.reason, excluded.rule)",
     )?
     .execute((id.as_str(), verdict.status.as_str(), &verdict.reason, &verdict.rule))?;
     Ok(())

@@ -12,6 +12,7 @@ use kit::messaging::signature::{Direction, SigningKey};
 use kit::runtime::deps::{Clock, Deps, Ids};
 use kit::runtime::lifecycle::Lifecycle;
 use kit::runtime::secret::Secret;
+use kit::store::DiskFloor;
 use rusqlite::{Connection, OpenFlags};
 use shared::{ServiceName, Timestamp};
 use std::fmt::Write;
@@ -158,6 +159,8 @@ impl World {
         let mut config = StoreConfig {
             operator_token: self.secure.then(|| Secret::new(self.operator_token()).expect("a token")),
             insecure: !self.secure,
+            // A test may fill its disk, which SQLite is then to meet.
+            disk_floor_mib: DiskFloor::mib(0),
             ..StoreConfig::insecure(name, self.data_dir(name))
         };
         // Tests write faster than one client may.

@@ -43,6 +43,11 @@ impl Disk {
         Err(last)
     }
 
+    /// Leaves this many bytes, and what is written meanwhile less.
+    pub fn leave(&self, bytes: u64) -> Result<(), String> {
+        self.resize(&(self.used()? + bytes).to_string())
+    }
+
     /// Makes space again.
     pub fn free(&self) -> Result<(), String> {
         self.resize(SIZE)

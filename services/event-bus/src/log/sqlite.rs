@@ -1,6 +1,7 @@
 //! The log in SQLite.
 
 use super::checksum::Checksum;
+use super::verification::{self, Verified};
 use super::{EventLog, IdConflict, LogError, Logged};
 use futures_util::future::BoxFuture;
 use kit::runtime::lifecycle::Lifecycle;
@@ -9,6 +10,7 @@ use rusqlite::{Connection, Row};
 use shared::{Envelope, Sequence, Timestamp};
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// The log's table, for the first migration of the bus's store.
 pub const SCHEMA: &str = "
@@ -28,24 +30,35 @@ pub const SCHEMA: &str = "
 pub struct SqliteLog {
     store: Store,
     head: Arc<watch::Sender<Sequence>>,
+    /// What was found at the start.
+    pub(super) verified: Verified,
     lifecycle: Lifecycle,
 }
 
 impl SqliteLog {
-    /// Reads the whole log once, and refuses one that is damaged.
+    /// Reads the log once and refuses one that is damaged. Of a log in a file that the store did not check, because it
+    /// is large, only what follows the verified prefix: [`SqliteLog::keep_verified`] reads the rest.
     pub async fn open(store: Store, lifecycle: Lifecycle) -> Result<Self, OpenError> {
         let path = || store.path().to_owned();
-        let verified = store.read(verify).await.map_err(|e| match e {
+        let failed = |e| match e {
             ReadError::Sqlite(source) => OpenError::Sqlite { path: path(), source },
             error => OpenError::Io { path: path(), source: std::io::Error::other(error.to_string()) },
-        })?;
-        let head =
-            verified.map_err(|damage| OpenError::Corrupt { path: path(), what: damage.to_string() })?;
-        Ok(Self { store, head: Arc::new(watch::Sender::new(head)), lifecycle })
+        };
+        let corrupt = |what| OpenError::Corrupt { path: path(), what };
+        let verified = verification::at_start(&store).await.map_err(failed)?.map_err(corrupt)?;
+        let head = Arc::new(watch::Sender::new(verified.head));
+        Ok(Self { store, head, verified, lifecycle })
+    }
+
+    /// Reads what the start left out, and then what is appended, from the disk, and notes how far the log is verified.
+    /// Damage ends the store, and so the process, as it would end a start.
+    pub async fn keep_verified(self, stopping: CancellationToken) {
+        let head = self.head.subscribe();
+        verification::run(&self.store, self.verified, head, &stopping).await;
     }
 }
 
-fn last(c: &Connection) -> rusqlite::Result<Sequence> {
+pub(super) fn last(c: &Connection) -> rusqlite::Result<Sequence> {
     c.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
         .query_row([], |row| row.get(0))
         .map(Sequence::new)
@@ -95,6 +108,7 @@ impl From<WriteError<AppendError>> for LogError {
     fn from(error: WriteError<AppendError>) -> Self {
         match error {
             WriteError::Rejected(AppendError::Conflict(conflict)) => Self::Conflict(conflict),
+            WriteError::DiskFloor { floor } => Self::DiskFloor { floor },
             WriteError::Panicked => Self::Panicked,
             other => Self::Unavailable(other.to_string()),
         }
@@ -112,7 +126,7 @@ impl From<ReadError> for LogError {
 
 /// An event that differs from what was appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Damage {
+pub(super) enum Damage {
     #[error("the event {0} is not as it was appended: its checksum is wrong")]
     Changed(Sequence),
     #[error("the event {0} is missing")]
@@ -149,11 +163,11 @@ fn append(tx: &Connection, rows: &[NewEvent], now: Timestamp) -> Result<Vec<Sequ
 }
 
 /// The rows after a sequence, in the columns that [`checked`] reads.
-const AFTER: &str =
+pub(super) const AFTER: &str =
     "SELECT seq, source, id, recorded_at, envelope, checksum FROM events WHERE seq > ?1 ORDER BY seq";
 
 /// Checks that a row is the event of this sequence, as it was appended; returns when that was, and the envelope.
-fn checked<'r>(
+pub(super) fn checked<'r>(
     row: &'r Row<'_>,
     expected: Sequence,
 ) -> rusqlite::Result<Result<(Timestamp, &'r str), Damage>> {
@@ -166,20 +180,6 @@ fn checked<'r>(
     let recorded_at = Timestamp::from_unix_ms(row.get(3)?);
     let whole = Checksum::of(source, id, recorded_at, envelope).at(expected) == row.get::<_, i64>(5)?;
     Ok(if whole { Ok((recorded_at, envelope)) } else { Err(Damage::Changed(expected)) })
-}
-
-/// Reads the whole log; returns its head.
-fn verify(c: &Connection) -> rusqlite::Result<Result<Sequence, Damage>> {
-    let mut statement = c.prepare(AFTER)?;
-    let mut rows = statement.query([0])?;
-    let mut head = Sequence::START;
-    while let Some(row) = rows.next()? {
-        if let Err(damage) = checked(row, head.next())? {
-            return Ok(Err(damage));
-        }
-        head = head.next();
-    }
-    Ok(Ok(head))
 }
 
 /// Reads up to the first damaged event, and fails where that is the first of all.

@@ -67,7 +67,7 @@ async fn a_missing_event_is_no_gap_to_step_over() {
 }
 
 async fn open(dir: &Path) -> Result<SqliteLog, OpenError> {
-    SqliteLog::open(event_bus::store::open(dir)?, Lifecycle::new()).await
+    SqliteLog::open(event_bus::store::open(dir, kit::store::Options::default())?, Lifecycle::new()).await
 }
 
 async fn all(log: &SqliteLog) -> Result<Vec<Logged>, LogError> {

@@ -45,7 +45,8 @@ impl Peer {
         lifecycle: Lifecycle,
         migrations: &[Migration],
     ) -> Result<Self, StartError> {
-        let store = Store::open(&config.store.data_dir, name.as_str(), migrations)
+        let (dir, options) = (&config.store.data_dir, config.store.options());
+        let store = Store::open_with(dir, name.as_str(), migrations, options)
             .map_err(|error| StartError::Store(Box::new(error)))?;
         lifecycle.spawn("store", watch_store(store.clone(), lifecycle.stopping()));
         Ok(Self { name, store, deps, lifecycle, config: config.clone() })

@@ -5,10 +5,17 @@ use super::ApiError;
 use crate::store::{ReadError, WriteError, is_permanent};
 use shared::ProblemKind;
 
+/// In seconds: a disk that is nearly full does not empty in a moment.
+const DISK_RETRY_AFTER: u64 = 10;
+
 impl From<WriteError<rusqlite::Error>> for ApiError {
     fn from(error: WriteError<rusqlite::Error>) -> Self {
         match error {
             WriteError::Busy | WriteError::Unavailable(_) => Self::new(ProblemKind::Unavailable),
+            // The detail is for whoever runs the site; the store has logged it, once.
+            WriteError::DiskFloor { .. } => Self::new(ProblemKind::Unavailable)
+                .detail("the disk of this service is nearly full: nothing was stored")
+                .retry_after(DISK_RETRY_AFTER),
             WriteError::Panicked => Self::new(ProblemKind::Internal),
             WriteError::Rejected(error) => error.into(),
         }

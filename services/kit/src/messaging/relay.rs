@@ -1,4 +1,7 @@
 //! The relay publishes the rows of the outbox, in order, for as long as the service runs.
+//!
+//! It deletes a row once the bus has it on disk, and lazily: a row whose deletion is lost with the process is published
+//! again after the next start, and the bus knows it by its id. Meanwhile the relay remembers how far it has published.
 
 use crate::messaging::bus_client::BusClient;
 use crate::messaging::trace;
@@ -51,15 +54,16 @@ impl Relay {
     /// Runs until `stopping`. Rows that are left in the outbox then are published after the next start.
     pub async fn run(self, stopping: CancellationToken) {
         let mut attempts: u32 = 0;
+        let mut published_to = 0;
         let mut committed = self.store.committed();
         loop {
             // Marked before the outbox is read, so that a commit during the read wakes the next one.
             committed.mark_unchanged();
-            let published = self.publish_some().await;
+            let published = self.publish_some(&mut published_to).await;
             attempts = if published.is_ok() { 0 } else { attempts.saturating_add(1) };
             metrics::gauge!("outbox_failed_attempts").set(f64::from(attempts));
             let wait = match published {
-                Ok(0) => {
+                Ok(More::No) => {
                     tokio::select! {
                         biased;
                         () = stopping.cancelled() => return,
@@ -68,7 +72,7 @@ impl Relay {
                     }
                     continue;
                 }
-                Ok(_) => Duration::ZERO,
+                Ok(More::Yes) => Duration::ZERO,
                 Err(error) => {
                     let wait = wait_after(&error, attempts, self.deps.ids.random());
                     if attempts.is_power_of_two() {
@@ -85,11 +89,14 @@ impl Relay {
         }
     }
 
-    /// Publishes the oldest rows; returns how many.
-    async fn publish_some(&self) -> Result<usize, RelayError> {
-        let (rows, depth) = self.store.read(oldest).await?;
+    /// Publishes the oldest rows after `published_to`, and moves it; returns whether there were more.
+    async fn publish_some(&self, published_to: &mut i64) -> Result<More, RelayError> {
+        let after = *published_to;
+        let Unpublished { rows, depth } = self.store.read(move |c| oldest(c, after)).await?;
         metrics::gauge!("outbox_depth").set(depth as f64);
-        let (Some(first), Some(last)) = (rows.first(), rows.last().map(|row| row.0)) else { return Ok(0) };
+        let (Some(first), Some(last)) = (rows.first(), rows.last().map(|row| row.0)) else {
+            return Ok(More::No);
+        };
         let (count, trace) = (rows.len(), trace::of_json(&first.1));
         let mut body = String::with_capacity(rows.iter().map(|row| row.1.len() + 1).sum::<usize>() + 1);
         for (at, (_, envelope)) in rows.iter().enumerate() {
@@ -100,11 +107,9 @@ impl Relay {
         let answer = self.bus.post("/events", CLOUDEVENTS_BATCH_JSON, body.into(), trace).await?;
         if answer.status() == http::StatusCode::CONFLICT
             && let Ok(Conflict { id }) = serde_json::from_slice(answer.body())
+            && self.drop_row(id).await? > 0
         {
-            let dropped = self.drop_row(id).await?;
-            if dropped > 0 {
-                return Ok(dropped);
-            }
+            return Ok(More::Yes);
         }
         let body_excerpt = || String::from_utf8_lossy(answer.body()).chars().take(300).collect();
         if !answer.status().is_success() {
@@ -122,10 +127,14 @@ impl Relay {
         crash_points::reach("after-publish");
         // Only now: the bus has it on disk.
         self.store
-            .write(move |tx| tx.prepare_cached("DELETE FROM outbox WHERE seq <= ?1")?.execute([last]))
+            .write_lazily(move |tx| {
+                tx.prepare_cached("DELETE FROM outbox WHERE seq <= ?1")?.execute([last]).map(drop)
+            })
             .await
             .map_err(RelayError::Clear)?;
-        Ok(count)
+        *published_to = last;
+        // What was queued since they were read woke the relay by its commit.
+        Ok(if depth > count as i64 { More::Yes } else { More::No })
     }
 
     /// Gives up an event that the bus refuses because the log holds another one under its id: an event derived again
@@ -159,21 +168,36 @@ fn wait_after(error: &RelayError, attempts: u32, random: u128) -> Duration {
     }
 }
 
-/// The oldest rows that fit one publication, and how many rows there are in all.
-fn oldest(c: &Connection) -> rusqlite::Result<(Vec<(i64, String)>, i64)> {
-    let depth = c.prepare_cached("SELECT count(*) FROM outbox")?.query_row([], |row| row.get(0))?;
-    let mut statement = c.prepare_cached("SELECT seq, envelope FROM outbox ORDER BY seq LIMIT ?1")?;
-    let mut rows = statement.query([BATCH_EVENTS])?;
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
+/// Whether rows wait that no commit will announce.
+enum More {
+    Yes,
+    No,
+}
+
+struct Unpublished {
+    /// The oldest rows that fit one publication: their places and envelopes.
+    rows: Vec<(i64, String)>,
+    /// How many rows there are in all. Counted by their places, which no row leaves out but one whose event was in the
+    /// outbox already: the work must not grow with the outbox.
+    depth: i64,
+}
+
+fn oldest(c: &Connection, after: i64) -> rusqlite::Result<Unpublished> {
+    let mut statement =
+        c.prepare_cached("SELECT seq, envelope FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let mut found = statement.query([after, BATCH_EVENTS])?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = found.next()? {
         let envelope: String = row.get(1)?;
         bytes += envelope.len();
-        if bytes > BATCH_BYTES && !batch.is_empty() {
+        if bytes > BATCH_BYTES && !rows.is_empty() {
             break;
         }
-        batch.push((row.get(0)?, envelope));
+        rows.push((row.get(0)?, envelope));
     }
-    Ok((batch, depth))
+    let Some(&(first, _)) = rows.first() else { return Ok(Unpublished { rows, depth: 0 }) };
+    let last: i64 = c.prepare_cached("SELECT max(seq) FROM outbox")?.query_row([], |row| row.get(0))?;
+    Ok(Unpublished { rows, depth: last - first + 1 })
 }
 
 #[cfg(test)]
@@ -203,16 +227,25 @@ mod tests {
             let values = (id.to_string(), "x".repeat(len));
             c.execute("INSERT INTO outbox (id, queued_at, envelope) VALUES (?1, 0, ?2)", values).unwrap();
         };
+        let first = || oldest(&c, 0).unwrap().rows;
         row(0, BATCH_BYTES + 1);
         row(1, BATCH_BYTES / 2);
         row(2, BATCH_BYTES / 2 + 1);
-        assert_eq!(oldest(&c).unwrap().0.len(), 1, "one that is too large goes alone");
+        assert_eq!(first().len(), 1, "one that is too large goes alone");
         c.execute("DELETE FROM outbox WHERE id = '0'", []).unwrap();
-        assert_eq!(oldest(&c).unwrap().0.len(), 1);
+        assert_eq!(first().len(), 1);
         c.execute("DELETE FROM outbox", []).unwrap();
+        assert_eq!(oldest(&c, 0).unwrap().depth, 0);
         (0..=BATCH_EVENTS).for_each(|n| row(n, 10));
-        let (rows, depth) = oldest(&c).unwrap();
+        let Unpublished { rows, depth } = oldest(&c, 0).unwrap();
         assert_eq!((rows.len() as i64, depth), (BATCH_EVENTS, BATCH_EVENTS + 1));
+        let rest = oldest(&c, rows.last().unwrap().0).unwrap();
+        assert_eq!(
+            (rest.rows.len(), rest.depth),
+            (1, 1),
+            "what is published and still stored is not counted"
+        );
+        assert_eq!(oldest(&c, rest.rows[0].0).unwrap().depth, 0);
         assert!(rows.is_sorted());
     }
 }

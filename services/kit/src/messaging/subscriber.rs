@@ -143,6 +143,9 @@ impl Subscriber {
 
     /// Registers with the consumer's cursor; returns that cursor and the end of the log.
     async fn subscribe(&self, started: bool) -> Result<(Sequence, Sequence), SubscribeError> {
+        // The bus would otherwise go back to where the disk is behind. An error is logged by the store; the bus then
+        // does go back.
+        let _ = self.store.flush().await;
         let (cursor, last_id) = self.store.read(|c| Ok((inbox::cursor(c)?, inbox::last_id(c)?))).await?;
         let (name, url) = (self.name.to_string(), self.url.clone());
         let request = Subscribe { name, url, cursor, last_id, batch: true, started };

@@ -5,9 +5,13 @@ use crate::runtime::crash_points;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// Opens or creates the file, checks it for damage, and brings its schema up to date.
-pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, OpenError> {
+/// How long a statement waits for another process that has the file open: a backup, an operator's look at it.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens or creates the file, checks it for damage if `check` says so, and brings its schema up to date.
+pub(super) fn open(path: &Path, migrations: &[Migration], check: bool) -> Result<Connection, OpenError> {
     let refused = |source: rusqlite::Error| match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             OpenError::Corrupt { path: path.to_owned(), what: source.to_string() }
@@ -19,8 +23,8 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, 
     let mut connection = Connection::open(path).map_err(refused)?;
     // Until the file is known to be undamaged, closing it must not write to it either.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(refused)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(refused)?;
-    if let Some(fault) = first_fault(&connection).map_err(refused)? {
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(refused)?;
+    if check && let Some(fault) = first_fault(&connection).map_err(refused)? {
         return Err(corrupt(fault));
     }
     configure(&connection).map_err(refused)?;
@@ -35,10 +39,7 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, 
 /// SQLite treats a missing or empty file as a new one, and deletes the write-ahead log beside it: all that is left of
 /// the data.
 fn refuse_a_log_without_its_database(path: &Path) -> Result<(), OpenError> {
-    let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let log = PathBuf::from(log);
+    let log = log_of(path);
     if length(path) == 0 && length(&log) > 0 {
         let what = format!("it is missing or empty, and {} beside it is not", log.display());
         return Err(OpenError::Corrupt { path: path.to_owned(), what });
@@ -46,17 +47,28 @@ fn refuse_a_log_without_its_database(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// In bytes; 0 for a file that is missing.
+pub(super) fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
 /// Reads every page and checks that they fit together; returns the first fault.
 ///
 /// SQLite has no checksums of its pages: a changed letter in a text is not found here.
-fn first_fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
+pub(super) fn first_fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     Ok((found != "ok").then(|| found.replace('\n', " ")))
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         let said = format!("the file system does not allow WAL mode (it stays in {mode:?})");

@@ -3,6 +3,9 @@ use super::*;
 mod damage;
 mod disk;
 mod durable;
+mod floor;
+mod lazy;
+mod wal;
 
 const SCHEMA: &[Migration] = &[&["CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT"]];
 
@@ -79,7 +82,7 @@ async fn many_writers_share_one_commit() {
             })
         })
         .collect();
-    while store.inner.jobs.capacity() > QUEUE - 100 {
+    while store.inner.tasks.capacity() > QUEUE - 100 {
         tokio::task::yield_now().await;
     }
     let before = *store.committed().borrow();

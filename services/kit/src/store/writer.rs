@@ -1,26 +1,68 @@
 //! The writer thread.
 
-use super::{Failed, WriteError};
+use super::disk_floor::{DiskFloor, Gauge};
+use super::wal::Wal;
+use super::{Failed, LAZY_LIMIT, WriteError};
+use crate::rt::{self, Instant};
 use crate::runtime::crash_points;
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode};
 use std::error::Error;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The most closures in one transaction: bounds how long the first of them waits for the last.
 const MAX_BATCH: usize = 1_024;
 
+/// When a write has to be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// With the next commit, at most [`LAZY_LIMIT`] from now; its caller is answered before.
+    Lazy,
+    /// Before its caller is answered.
+    Now,
+}
+
+/// What the writer has to do.
+pub(super) enum Task {
+    Write(Box<dyn Job>),
+    Lazy(LazyWrite),
+    /// Commit the lazy writes that wait.
+    Flush(oneshot::Sender<Result<(), String>>),
+}
+
+/// A write that nobody waits for. It can run more than once: a transaction that fails takes it along.
+pub(super) type LazyWrite = Box<dyn FnMut(&Connection) -> rusqlite::Result<()> + Send>;
+
+/// What was run and is to be answered.
+enum Done {
+    Write(Box<dyn Job>),
+    Flush(oneshot::Sender<Result<(), String>>),
+}
+
+impl Done {
+    fn answer(self, commit: Result<(), String>) {
+        match self {
+            Self::Write(job) => job.answer(commit),
+            // Nobody waits any more.
+            Self::Flush(reply) => drop(reply.send(commit)),
+        }
+    }
+}
+
 /// A closure with its caller.
 pub(super) trait Job: Send {
-    /// Runs the closure; returns whether to keep what it wrote.
-    fn run(&mut self, connection: &Connection) -> bool;
+    /// Runs the closure; `None` if what it wrote must be rolled back.
+    fn run(&mut self, connection: &Connection) -> Option<Durability>;
     /// The SQLite error that made the closure fail, if one did.
     fn fault(&self) -> Option<&rusqlite::Error>;
     /// Answers the caller: with the closure's result if the commit succeeded, else with the error of the commit.
     fn answer(self: Box<Self>, commit: Result<(), String>);
+    /// Answers the caller that the closure was not run.
+    fn refuse(self: Box<Self>, floor: DiskFloor);
 }
 
 struct Closure<T, E, F> {
@@ -29,29 +71,29 @@ struct Closure<T, E, F> {
     reply: oneshot::Sender<Result<T, WriteError<E>>>,
 }
 
-pub(super) fn job<T, E, F>(f: F, reply: oneshot::Sender<Result<T, WriteError<E>>>) -> Box<dyn Job>
+pub(super) fn job<T, E, F>(f: F, reply: oneshot::Sender<Result<T, WriteError<E>>>) -> Task
 where
-    F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send + 'static,
     T: Send + 'static,
     E: Error + Send + 'static,
 {
-    Box::new(Closure { f: Some(f), result: None, reply })
+    Task::Write(Box::new(Closure { f: Some(f), result: None, reply }))
 }
 
 impl<T, E, F> Job for Closure<T, E, F>
 where
-    F: FnOnce(&Connection) -> Result<T, E> + Send,
+    F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send,
     T: Send,
     E: Error + Send + 'static,
 {
-    fn run(&mut self, connection: &Connection) -> bool {
-        let Some(f) = self.f.take() else { return false };
-        let result = match catch_unwind(AssertUnwindSafe(|| f(connection))) {
-            Ok(result) => result.map_err(WriteError::Rejected),
+    fn run(&mut self, connection: &Connection) -> Option<Durability> {
+        let f = self.f.take()?;
+        let (result, keep) = match catch_unwind(AssertUnwindSafe(|| f(connection))) {
+            Ok(Ok((value, durability))) => (Ok(value), Some(durability)),
+            Ok(Err(error)) => (Err(WriteError::Rejected(error)), None),
             // The panic hook has logged it. The other closures of the transaction are not affected.
-            Err(_) => Err(WriteError::Panicked),
+            Err(_) => (Err(WriteError::Panicked), None),
         };
-        let keep = result.is_ok();
         self.result = Some(result);
         keep
     }
@@ -78,25 +120,50 @@ where
         // A caller that was cancelled gets no answer; the write stands all the same.
         let _ = self.reply.send(answer);
     }
+
+    fn refuse(self: Box<Self>, floor: DiskFloor) {
+        // As above.
+        let _ = self.reply.send(Err(WriteError::DiskFloor { floor }));
+    }
+}
+
+/// What the writer says to the handles of the store.
+pub(super) struct Signals {
+    /// Changes with every commit.
+    pub committed: watch::Sender<u64>,
+    pub failed: Failed,
+    /// How many lazy writes of both kinds wait, those in the queue among them.
+    pub lazy: Arc<AtomicUsize>,
 }
 
 pub(super) struct Writer {
     connection: Connection,
-    queue: mpsc::Receiver<Box<dyn Job>>,
-    committed: watch::Sender<u64>,
-    failed: Failed,
+    queue: mpsc::Receiver<Task>,
+    signals: Signals,
+    wal: Wal,
+    disk: Gauge,
+    /// The lazy writes that are not committed yet, in their order. Where the open transaction failed, they run again in
+    /// the next one.
+    lazy: Vec<LazyWrite>,
+    /// How many answered writes are in the open transaction.
+    lazy_jobs: usize,
+    /// When what waits has to be committed, or tried again.
+    due: Option<Instant>,
     lock: Arc<File>,
 }
+
+type Tasks = std::iter::Peekable<std::vec::IntoIter<Task>>;
 
 impl Writer {
     pub(super) fn new(
         connection: Connection,
-        queue: mpsc::Receiver<Box<dyn Job>>,
-        committed: watch::Sender<u64>,
-        failed: Failed,
+        queue: mpsc::Receiver<Task>,
+        signals: Signals,
+        wal: Wal,
+        disk: Gauge,
         lock: Arc<File>,
     ) -> Self {
-        Self { connection, queue, committed, failed, lock }
+        Self { connection, queue, signals, wal, disk, lazy: Vec::new(), lazy_jobs: 0, due: None, lock }
     }
 
     /// Runs until the last handle to the store is dropped and what waits is written.
@@ -106,10 +173,10 @@ impl Writer {
         let ended = catch_unwind(AssertUnwindSafe(|| self.write_until_dropped()));
         self.queue.close();
         if ended.is_err() {
-            self.failed.end("the writer panicked".to_owned());
+            self.signals.failed.end("the writer panicked".to_owned());
         }
         // After a failure the log is the better copy: neither this nor SQLite's own close may copy it and delete it.
-        let tidied = match self.failed.reason() {
+        let tidied = match self.signals.failed.reason() {
             None => self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
             Some(_) => {
                 self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
@@ -123,74 +190,237 @@ impl Writer {
     }
 
     fn write_until_dropped(&mut self) {
-        while let Some(first) = self.queue.blocking_recv() {
-            let mut waiting = vec![first];
-            while waiting.len() < MAX_BATCH
-                && let Ok(job) = self.queue.try_recv()
-            {
-                waiting.push(job);
+        if let Err(error) = self.wal.watch(&mut self.connection) {
+            self.signals.failed.end(format!("the length of the write-ahead log cannot be watched: {error}"));
+        }
+        loop {
+            match rt::block_on(self.queue.recv(), self.due) {
+                Some(Some(first)) => {
+                    let mut waiting = vec![first];
+                    while waiting.len() < MAX_BATCH
+                        && let Ok(task) = self.queue.try_recv()
+                    {
+                        waiting.push(task);
+                    }
+                    let mut waiting = waiting.into_iter().peekable();
+                    while waiting.peek().is_some() {
+                        self.run_some(&mut waiting, Durability::Lazy);
+                    }
+                }
+                // Nothing came before what waits was due.
+                None => {
+                    crash_points::reach("before-lazy-commit");
+                    self.commit_what_waits();
+                }
+                Some(None) => break,
             }
-            let mut waiting = waiting.into_iter();
-            while waiting.len() > 0 {
-                self.commit_some(&mut waiting);
-            }
+        }
+        if self.due.is_some() {
+            self.commit_what_waits();
+        }
+        if !self.lazy.is_empty() {
+            tracing::warn!(writes = self.lazy.len(), "lazy writes could not be written before the end");
         }
     }
 
-    /// Runs jobs in one transaction until there are no more, or until one ends the transaction by its error.
-    fn commit_some(&mut self, waiting: &mut dyn Iterator<Item = Box<dyn Job>>) {
+    fn no_longer_waiting(&self, writes: usize) {
+        self.signals.lazy.fetch_sub(writes, Ordering::SeqCst);
+    }
+
+    fn commit_what_waits(&mut self) {
+        self.run_some(&mut Vec::new().into_iter().peekable(), Durability::Now);
+    }
+
+    /// Runs tasks in one transaction until there are no more, or until one ends the transaction by its error. Commits
+    /// where one of them, or `durability`, says so.
+    fn run_some(&mut self, waiting: &mut Tasks, durability: Durability) {
         let mut done = Vec::new();
-        let outcome = self.transaction(waiting, &mut done);
+        let outcome = self.transaction(waiting, &mut done, durability);
         let outcome = outcome.map_err(|error| self.roll_back(&error));
-        if outcome.is_ok() {
-            self.committed.send_modify(|n| *n += 1);
+        match outcome {
+            Ok(true) => {
+                self.no_longer_waiting(self.lazy.len() + self.lazy_jobs);
+                self.lazy.clear();
+                (self.lazy_jobs, self.due) = (0, None);
+                self.signals.committed.send_modify(|n| *n += 1);
+            }
+            Ok(false) if self.connection.is_autocommit() => {}
+            Ok(false) => self.due = self.due.or_else(|| Some(Instant::now() + LAZY_LIMIT)),
+            Err(_) => {
+                let lost = std::mem::take(&mut self.lazy_jobs);
+                self.no_longer_waiting(lost);
+                self.due = (!self.lazy.is_empty()).then(|| Instant::now() + LAZY_LIMIT);
+            }
         }
-        for job in done {
-            job.answer(outcome.clone());
+        for task in done {
+            task.answer(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
+        }
+        if let Ok(true) = outcome
+            && let Err(error) = self.wal.keep_short(&self.connection)
+        {
+            // On a full disk it cannot be copied; the writes themselves will tell.
+            tracing::warn!(%error, "a checkpoint of the store failed");
+            self.signals.failed.note(&error);
         }
     }
 
+    /// Returns whether there was something to commit; otherwise what was written waits in the open transaction.
     fn transaction(
-        &self,
-        waiting: &mut dyn Iterator<Item = Box<dyn Job>>,
-        done: &mut Vec<Box<dyn Job>>,
-    ) -> rusqlite::Result<()> {
-        let execute = |sql| self.connection.prepare_cached(sql)?.execute([]).map(drop);
-        if let Err(error) = execute("BEGIN IMMEDIATE") {
+        &mut self,
+        waiting: &mut Tasks,
+        done: &mut Vec<Done>,
+        mut durability: Durability,
+    ) -> rusqlite::Result<bool> {
+        let low = self.disk.passed();
+        // Where tasks never cease to come, nothing else commits what waits.
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            durability = Durability::Now;
+        }
+        if let Err(error) = self.resume() {
             // All must be answered, or the loop would try them forever.
-            done.extend(waiting);
+            self.give_up(waiting, done);
             return Err(error);
         }
-        for mut job in waiting {
-            let begun = execute("SAVEPOINT job");
-            let keep = begun.is_ok() && job.run(&self.connection);
-            if let Some(fault) = job.fault() {
-                self.failed.note(fault);
+        while let Some(task) = waiting.peek() {
+            let runs = match task {
+                Task::Write(_) => low.is_none(),
+                Task::Lazy(_) => true,
+                Task::Flush(_) => false,
+            };
+            if runs && let Err(error) = self.begin() {
+                self.give_up(waiting, done);
+                return Err(error);
             }
-            // Before any return, so that it is answered in any case.
-            done.push(job);
-            begun?;
-            // After a failure it is unknown what the disk holds: only a new start can find out.
-            if let Some(why) = self.failed.reason() {
-                let failing = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
-                return Err(rusqlite::Error::SqliteFailure(failing, Some(why)));
+            let Some(task) = waiting.next() else { break };
+            match task {
+                Task::Flush(reply) => {
+                    durability = Durability::Now;
+                    done.push(Done::Flush(reply));
+                }
+                Task::Lazy(mut write) => match self.run_lazy(&mut write) {
+                    Ok(false) => {}
+                    Ok(true) => self.lazy.push(write),
+                    Err(error) => {
+                        self.lazy.push(write);
+                        self.give_up(waiting, done);
+                        return Err(error);
+                    }
+                },
+                Task::Write(job) => {
+                    if let Some(floor) = low {
+                        job.refuse(floor);
+                        continue;
+                    }
+                    let kept = self.run_job(job, done)?;
+                    if kept == Some(Durability::Lazy) {
+                        self.lazy_jobs += 1;
+                        self.signals.lazy.fetch_add(1, Ordering::SeqCst);
+                    }
+                    durability = durability.max(kept.unwrap_or(Durability::Now));
+                }
             }
-            // A full or failing disk may have ended the whole transaction, not just this savepoint.
-            if self.connection.is_autocommit() {
-                return Err(rusqlite::Error::SqliteFailure(
-                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
-                    Some("the disk is full or failing".to_owned()),
-                ));
-            }
-            if !keep {
-                execute("ROLLBACK TO job")?;
-            }
-            execute("RELEASE job")?;
+        }
+        if self.connection.is_autocommit() || (durability == Durability::Lazy && self.lazy.len() < MAX_BATCH)
+        {
+            return Ok(false);
         }
         crash_points::reach("before-commit");
-        execute("COMMIT")?;
+        self.execute("COMMIT")?;
         crash_points::reach("after-commit");
+        Ok(true)
+    }
+
+    /// Makes sure of an open transaction where lazy writes were lost with the last one, and runs these again.
+    fn resume(&mut self) -> rusqlite::Result<()> {
+        self.refuse_after_a_failure()?;
+        if self.lazy.is_empty() || !self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.begin()?;
+        let mut again = std::mem::take(&mut self.lazy).into_iter();
+        while let Some(mut write) = again.next() {
+            let written = self.run_lazy(&mut write);
+            if !matches!(written, Ok(false)) {
+                self.lazy.push(write);
+            }
+            if let Err(error) = written {
+                self.lazy.extend(again);
+                return Err(error);
+            }
+        }
         Ok(())
+    }
+
+    /// After a failure it is unknown what the disk holds: only a new start can find out.
+    fn refuse_after_a_failure(&self) -> rusqlite::Result<()> {
+        let Some(why) = self.signals.failed.reason() else { return Ok(()) };
+        let failing = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+        Err(rusqlite::Error::SqliteFailure(failing, Some(why)))
+    }
+
+    fn begin(&self) -> rusqlite::Result<()> {
+        if self.connection.is_autocommit() { self.execute("BEGIN IMMEDIATE") } else { Ok(()) }
+    }
+
+    /// Runs a job in a savepoint of its own. `None` if it failed and is rolled back.
+    fn run_job(&self, mut job: Box<dyn Job>, done: &mut Vec<Done>) -> rusqlite::Result<Option<Durability>> {
+        let begun = self.execute("SAVEPOINT job");
+        let kept = if begun.is_ok() { job.run(&self.connection) } else { None };
+        if let Some(fault) = job.fault() {
+            self.signals.failed.note(fault);
+        }
+        // Before any return, so that it is answered in any case.
+        done.push(Done::Write(job));
+        begun?;
+        self.refuse_after_a_failure()?;
+        // A full or failing disk may have ended the whole transaction, not just this savepoint.
+        if self.connection.is_autocommit() {
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+                Some("the disk is full or failing".to_owned()),
+            ));
+        }
+        if kept.is_none() {
+            self.execute("ROLLBACK TO job")?;
+        }
+        self.execute("RELEASE job")?;
+        Ok(kept)
+    }
+
+    /// Returns whether it has written: one that fails by itself is given up. An error is the transaction's.
+    fn run_lazy(&self, write: &mut LazyWrite) -> rusqlite::Result<bool> {
+        self.execute("SAVEPOINT job")?;
+        let result = catch_unwind(AssertUnwindSafe(|| write(&self.connection)));
+        let written = matches!(result, Ok(Ok(())));
+        if let Ok(Err(error)) = result {
+            self.signals.failed.note(&error);
+            if self.connection.is_autocommit() || is_of_the_moment(&error) {
+                return Err(error);
+            }
+            tracing::error!(%error, "a lazy write failed: it is given up");
+        }
+        // The panic hook has logged a panic.
+        if !written {
+            self.no_longer_waiting(1);
+            self.execute("ROLLBACK TO job")?;
+        }
+        self.execute("RELEASE job")?;
+        Ok(written)
+    }
+
+    /// The rest is not run: lazy writes wait for the next attempt, all others are answered.
+    fn give_up(&mut self, waiting: &mut Tasks, done: &mut Vec<Done>) {
+        for task in waiting {
+            match task {
+                Task::Write(job) => done.push(Done::Write(job)),
+                Task::Lazy(write) => self.lazy.push(write),
+                Task::Flush(reply) => done.push(Done::Flush(reply)),
+            }
+        }
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
 
     /// Ends the transaction after an error; returns the error as text.
@@ -199,11 +429,25 @@ impl Writer {
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "the store cannot roll back");
-            self.failed.note(&error);
+            self.signals.failed.note(&error);
         }
         let why = error.to_string();
         tracing::error!(error = %why, "the store could not commit");
-        self.failed.note(error);
+        self.signals.failed.note(error);
         why
     }
+}
+
+/// Whether the disk or the machine is at fault, so that the same write may succeed later.
+fn is_of_the_moment(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::OutOfMemory
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+        )
+    )
 }

@@ -2,7 +2,7 @@
 
 use crate::process::System;
 use serde_json::{Value, json};
-use shared::ServiceName::{EventBus, Moderation, Posts, Query};
+use shared::ServiceName::{self, EventBus, Moderation, Posts, Query};
 use testkit::eventually;
 
 const OUTBOX: &str = "SELECT count(*) FROM outbox";
@@ -159,6 +159,82 @@ async fn a_delivery_that_the_bus_forgets_is_made_again_and_changes_nothing() {
     eventually("the bus knows it again", async || (system.number(EventBus, cursor) == 3).then_some(())).await;
     assert_eq!(system.get(Query, "/posts").await, before);
     assert_eq!((system.number(Query, CURSOR), system.log().await.len()), (3, 3));
+}
+
+const SAVED: &str = "SELECT cursor FROM subscriptions WHERE name = 'posts'";
+
+/// Publishes a comment and a post, one after the other, once posts is subscribed. Only the second concerns posts.
+async fn a_comment_and_then_a_post(system: &System, before_the_post: impl AsyncFnOnce()) {
+    let subscribed = "SELECT count(*) FROM subscriptions WHERE name = 'posts'";
+    eventually("the bus knows posts", async || (system.number(EventBus, subscribed) == 1).then_some(()))
+        .await;
+    let comment = json!({"id": "c1", "content": "nice", "postId": "p1", "status": "pending"});
+    system.post(EventBus, "/events", None, &event("1", "CommentCreated", &comment)).await.expect("an answer");
+    before_the_post().await;
+    let post = json!({"id": "p1", "title": "T"});
+    system.post(EventBus, "/events", None, &event("2", "PostCreated", &post)).await.expect("an answer");
+}
+
+/// Waits until a service has applied both, and checks that the post is there once.
+async fn both_are_applied(system: &System) {
+    eventually("it has caught up", async || (system.number(Posts, CURSOR) == 2).then_some(())).await;
+    eventually("the bus knows", async || (system.number(EventBus, SAVED) == 2).then_some(())).await;
+    assert_eq!(system.number(Posts, "SELECT count(*) FROM posts"), 1);
+    assert_eq!((system.log().await.len(), system.number(Posts, OUTBOX)), (2, 0));
+}
+
+#[tokio::test]
+async fn a_consumer_that_forgets_what_did_not_concern_it_is_served_from_its_own_cursor() {
+    let mut system = System::new();
+    system.start(EventBus).await;
+    system.start_to_die(Posts, "before-lazy-commit").await;
+    a_comment_and_then_a_post(&system, async || {
+        // The bus has the consumer's answer, and has saved it; the consumer has nothing on disk.
+        eventually("the bus has saved it", async || (system.number(EventBus, SAVED) == 1).then_some(()))
+            .await;
+    })
+    .await;
+    system.dies(Posts).await;
+    assert_eq!((system.number(EventBus, SAVED), system.number(Posts, CURSOR)), (1, 0));
+    system.start(Posts).await;
+    both_are_applied(&system).await;
+}
+
+/// A service dies with the first lazy writes that it would commit by themselves, whatever they are, and starts again.
+async fn dies_with_its_lazy_writes(name: ServiceName) -> System {
+    let mut system = System::new();
+    for service in [EventBus, Posts] {
+        if service == name {
+            system.start_to_die(service, "before-lazy-commit").await;
+        } else {
+            system.start(service).await;
+        }
+    }
+    let created = system.post(Posts, "/posts/create", None, &json!({"title": "T"})).await;
+    assert_eq!(created.expect("an answer").status, 201);
+    system.dies(name).await;
+    system
+}
+
+#[tokio::test]
+async fn an_outbox_row_whose_deletion_is_lost_is_published_again_and_is_in_the_log_once() {
+    let mut system = dies_with_its_lazy_writes(Posts).await;
+    assert_eq!((system.log().await.len(), system.number(Posts, OUTBOX)), (1, 1));
+    system.start(Posts).await;
+    eventually("it is published again", async || (system.number(Posts, OUTBOX) == 0).then_some(())).await;
+    assert_eq!((system.log().await.len(), system.number(Posts, "SELECT count(*) FROM posts")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_bus_that_forgets_the_cursors_it_has_saved_lazily_loses_and_doubles_nothing() {
+    let mut system = dies_with_its_lazy_writes(EventBus).await;
+    let kept = system.number(EventBus, "SELECT count(*) FROM events");
+    system.start(EventBus).await;
+    eventually("the bus knows", async || (system.number(EventBus, SAVED) == 1).then_some(())).await;
+    eventually("the outbox is empty", async || (system.number(Posts, OUTBOX) == 0).then_some(())).await;
+    assert_eq!((system.log().await.len(), system.number(Posts, CURSOR)), (1, 1));
+    assert!(kept <= 1);
+    assert_eq!(system.number(Posts, "SELECT count(*) FROM posts"), 1);
 }
 
 #[tokio::test]

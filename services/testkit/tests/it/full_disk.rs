@@ -3,6 +3,7 @@
 //! The disk is a small tmpfs, which only root can mount. Elsewhere these tests are skipped and say so; the tests of the
 //! store limit the size of the file instead.
 
+use kit::store::DiskFloor;
 use serde_json::{Value, json};
 use shared::ProblemKind;
 use shared::ServiceName::{self, Comments, EventBus, Posts, Query};
@@ -126,4 +127,34 @@ async fn a_consumer_on_a_full_disk_is_delivered_to_again_until_it_takes_it() {
     assert_eq!(row().await["lastError"], Value::Null);
     let posts = query.get("/posts").await.ok(200);
     assert_eq!(posts.as_object().map(serde_json::Map::len), Some(100), "each once");
+}
+
+#[tokio::test]
+async fn below_the_floor_of_free_space_writes_wait_and_all_else_goes_on() {
+    let world = World::new();
+    let Some(disk) = disk_of(&world, Posts) else { return };
+    let mut config = world.config(Posts);
+    config.store.disk_floor_mib = DiskFloor::mib(8);
+    let posts = world.start(config, posts::build).await;
+    let write = || post("/posts/create").json(&json!({"title": "T"}));
+    posts.send(write()).await.ok(201);
+    disk.leave(7 * 1024 * 1024).expect("a disk that is nearly full");
+    // Measured once a second: until then, writes are accepted.
+    let refused = eventually("writes are refused", async || {
+        let answer = posts.send(write()).await;
+        (answer.status != 201).then_some(answer)
+    })
+    .await;
+    // `Running::send` checks `Retry-After`.
+    let problem = refused.problem(ProblemKind::Unavailable);
+    assert!(problem.detail.expect("a reason").contains("disk of this service is nearly full"));
+    let readable = posts.get("/posts").await.ok(200).as_object().map(serde_json::Map::len);
+    assert_eq!((posts.get("/livez").await.status, posts.get("/readyz").await.status), (200, 200));
+    disk.free().expect("space");
+    eventually("writes are accepted by itself", async || {
+        (posts.send(write()).await.status == 201).then_some(())
+    })
+    .await;
+    let now = posts.get("/posts").await.ok(200).as_object().map(serde_json::Map::len);
+    assert_eq!(now, readable.map(|n| n + 1), "what was refused is not stored");
 }

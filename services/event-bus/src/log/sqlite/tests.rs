@@ -9,7 +9,9 @@ fn event(id: &str) -> Envelope {
 }
 
 async fn open(dir: &std::path::Path) -> SqliteLog {
-    SqliteLog::open(crate::store::open(dir).unwrap(), Lifecycle::new()).await.unwrap()
+    SqliteLog::open(crate::store::open(dir, kit::store::Options::default()).unwrap(), Lifecycle::new())
+        .await
+        .unwrap()
 }
 
 async fn append_ids(log: &SqliteLog, ids: &[&str]) -> Vec<i64> {

@@ -3,6 +3,7 @@
 use super::{CommonConfig, SecretParser, ServiceConfig};
 use crate::app::StartError;
 use crate::runtime::secret::Secret;
+use crate::store::{self, DiskFloor};
 use clap::builder::BoolishValueParser;
 use shared::ServiceName;
 use std::path::PathBuf;
@@ -16,6 +17,9 @@ pub struct StoreConfig {
     /// Directory that holds the service's data; created if missing.
     #[arg(long, env = "DATA_DIR", default_value = "./data", value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Free disk space, in MiB, below which writes are refused; 0 for none.
+    #[arg(long, env = "DISK_FLOOR_MIB", default_value_t = DiskFloor::default(), value_name = "MIB")]
+    pub disk_floor_mib: DiskFloor,
     /// Token that the operator's routes require.
     #[arg(long, env = "OPERATOR_TOKEN", hide_env_values = true, value_parser = SecretParser, value_name = "TOKEN")]
     pub operator_token: Option<Secret>,
@@ -30,9 +34,17 @@ impl StoreConfig {
         Self {
             common: CommonConfig::new(name),
             data_dir: data_dir.into(),
+            disk_floor_mib: DiskFloor::default(),
             operator_token: None,
             insecure: true,
         }
+    }
+}
+
+impl StoreConfig {
+    /// How the store is run.
+    pub fn options(&self) -> store::Options {
+        store::Options { disk_floor: self.disk_floor_mib, ..store::Options::default() }
     }
 }
 

@@ -74,3 +74,18 @@ async fn what_waits_when_the_last_handle_is_dropped_is_written() {
     drop(lock);
     assert_eq!(all(&Store::open(dir.path(), "s", SCHEMA).unwrap()).await, (0..20).collect::<Vec<_>>());
 }
+
+/// Where nothing but the file's times has changed since the last sync, `fsync` waits for these as well, at each commit.
+#[test]
+fn the_program_syncs_with_fdatasync() {
+    let flags = option_env!("LIBSQLITE3_FLAGS").unwrap_or_default();
+    assert!(
+        flags.contains("HAVE_FDATASYNC"),
+        "another LIBSQLITE3_FLAGS hides that of .cargo/config.toml: {flags:?}"
+    );
+    let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    let imports = |name: &str| program.split(|byte| *byte == 0).any(|text| text == name.as_bytes());
+    // A static program imports nothing. The name is put together here, so that it is not found as this test's own text.
+    let name = ["fdata", "sync"].concat();
+    assert!(imports(&name) || !imports("libc.so.6"));
+}
