@@ -8,6 +8,7 @@
 //!   one before is nearly written.
 //! - Streams of events are not counted: they have limits of their own, and their pieces are small.
 //!
+//! An answer that is larger than the share, or than everything, is not refused to somebody who reads nothing else.
 //! An answer to a request that has changed something is counted and never refused, since its client could not know
 //! what has happened.
 
@@ -114,13 +115,13 @@ impl AnswerBudget {
     ) -> Result<Arc<Reading>, Exceeded> {
         let mut kept = self.lock();
         let is_new = !kept.readers.contains_key(&(memory, None));
-        if is_new && may_refuse && kept.whole + size > self.0.whole {
+        if is_new && may_refuse && kept.whole > 0 && kept.whole + size > self.0.whole {
             return Err(Exceeded::Whole);
         }
         if let Some(client) = client {
             let mine = kept.by_client.get(&client).copied().unwrap_or(0);
             let is_new = !kept.readers.contains_key(&(memory, Some(client)));
-            if is_new && may_refuse && mine + size > self.0.of_one {
+            if is_new && may_refuse && mine > 0 && mine + size > self.0.of_one {
                 return Err(Exceeded::Client);
             }
             if is_new {
@@ -289,6 +290,11 @@ mod tests {
         assert_eq!(admit(1, MIB).await.unwrap_err(), Exceeded::Client, "the connection still has the bytes");
         drop(bytes);
         assert!(admit(1, 2 * MIB).await.is_ok());
+        assert!(admit(1, 5 * MIB).await.is_ok(), "a single answer may be larger than everything");
+        let (other, large) = (admit(2, MIB).await.unwrap(), admit(1, 3 * MIB).await);
+        assert!(large.is_ok(), "or than the share");
+        assert_eq!(admit(3, MIB).await.unwrap_err(), Exceeded::Whole);
+        drop((other, large));
         assert!(budget.is_unused());
     }
 
