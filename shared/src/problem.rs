@@ -20,6 +20,8 @@ pub enum ProblemKind {
     NotFound,
     /// The route exists, not with this method.
     MethodNotAllowed,
+    /// The body arrived too slowly.
+    RequestTimeout,
     /// The request contradicts the present state.
     Conflict,
     /// The body is larger than the route takes.
@@ -40,13 +42,14 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// In the order of their status.
-    pub const ALL: [ProblemKind; 14] = [
+    pub const ALL: [ProblemKind; 15] = [
         Self::MalformedJson,
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::RequestTimeout,
         Self::Conflict,
         Self::TooLarge,
         Self::NotJson,
@@ -65,6 +68,7 @@ impl ProblemKind {
             Self::Forbidden => (403, "/problems/forbidden", "Forbidden"),
             Self::NotFound => (404, "/problems/not-found", "Not found"),
             Self::MethodNotAllowed => (405, "/problems/method-not-allowed", "Method not allowed"),
+            Self::RequestTimeout => (408, "/problems/request-timeout", "The request took too long"),
             Self::Conflict => (409, "/problems/conflict", "Conflict"),
             Self::TooLarge => (413, "/problems/too-large", "The body is too large"),
             Self::NotJson => (415, "/problems/not-json", "The body must be JSON"),

@@ -23,7 +23,7 @@ impl SingleService {
     pub async fn start(service: ServiceName) -> Self {
         let folder = tempfile::Builder::new().prefix("mini-blog-test-").tempdir().expect("a folder");
         let mut command = Command::new(program::path());
-        command.arg(service.as_str());
+        command.arg(service.as_str()).env("RATE_LIMITS", "off");
         command.args(["--insecure", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"]);
         command.arg(folder.path().join("data"));
         let mut process = Process::start(&mut command, &folder.path().join("log"));

@@ -130,8 +130,9 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 fn not_forwarded(service: ServiceName, error: &reqwest::Error) -> ApiError {
-    if let Some(error @ BodyError::Client(_)) = BodyError::among_causes(error) {
+    if let Some(error) = BodyError::among_causes(error) {
         tracing::debug!(%service, %error, "a request is not forwarded");
+        // The middleware, which has cut the other bodies off, answers them itself.
         return ApiError::new(ProblemKind::BadRequest).detail("incomplete request body");
     }
     tracing::warn!(%service, error = %root_cause(error), "a request cannot be forwarded");

@@ -9,6 +9,7 @@ use crate::seed::{self, Amount};
 use crate::status;
 use crate::supervisor::{self, Options};
 use clap::{Args, Parser, Subcommand};
+use kit::http::RateLimits;
 use shared::ServiceName;
 use std::ffi::OsString;
 use std::io::Write;
@@ -76,6 +77,9 @@ struct Up {
     /// Do not start this service (may be repeated)
     #[arg(long, value_name = "SERVICE")]
     without: Vec<ServiceName>,
+    /// Whether one client is kept from taking what is meant for all; off for benchmarks and load tests
+    #[arg(long, env = "RATE_LIMITS", value_enum, default_value_t, value_name = "WHETHER")]
+    rate_limits: RateLimits,
     /// The folder of the built site [default: `site` beside the program, or target/site]
     #[arg(long, env = "LEPTOS_SITE_ROOT")]
     site_root: Option<PathBuf>,
@@ -197,6 +201,7 @@ fn run_up(up: Up) -> ExitCode {
         port: up.port,
         ports: up.ports,
         without: up.without,
+        rate_limits: up.rate_limits,
     };
     let (output, writer) = Output::stdout();
     let code = on_runtime(async {
@@ -358,5 +363,6 @@ mod tests {
         assert_eq!(up.ports, Ports::Course);
         assert_eq!(up.host.to_string(), "127.0.0.1");
         assert_eq!(up.without, [ServiceName::Query, ServiceName::Posts]);
+        assert_eq!(up.rate_limits, RateLimits::On);
     }
 }

@@ -3,11 +3,14 @@
 use crate::parent;
 use crate::plan::Plan;
 use crate::secrets::{OPERATOR_TOKEN, Secrets, names};
+use clap::ValueEnum;
 use kit::app::config::secret_env;
+use kit::http::RateLimits;
 use shared::ServiceName;
 use std::path::{Path, PathBuf};
 
 const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
+const RATE_LIMITS: &str = "RATE_LIMITS";
 
 /// What all processes of one stack have in common.
 #[derive(Debug)]
@@ -18,6 +21,7 @@ pub struct Launch {
     pub site_root: Option<PathBuf>,
     pub plan: Plan,
     pub secrets: Secrets,
+    pub rate_limits: RateLimits,
 }
 
 /// The environment of one process.
@@ -39,6 +43,7 @@ impl Launch {
         let mut set = vec![
             ("LISTEN".to_owned(), place.listen.to_string()),
             ("DATA_DIR".to_owned(), text(&self.data_dir)),
+            (RATE_LIMITS.to_owned(), value_name(self.rate_limits)),
             (parent::SUPERVISED.to_owned(), "1".to_owned()),
         ];
         if std::env::var_os("LOG_FORMAT").is_none() {
@@ -98,6 +103,10 @@ fn managed() -> Vec<String> {
     fixed.into_iter().map(str::to_owned).chain(urls).chain(names()).collect()
 }
 
+fn value_name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -116,6 +125,7 @@ mod tests {
             site_root: Some("site".into()),
             plan: Plan::course("127.0.0.1".parse().unwrap(), None),
             secrets: Secrets::open(dir.path(), &SystemIds).unwrap().0,
+            rate_limits: RateLimits::On,
         };
         (launch, dir)
     }
@@ -177,6 +187,17 @@ mod tests {
             let environment = launch.environment(ServiceName::Frontend);
             assert!(environment.set.iter().all(|(name, _)| *name != inherited), "{inherited}");
             assert!(!environment.unset.contains(&inherited), "{inherited}");
+        }
+    }
+
+    #[test]
+    fn the_rate_limits_are_those_of_the_stack_in_every_service() {
+        let (mut launch, _dir) = launch();
+        for (rate_limits, text) in [(RateLimits::On, "on"), (RateLimits::Off, "off")] {
+            launch.rate_limits = rate_limits;
+            for service in ServiceName::ALL {
+                assert_eq!(value(&launch, service, "RATE_LIMITS").as_deref(), Some(text), "{service}");
+            }
         }
     }
 

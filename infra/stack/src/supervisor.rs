@@ -11,6 +11,7 @@ use crate::service_supervisor::{self, Action, Handle, Phase, STOP_LIMIT};
 use crate::state_file::{self, ServiceEntry, StackFile};
 use crate::status::{ProcessState, ServiceStatus, StackStatus, Subscriber};
 use futures_util::future::join_all;
+use kit::http::RateLimits;
 use kit::runtime::deps::Deps;
 use rustix::process::{Signal as Raw, getpid, kill_process};
 use shared::ServiceName;
@@ -47,6 +48,7 @@ pub struct Options {
     pub port: Option<u16>,
     pub ports: Ports,
     pub without: Vec<ServiceName>,
+    pub rate_limits: RateLimits,
 }
 
 /// The running stack.
@@ -88,7 +90,8 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
     let control = control::listen(&data_dir)?;
     let job_control = JobControl::new().map_err(system("cannot listen for signals"))?;
 
-    let launch = Arc::new(Launch { program, data_dir, site_root, plan, secrets });
+    let launch =
+        Arc::new(Launch { program, data_dir, site_root, plan, secrets, rate_limits: options.rate_limits });
     let now = CancellationToken::new();
     let handles = ServiceName::ALL.into_iter().map(|service| {
         let start = wanted.contains(&service);

@@ -7,6 +7,7 @@
 
 pub mod config;
 mod error;
+mod open_files;
 pub mod peer;
 pub mod service;
 pub mod telemetry;

@@ -5,7 +5,8 @@
 //! - [`ApiError`]: every error of a handler, answered as `application/problem+json`; handlers return [`ApiResult`].
 //!   The store's errors turn into one by `?`.
 //! - [`JsonBody`], [`RawBody`]: bodies, checked for type and size before anything reads them; [`BodyBudget`] bounds
-//!   the memory of all bodies together.
+//!   the memory of all bodies together, [`AnswerBudget`] that of all answers under way.
+//! - [`RateLimits`]: what one client may take: [`Shares`] of everything that is bounded, and [`WriteLimits`].
 //! - [`ordered_object`], [`json_bytes`]: JSON responses whose order or bytes matter; [`json_stream`]: arrays and objects
 //!   of any length, read in chunks.
 //! - [`PreferReturn`]: how much a client would like to be answered.
@@ -15,6 +16,7 @@
 //! - [`probes`]: `/livez` and `/readyz`.
 //! - [`sse`]: the heartbeat of Server-Sent Events.
 
+mod answer_budget;
 pub mod author;
 mod body;
 mod body_budget;
@@ -25,6 +27,7 @@ pub mod idempotency;
 mod json;
 mod json_stream;
 mod middleware;
+mod minimum_rate;
 mod operator;
 mod prefer;
 pub mod probes;
@@ -32,12 +35,16 @@ mod request_id;
 mod request_log;
 mod security;
 pub mod server;
+mod shares;
 pub mod sse;
 mod store_error;
+mod token_buckets;
+mod write_limits;
 
+pub use answer_budget::{ANSWER_BUDGET, AnswerBudget, CLIENT_ANSWER_BUDGET};
 pub use body::{EventMedia, JsonBody, RawBody};
-pub use body_budget::{BODY_BUDGET, BodyBudget, BodyError};
-pub use client_address::{ClientAddress, FORWARDED_FOR, TrustedProxies};
+pub use body_budget::{BODY_BUDGET, BodyBudget, BodyError, CLIENT_BODY_BUDGET};
+pub use client_address::{ClientAddress, ClientKey, FORWARDED_FOR, TrustedProxies};
 pub use error::{ApiError, ApiResult};
 pub use hosts::{AllowedHosts, HostName, InvalidHost, InvalidSiteUrl, SiteUrl};
 pub use json::{json_bytes, ordered_object};
@@ -47,3 +54,5 @@ pub use operator::{OperatorToken, operator_only};
 pub use prefer::PreferReturn;
 pub use request_id::{REQUEST_ID, RequestId};
 pub use security::SecurityEvent;
+pub use shares::{Exceeded, Part, Shares};
+pub use write_limits::{AuthorKey, RateLimits, WriteLimits};

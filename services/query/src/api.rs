@@ -5,16 +5,17 @@ use crate::domain::Post;
 use crate::events::Awaited;
 use crate::live::{self, Live};
 use crate::store::{self, Listed};
+use crate::stream_places::StreamPlaces;
 use crate::thread;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, header};
 use kit::http::sse::with_heartbeat;
-use kit::http::{ApiError, ApiResult, OperatorToken, operator_only};
+use kit::http::{ApiError, ApiResult, ClientAddress, OperatorToken, operator_only};
 use kit::runtime::key_waiters::KeyWaiters;
 use kit::store::Store;
 use serde::Deserialize;
@@ -22,9 +23,6 @@ use shared::views::{DEFAULT_PAGE, MAX_PAGE, PostPage, PostSummary};
 use shared::{PostId, ProblemKind, Sequence, Timestamp};
 use std::convert::Infallible;
 use tokio_util::sync::CancellationToken;
-
-/// The limit of open streams: half of the connections, so that deliveries and probes always get one.
-const MAX_LISTENERS: usize = 2_048;
 
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -34,6 +32,7 @@ pub struct Api {
     /// Requests that wait for a post or a comment.
     pub waiters: KeyWaiters<Awaited>,
     pub live: Live,
+    pub places: StreamPlaces,
     /// Ends the streams and the waits.
     pub stopping: CancellationToken,
 }
@@ -122,19 +121,22 @@ impl Listen {
     }
 }
 
-async fn listen(State(api): State<Api>, Query(parameters): Query<Listen>, headers: HeaderMap) -> ApiResult {
-    if api.live.listeners() >= MAX_LISTENERS {
-        return Err(ApiError::new(ProblemKind::Unavailable)
-            .detail("too many streams are open")
-            .retry_after(30));
-    }
+async fn listen(
+    State(api): State<Api>,
+    Query(parameters): Query<Listen>,
+    Extension(client): Extension<ClientAddress>,
+    headers: HeaderMap,
+) -> ApiResult {
+    let place = api.places.take(client, &headers)?;
     let post: Option<PostId> = match &parameters.post {
         None => None,
         Some(text) => Some(text.parse().map_err(|_| bad_request("post is not an id"))?),
     };
     let after = parameters.after(&headers)?;
     let changes = with_heartbeat(api.live.listen(after, post).await?, live::HEARTBEAT);
-    let changes = changes.take_until(api.stopping.clone().cancelled_owned());
+    let changes = changes.take_until(api.stopping.clone().cancelled_owned()).inspect(move |_| {
+        let _held = &place;
+    });
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache, no-transform"),

@@ -34,7 +34,17 @@ pub struct Running {
 
 impl Running {
     pub(crate) fn new(service: Service, network: &Network) -> Self {
-        let Service { name, router, admin, readiness, hosts, trusted_proxies, lifecycle, deps } = service;
+        let Service {
+            name,
+            router,
+            admin,
+            readiness,
+            hosts,
+            trusted_proxies,
+            lifecycle,
+            deps,
+            rate_limits: _,
+        } = service;
         let router =
             router.merge(probes::router(lifecycle.clone(), readiness)).merge(admin.unwrap_or_default());
         let options = Options { hosts, trusted_proxies, ..Options::new(deps.ids) };

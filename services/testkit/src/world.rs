@@ -7,6 +7,7 @@ use http::HeaderValue;
 use kit::app::StartError;
 use kit::app::config::{PeerConfig, StoreConfig};
 use kit::app::service::Service;
+use kit::http::RateLimits;
 use kit::messaging::signature::{Direction, SigningKey};
 use kit::runtime::deps::{Clock, Deps, Ids};
 use kit::runtime::lifecycle::Lifecycle;
@@ -155,13 +156,16 @@ impl World {
     }
 
     fn store_config(&self, name: ServiceName) -> StoreConfig {
-        StoreConfig {
+        let mut config = StoreConfig {
             operator_token: self.secure.then(|| Secret::new(self.operator_token()).expect("a token")),
             insecure: !self.secure,
             // A test may fill its disk, which SQLite is then to meet.
             disk_floor_mib: DiskFloor::mib(0),
             ..StoreConfig::insecure(name, self.data_dir(name))
-        }
+        };
+        // Tests write faster than one client may.
+        config.common.rate_limits = RateLimits::Off;
+        config
     }
 
     /// The settings of the bus in this world.

@@ -192,6 +192,7 @@ fn environment(
         ("LOG_FORMAT".to_owned(), "text".to_owned()),
         ("MINI_BLOG_SUPERVISED".to_owned(), "1".to_owned()),
         ("OPERATOR_TOKEN".to_owned(), secrets.operator.clone()),
+        ("RATE_LIMITS".to_owned(), "off".to_owned()),
     ];
     if service == EventBus {
         all.extend(ServiceName::PEERS.iter().map(secret));

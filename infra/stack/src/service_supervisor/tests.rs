@@ -41,6 +41,7 @@ impl Bench {
             site_root: None,
             plan: Plan::course("127.0.0.1".parse().unwrap(), None),
             secrets: Secrets::open(self.dir.path(), &SystemIds).unwrap().0,
+            rate_limits: kit::http::RateLimits::On,
         };
         keep(ServiceName::Posts, Arc::new(launch), self.output.clone(), start, CancellationToken::new())
     }

@@ -12,7 +12,7 @@ pub use peer::{PeerConfig, secret_env};
 pub use store::StoreConfig;
 
 use crate::app::StartError;
-use crate::http::{AllowedHosts, HostName, SiteUrl, TrustedProxies};
+use crate::http::{AllowedHosts, HostName, RateLimits, SiteUrl, TrustedProxies};
 use shared::ServiceName;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -44,6 +44,9 @@ pub struct CommonConfig {
     /// Number of proxies in front of this process that add to X-Forwarded-For.
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "0", value_name = "NUMBER")]
     pub trusted_proxies: TrustedProxies,
+    /// Whether one client is kept from taking what is meant for all; off for benchmarks and load tests.
+    #[arg(long, env = "RATE_LIMITS", value_enum, default_value_t, value_name = "WHETHER")]
+    pub rate_limits: RateLimits,
 }
 
 impl CommonConfig {
@@ -55,6 +58,7 @@ impl CommonConfig {
             site_url: None,
             allowed_hosts: Vec::new(),
             trusted_proxies: TrustedProxies::default(),
+            rate_limits: RateLimits::default(),
         }
     }
 

@@ -3,8 +3,8 @@
 use crate::app::StartError;
 use crate::app::config::PeerConfig;
 use crate::app::service::{Service, watch_store};
-use crate::http::idempotency;
 use crate::http::probes::ReadinessChecks;
+use crate::http::{RateLimits, WriteLimits, idempotency};
 use crate::messaging::bus_client::BusClient;
 use crate::messaging::consumer::{Consumer, Handler};
 use crate::messaging::relay::Relay;
@@ -78,6 +78,10 @@ impl Peer {
             }
         });
         let token = config.store.operator_token.clone();
+        let api = match config.store.common.rate_limits {
+            RateLimits::On => WriteLimits::new(token.clone()).guard(api),
+            RateLimits::Off => api,
+        };
         let consumer = Consumer::new(name, store, handler, deps.clone(), secret, token);
         let router = api.merge(consumer.router());
         Service {

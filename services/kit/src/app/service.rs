@@ -1,10 +1,10 @@
 //! A service as a value, and the `main` that runs one.
 
 use crate::app::config::{self, ServiceConfig};
-use crate::app::{ServeError, StartError, telemetry};
+use crate::app::{ServeError, StartError, open_files, telemetry};
 use crate::http::probes::{self, ReadinessChecks};
 use crate::http::server::{self, Limits};
-use crate::http::{AllowedHosts, Options, TrustedProxies, with_middleware};
+use crate::http::{AllowedHosts, Options, RateLimits, TrustedProxies, with_middleware};
 use crate::rt::{self, Instant};
 use crate::runtime::deps::Deps;
 use crate::runtime::lifecycle::Lifecycle;
@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,8 @@ pub struct Service {
     pub hosts: AllowedHosts,
     /// How many proxies report the client's address.
     pub trusted_proxies: TrustedProxies,
+    /// Whether each client has only a share of what is bounded.
+    pub rate_limits: RateLimits,
     /// Its stop signal and background tasks.
     pub lifecycle: Lifecycle,
     /// Its clock, ids and connections.
@@ -44,6 +46,11 @@ pub struct Service {
 const TASKS_LIMIT: Duration = Duration::from_secs(1);
 /// The stack of a worker thread: rendering deep pages in debug builds needs more than tokio's 2 MiB.
 const STACK_BYTES: usize = 4 * 1024 * 1024;
+/// What the system keeps of an answer that is not read (it takes twice this). Its own limit is four million bytes, which
+/// counts as the service's memory in a container.
+const SEND_BUFFER: u32 = 128 * 1024;
+/// How many clients wait in the system's queue until they are accepted.
+const BACKLOG: u32 = 1024;
 /// How often a service without secrets logs a warning.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
@@ -58,8 +65,8 @@ impl Service {
     ) -> Self {
         let common = config.common();
         let (hosts, trusted_proxies) = (common.hosts(), common.trusted_proxies);
-        let (admin, readiness) = (None, ReadinessChecks::new());
-        Self { name, router, admin, readiness, hosts, trusted_proxies, lifecycle, deps }
+        let (admin, readiness, rate_limits) = (None, ReadinessChecks::new(), common.rate_limits);
+        Self { name, router, admin, readiness, hosts, trusted_proxies, rate_limits, lifecycle, deps }
     }
 
     /// Serves until the lifecycle is stopped and everything has ended.
@@ -70,20 +77,33 @@ impl Service {
         listener: TcpListener,
         admin_listener: Option<TcpListener>,
     ) -> Result<(), ServeError> {
-        let Self { name, router, admin, readiness, hosts, trusted_proxies, lifecycle, deps } = self;
-        let options = Options::new(deps.ids.clone());
-        let public_options = Options { hosts, trusted_proxies, ..options.clone() };
+        let Self { name, router, admin, readiness, hosts, trusted_proxies, rate_limits, lifecycle, deps } =
+            self;
+        let options = Options::new(deps.ids.clone()).without_shares();
+        // The clients of the bus are services, of which one may well need everything.
+        let has_shares = rate_limits.is_on() && name != ServiceName::EventBus;
+        let shared = if has_shares { Options::new(deps.ids.clone()) } else { options.clone() };
+        let public_options = Options { hosts, trusted_proxies, ..shared };
         let ops = probes::router(lifecycle.clone(), readiness).merge(telemetry::router());
         telemetry::start(name, &*deps.clock, &lifecycle);
         lifecycle.set_listening();
 
-        let limits = Limits::default();
+        let most = Limits::default();
+        let connections = most.connections.min(open_files::connections());
+        let limits = Limits { connections, connections_of_client: connections, ..most };
+        // Behind proxies the address of a connection is not that of a client.
+        let public_limits = if has_shares && !trusted_proxies.any() {
+            Limits { connections_of_client: most.connections_of_client.min(connections), ..limits }
+        } else {
+            limits
+        };
         let ops = ops.merge(admin.unwrap_or_default());
         let (public, private) = match admin_listener {
             Some(listener) => (router, Some((listener, with_middleware(ops, options)))),
             None => (router.merge(ops), None),
         };
-        let public = server::serve(listener, with_middleware(public, public_options), &lifecycle, limits);
+        let public =
+            server::serve(listener, with_middleware(public, public_options), &lifecycle, public_limits);
         let private = async {
             if let Some((listener, ops)) = private {
                 server::serve(listener, ops, &lifecycle, limits).await;
@@ -149,6 +169,7 @@ where
     Fut: Future<Output = Result<Service, StartError>>,
 {
     config.validate(name)?;
+    open_files::raise();
     let deps = Deps::system()?;
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -208,7 +229,16 @@ where
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+    bind(address).map_err(|source| StartError::Listen { address, source })
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As `TcpListener::bind` does: a service that starts again gets its port.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// SIGTERM and SIGINT.

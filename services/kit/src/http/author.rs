@@ -6,6 +6,7 @@
 //! A new author's token is an HMAC of the first comment's id, and not random, so that an answer that was lost can be
 //! given again with the same cookie. Ids are public: the token is as secret as the service's key.
 
+use super::AuthorKey;
 use crate::runtime::deps::Ids;
 use crate::runtime::digest::{hex, sha256_hex};
 use crate::runtime::mac::derived_key;
@@ -84,6 +85,11 @@ impl AuthorToken {
         let (_, value) = cookies.into_iter().find(|(found, _)| *found == name)?;
         let is_token = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
         is_token.then(|| Self(value.to_owned()))
+    }
+
+    /// Whose share or bucket of a limit this is.
+    pub fn limit_key(&self) -> AuthorKey {
+        AuthorKey(u128::from_str_radix(&self.0, 16).unwrap_or_default())
     }
 
     /// The fingerprint that goes into events: it does not reveal the token.

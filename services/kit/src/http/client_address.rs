@@ -4,7 +4,7 @@ use axum::extract::ConnectInfo;
 use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, HeaderMap};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::ParseIntError;
 use std::str::FromStr;
 
@@ -34,6 +34,11 @@ impl From<u8> for TrustedProxies {
 }
 
 impl TrustedProxies {
+    /// Whether connections come from proxies, so that the address of a connection is not that of a client.
+    pub(crate) fn any(self) -> bool {
+        self.0 > 0
+    }
+
     /// The client's address: that of the connection without proxies; with N of them the N-th from the right in the
     /// header, or the leftmost of a shorter one. What is not an address stops the search: its writer cannot
     /// speak for those further left.
@@ -56,7 +61,27 @@ fn address(entry: &str) -> Option<IpAddr> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(pub Option<IpAddr>);
 
+/// Whom a limit counts as one client: an IPv4 address, or the /64 network of an IPv6 address, since a single host
+/// usually has all addresses of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientKey(IpAddr);
+
+impl From<IpAddr> for ClientKey {
+    fn from(address: IpAddr) -> Self {
+        const NETWORK: u128 = !0 << 64;
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+            address @ IpAddr::V4(_) => address,
+        })
+    }
+}
+
 impl ClientAddress {
+    /// Whom limits count this client as.
+    pub fn key(self) -> Option<ClientKey> {
+        self.0.map(ClientKey::from)
+    }
+
     /// The address that the connection and its headers show.
     pub(super) fn of(extensions: &Extensions, headers: &HeaderMap, proxies: TrustedProxies) -> Self {
         let peer = extensions.get::<ConnectInfo<SocketAddr>>();
@@ -114,6 +139,15 @@ mod tests {
         assert_eq!(client(1, &["[2001:db8::1]:80"]), "2001:db8::1");
         assert_eq!(client(1, &["2001:db8::1"]), "2001:db8::1");
         assert_eq!(client(1, &["::ffff:192.0.2.1"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn a_host_is_one_client_whichever_of_its_addresses_it_uses() {
+        let key = |text: &str| ClientKey::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The middleware that every service's router gets, in one place and one order.
 
-use super::body_budget::{BODY_BUDGET, BodyBudget};
+use super::answer_budget::{ANSWER_BUDGET, AnswerBudget, CLIENT_ANSWER_BUDGET};
+use super::body_budget::{BODY_BUDGET, BodyBudget, CLIENT_BODY_BUDGET, CutOff};
 use super::request_log::RequestLog;
-use super::{AllowedHosts, ApiError, ClientAddress, REQUEST_ID, RequestId, SecurityEvent, TrustedProxies};
+use super::shares::Exceeded;
+use super::{
+    AllowedHosts, ApiError, ClientAddress, ClientKey, REQUEST_ID, RequestId, SecurityEvent, TrustedProxies,
+};
 use crate::rt;
 use crate::runtime::deps::Ids;
 use crate::runtime::trace::TraceContext;
@@ -40,6 +44,8 @@ pub struct Options {
     pub request_timeout: Duration,
     /// The memory for the bodies of all requests together.
     pub body_budget: BodyBudget,
+    /// The memory for the answers under way to all clients together.
+    pub answer_budget: AnswerBudget,
     /// The hosts that the routes answer for; probes answer for any.
     pub hosts: AllowedHosts,
     /// How many proxies report the client's address.
@@ -52,9 +58,19 @@ impl Options {
         Self {
             ids,
             request_timeout: REQUEST_TIMEOUT,
-            body_budget: BodyBudget::new(BODY_BUDGET),
+            body_budget: BodyBudget::new(BODY_BUDGET, CLIENT_BODY_BUDGET),
+            answer_budget: AnswerBudget::new(ANSWER_BUDGET, CLIENT_ANSWER_BUDGET),
             hosts: AllowedHosts::default(),
             trusted_proxies: TrustedProxies::default(),
+        }
+    }
+
+    /// Without shares: one client may use up what there is for all.
+    pub fn without_shares(self) -> Self {
+        Self {
+            body_budget: BodyBudget::new(BODY_BUDGET, BODY_BUDGET),
+            answer_budget: AnswerBudget::new(ANSWER_BUDGET, ANSWER_BUDGET),
+            ..self
         }
     }
 }
@@ -68,7 +84,8 @@ impl Options {
 /// 5. problems: an error without a body (404, 405, a rejected path or query) becomes one;
 /// 6. the request timeout, answered 503;
 /// 7. a panic, answered 500;
-/// 8. the budget for bodies ([`BODY_BUDGET`] for all requests together), answered 503 when it is used up;
+/// 8. the budgets for the bodies of requests and for answers under way, answered 503 when one is used up, and 429 when
+///    this client's share is;
 /// 9. [`DEFAULT_BODY_LIMIT`], which a route overrides with its own `DefaultBodyLimit`.
 ///
 /// Routes that are added afterwards have none of this.
@@ -87,7 +104,7 @@ async fn handle(State(options): State<Arc<Options>>, mut request: Request, next:
 
     let mut response = if PROBES.contains(&request.uri().path()) || options.hosts.allows(&request) {
         let span = tracing::info_span!("request", request_id = %log.id, trace_id = %format_args!("{:032x}", trace.trace_id));
-        run(&options, request, next).instrument(span).await
+        run(&options, request, next, client.key()).instrument(span).await
     } else {
         ApiError::new(ProblemKind::Misdirected).security_event(SecurityEvent::HostRefused).into_response()
     };
@@ -97,20 +114,52 @@ async fn handle(State(options): State<Arc<Options>>, mut request: Request, next:
 }
 
 /// Runs the handler within its limits. Whatever happens, there is a response.
-async fn run(options: &Options, mut request: Request, next: Next) -> Response {
+async fn run(options: &Options, mut request: Request, next: Next, client: Option<ClientKey>) -> Response {
     DefaultBodyLimit::max(DEFAULT_BODY_LIMIT).apply(&mut request);
+    let only_reads = request.method().is_safe();
     // Held until the response begins.
-    let reservation = options.body_budget.reserve();
-    let request = request.map(|body| reservation.limit(body));
+    let has_body = !request.body().is_end_stream();
+    let reservation = has_body.then(|| options.body_budget.reserve(client));
+    let request = match &reservation {
+        Some(reservation) => request.map(|body| reservation.limit(body)),
+        None => request,
+    };
     let response = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match rt::timeout(options.request_timeout, response).await {
-        Ok(Ok(_)) if reservation.was_exceeded() => ApiError::new(ProblemKind::Unavailable)
-            .detail("too many large requests at the moment; try again")
-            .into_response(),
-        Ok(Ok(response)) => with_problem(response).await,
+    let response = match rt::timeout(options.request_timeout, response).await {
+        Ok(Ok(response)) => match reservation.and_then(|reservation| reservation.cut_off()) {
+            Some(reason) => return cut_off(reason).into_response(),
+            None => with_problem(response).await,
+        },
         // The panic hook has logged it.
-        Ok(Err(_)) => ApiError::new(ProblemKind::Internal).into_response(),
-        Err(_) => ApiError::new(ProblemKind::Unavailable).detail("the request took too long").into_response(),
+        Ok(Err(_)) => return ApiError::new(ProblemKind::Internal).into_response(),
+        Err(_) => {
+            return ApiError::new(ProblemKind::Unavailable)
+                .detail("the request took too long")
+                .into_response();
+        }
+    };
+    match options.answer_budget.admit(response, client, only_reads).await {
+        Ok(response) => response,
+        Err(Exceeded::Client) => ApiError::new(ProblemKind::TooManyRequests)
+            .detail("you have not read many large answers yet; read them first")
+            .security_event(SecurityEvent::ShareExceeded)
+            .into_response(),
+        Err(Exceeded::Whole) => ApiError::new(ProblemKind::Unavailable)
+            .detail("too many large answers at the moment; try again")
+            .into_response(),
+    }
+}
+
+/// What a client reads whose body was not read to its end.
+fn cut_off(reason: CutOff) -> ApiError {
+    match reason {
+        CutOff::OverBudget(Exceeded::Client) => ApiError::new(ProblemKind::TooManyRequests)
+            .detail("you are sending too many large requests at once; finish some first")
+            .security_event(SecurityEvent::ShareExceeded),
+        CutOff::OverBudget(Exceeded::Whole) => {
+            ApiError::new(ProblemKind::Unavailable).detail("too many large requests at the moment; try again")
+        }
+        CutOff::TooSlow => ApiError::new(ProblemKind::RequestTimeout).detail("the body arrived too slowly"),
     }
 }
 

@@ -28,7 +28,7 @@ async fn guard(State(token): State<Secret>, request: Request, next: Next) -> Api
         .security_event(SecurityEvent::OperatorTokenRefused))
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value: &HeaderValue = headers.get(header::AUTHORIZATION)?;
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -28,7 +28,11 @@ pub enum SecurityEvent {
     Unauthorized,
     /// Any other 403.
     Forbidden,
-    /// Any 429.
+    /// A client writes faster than it may.
+    WriteRateExceeded,
+    /// A client holds its whole share of connections, streams or memory.
+    ShareExceeded,
+    /// Any other 429.
     RateLimited,
 }
 
@@ -44,6 +48,8 @@ impl SecurityEvent {
             Self::CrossSiteRequest => "cross_site_request",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
+            Self::WriteRateExceeded => "write_rate_exceeded",
+            Self::ShareExceeded => "share_exceeded",
             Self::RateLimited => "rate_limited",
         }
     }

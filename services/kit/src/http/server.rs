@@ -2,27 +2,33 @@
 //!
 //! `axum::serve` has no header timeout, no limit on connections and no end to its graceful stop; hence this loop.
 
+mod activity;
 mod connection;
 mod io_timeout;
+mod places;
+mod refusal;
 
 use crate::rt;
 use crate::runtime::lifecycle::Lifecycle;
 use axum::Router;
 use connection::Connection;
+use places::{Places, TooMany};
+use refusal::Refusal;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The limits of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at the same time; more wait in the system's queue.
+    /// Connections at the same time. For more, the one that has been idle for the longest time is closed; where all are
+    /// in use, they wait in the system's queue.
     pub connections: usize,
+    /// Those of one address. For more, one of its own idle ones is closed; where all are in use, they are refused.
+    pub connections_of_client: usize,
     /// How long a client may take for the head of a request.
     pub head: Duration,
     /// How long a connection is kept open between requests: longer than proxies and clients keep theirs (a minute,
@@ -32,7 +38,7 @@ pub struct Limits {
     pub head_bytes: usize,
     /// The most header lines; more is answered 431.
     pub headers: usize,
-    /// How long a client may leave a response unread before it is disconnected.
+    /// How long a client may leave a response unread before it is disconnected. It must also read at a minimum rate.
     pub stall: Duration,
     /// How long running requests may take after the stop.
     pub drain: Duration,
@@ -42,6 +48,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
+            connections_of_client: 1024,
             head: Duration::from_secs(5),
             idle: Duration::from_secs(100),
             head_bytes: 32 * 1024,
@@ -56,17 +63,26 @@ impl Default for Limits {
 /// are closed or `limits.drain` is over. Streams have to end themselves at [`Lifecycle::stopping`].
 /// Handlers find the client in `ConnectInfo<SocketAddr>`.
 pub async fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle, limits: Limits) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.connections, limits.connections_of_client);
+    let refusal = Refusal::default();
     let (tracker, cut_off, stopping) = (TaskTracker::new(), CancellationToken::new(), lifecycle.stopping());
-    while let Some(accepted) = stopping.run_until_cancelled(next(&listener, &slots)).await {
-        let (slot, stream, peer) = accepted;
-        // Child tokens: a connection checks them each time it wakes, and would contend for shared ones.
-        let (stopping, cut_off) = (stopping.child_token(), cut_off.child_token());
-        let connection = Connection { stream, peer, router: router.clone(), limits, stopping };
+    let next = async || {
+        let (stream, peer) = accept(|| listener.accept(), || places.make_room()).await;
+        // Until there is a place, other clients wait in the system's queue.
+        (places.take(peer.ip().into(), &stopping).await, stream, peer)
+    };
+    while let Some((place, stream, peer)) = stopping.run_until_cancelled(next()).await {
+        // A child token: a connection checks it each time it wakes, and would contend for a shared one.
+        let (cut_off, router, refusal) = (cut_off.child_token(), router.clone(), refusal.clone());
         // A panic ends only this connection; the panic hook logs and counts it.
         rt::spawn(tracker.track_future(async move {
-            cut_off.run_until_cancelled(connection.run()).await;
-            drop(slot);
+            let served = async {
+                match place {
+                    Ok(place) => Connection { stream, peer, router, limits, place }.run().await,
+                    Err(TooMany) => refusal.send(stream, peer).await,
+                }
+            };
+            cut_off.run_until_cancelled(served).await;
         }));
     }
     drop(listener);
@@ -81,20 +97,9 @@ pub async fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle,
     }
 }
 
-/// A slot and the connection that takes it. The slot comes first, so that clients beyond the limit wait in the
-/// system's queue.
-async fn next(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (Option<OwnedSemaphorePermit>, TcpStream, SocketAddr) {
-    let slot = slots.clone().acquire_owned().await.ok();
-    let (stream, peer) = accept(|| listener.accept()).await;
-    (slot, stream, peer)
-}
-
-/// The next connection. Where accepting fails because file descriptors or memory have run out, only waiting helps:
-/// giving up would end the service, and trying again at once would keep a core busy.
-async fn accept<F>(mut accept: impl FnMut() -> F) -> (TcpStream, SocketAddr)
+/// The next connection. Where accepting fails because file descriptors or memory have run out, only room and waiting
+/// help: giving up would end the service, and trying again at once would keep a core busy.
+async fn accept<F>(mut accept: impl FnMut() -> F, make_room: impl Fn()) -> (TcpStream, SocketAddr)
 where
     F: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
 {
@@ -107,6 +112,7 @@ where
             Err(error) if is_about_the_client(&error) => {}
             Err(error) => {
                 tracing::error!(%error, ?pause, "cannot accept connections");
+                make_room();
                 rt::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST);
             }
@@ -122,7 +128,7 @@ fn is_about_the_client(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     #[tokio::test(start_paused = true)]
     async fn accepting_goes_on_after_any_error_without_spinning() {
@@ -136,7 +142,10 @@ mod tests {
         let script = RefCell::new(script.into_iter());
 
         let started = rt::Instant::now();
-        accept(|| std::future::ready(script.borrow_mut().next().unwrap())).await;
+        let closed = Cell::new(0);
+        accept(|| std::future::ready(script.borrow_mut().next().unwrap()), || closed.set(closed.get() + 1))
+            .await;
+        assert_eq!(closed.get(), 20, "each time one idle connection makes room");
         // 5 + 10 + … + 640 ms, then a second each for the other twelve.
         assert_eq!(started.elapsed().as_millis(), 1275 + 12 * 1000);
         assert!(script.borrow_mut().next().is_none());

@@ -1,15 +1,16 @@
 //! One connection, from its first byte to its close.
 
 use super::Limits;
-use super::io_timeout::{IdleTimeoutStream, RequestPhase};
+use super::activity::{Activity, Busy};
+use super::io_timeout::IdleTimeoutStream;
+use super::places::Place;
 use crate::rt;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ConnectInfo;
-use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +21,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 /// How long, and for how many bytes, a client may go on sending after its response.
@@ -35,22 +35,22 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) router: Router,
     pub(super) limits: Limits,
-    pub(super) stopping: CancellationToken,
+    pub(super) place: Place,
 }
 
 impl Connection {
     pub(super) async fn run(self) {
-        let Self { stream, peer, router, limits, stopping } = self;
+        let Self { stream, peer, router, limits, place } = self;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
-        let phase = RequestPhase::default();
-        let stream = IdleTimeoutStream::new(stream, limits, phase.clone());
+        let activity = place.activity.clone();
+        let stream = IdleTimeoutStream::new(stream, limits, activity.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            phase.advance();
-            Handling { response: router.clone().call(request), phase: phase.clone() }
+            activity.advance();
+            Handling { response: router.clone().call(request), activity: activity.clone() }
         });
         let mut http = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -61,7 +61,7 @@ impl Connection {
 
         let ended = tokio::select! {
             biased;
-            () = stopping.cancelled() => {
+            () = place.leave.cancelled() => {
                 Pin::new(&mut http).graceful_shutdown();
                 std::future::poll_fn(|cx| http.poll_without_shutdown(cx)).await
             }
@@ -74,29 +74,62 @@ impl Connection {
             // The client is slow, has left or does not read: nobody would get a response.
             Err(error) => return tracing::debug!(%peer, %error, "connection broken"),
         };
-        stopping.run_until_cancelled(close(stream.into_inner().into_inner())).await;
+        place.leave.run_until_cancelled(close(stream.into_inner().into_inner())).await;
     }
 }
 
 /// A handler's work, up to the head of its response.
 struct Handling {
     response: RouteFuture<Infallible>,
-    phase: RequestPhase,
+    activity: Activity,
 }
 
 impl Future for Handling {
-    type Output = Result<Response, Infallible>;
+    type Output = Result<http::Response<WatchedBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(Pin::new(&mut self.response).poll(cx));
-        self.phase.advance();
-        Poll::Ready(response)
+        let Ok(response) = ready!(Pin::new(&mut self.response).poll(cx));
+        self.activity.set(Busy::Body);
+        self.activity.advance();
+        Poll::Ready(Ok(response.map(|body| WatchedBody { body, activity: self.activity.clone() })))
+    }
+}
+
+/// A response's body, which hyper drops at its end: from then on the connection may be idle.
+struct WatchedBody {
+    body: Body,
+    activity: Activity,
+}
+
+impl Drop for WatchedBody {
+    fn drop(&mut self) {
+        self.activity.clear(Busy::Body);
+    }
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 /// Closes so that the last response arrives: closing with unread bytes makes the system send a reset, which can
 /// destroy a response that the client has not read yet (413 to a client that is still sending).
-async fn close(mut stream: TcpStream) {
+pub(super) async fn close(mut stream: TcpStream) {
     let lingering = async {
         stream.shutdown().await?;
         let mut rest = (&mut stream).take(LINGER_BYTES);

@@ -1,63 +1,53 @@
 //! A socket with timeouts for clients that do not finish a request's head, or do not read a response.
 
 use super::Limits;
+use super::activity::{Activity, Busy};
+use crate::http::minimum_rate::MinimumRate;
 use crate::rt::{self, Instant, Sleep};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The phase of a connection, shared by the service, which knows when a head is complete, and the socket, which sees
-/// the bytes: even while the connection waits for a request, odd while a handler runs.
-#[derive(Clone, Default)]
-pub(super) struct RequestPhase(Arc<AtomicU32>);
-
-impl RequestPhase {
-    /// To be called when a handler begins and when it ends.
-    pub(super) fn advance(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn current(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// Passes all bytes through, and fails with [`io::ErrorKind::TimedOut`] where the client
 /// - has begun a request (or just connected) and does not complete its head within `limits.head`: hyper's own
 ///   timeout cannot distinguish this from an idle connection, which is kept for much longer;
-/// - does not read: a write makes no progress for `limits.stall`.
+/// - does not read for `limits.stall`, or reads more slowly than the minimum rate for longer than that.
 pub(super) struct IdleTimeoutStream<S> {
     socket: S,
     limits: Limits,
-    phase: RequestPhase,
+    activity: Activity,
     /// The phase in which the bytes of a head began to arrive.
     head_since: Option<u32>,
     head: Deadline,
-    stall: Deadline,
+    reading: MinimumRate,
+    /// Whether the client has not taken all that there is for it.
+    unwritten: bool,
 }
 
 impl<S> IdleTimeoutStream<S> {
-    pub(super) fn new(socket: S, limits: Limits, phase: RequestPhase) -> Self {
-        let head_since = Some(phase.current());
-        Self { socket, limits, phase, head_since, head: Deadline::default(), stall: Deadline::default() }
+    pub(super) fn new(socket: S, limits: Limits, activity: Activity) -> Self {
+        let (head_since, reading) = (Some(activity.phase()), MinimumRate::new(limits.stall));
+        Self { socket, limits, activity, head_since, head: Deadline::default(), reading, unwritten: false }
     }
 
     pub(super) fn into_inner(self) -> S {
         self.socket
     }
 
-    /// Passes the outcome of a write on, unless it has been pending for too long.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if wrote.is_ready() {
-            self.stall.disarm();
-            return wrote;
+    /// Passes the outcome of a write on, unless the client takes too long.
+    fn watch(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = wrote {
+            self.reading.progress(written.as_ref().map_or(0, |bytes| *bytes));
+            return Poll::Ready(written);
         }
-        ready!(self.stall.poll(cx, self.limits.stall));
-        Poll::Ready(Err(timed_out("the client does not read its response")))
+        if !self.unwritten {
+            self.unwritten = true;
+            self.activity.set(Busy::Unwritten);
+        }
+        ready!(self.reading.poll_used_up(cx));
+        Poll::Ready(Err(timed_out("the client does not read its response, or too slowly")))
     }
 }
 
@@ -94,7 +84,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeoutStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let phase = this.phase.current();
+        let phase = this.activity.phase();
         if this.head_since.is_some_and(|begun| begun != phase) {
             this.head_since = None;
             this.head.disarm();
@@ -108,6 +98,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeoutStream<S> {
         // In odd phases a handler runs, and what arrives is the body that it reads.
         if phase.is_multiple_of(2) && buf.filled().len() > before {
             this.head_since = Some(phase);
+            this.activity.set(Busy::Head);
         }
         read
     }
@@ -133,13 +124,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for IdleTimeoutStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket has nothing to flush: this says that all has been written.
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
-        self.watch(cx, flushed)
+        if self.unwritten && flushed.is_ready() {
+            self.unwritten = false;
+            self.reading.reset();
+            self.activity.clear(Busy::Unwritten);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.socket).poll_shutdown(cx);
-        self.watch(cx, shut)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
@@ -148,9 +144,9 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-    fn pair() -> (IdleTimeoutStream<DuplexStream>, DuplexStream, RequestPhase) {
+    fn pair() -> (IdleTimeoutStream<DuplexStream>, DuplexStream, Activity) {
         let (ours, theirs) = duplex(8);
-        let phase = RequestPhase::default();
+        let phase = Activity::new(Instant::now(), std::sync::Arc::default());
         (IdleTimeoutStream::new(ours, Limits::default(), phase.clone()), theirs, phase)
     }
 
@@ -202,19 +198,39 @@ mod tests {
         assert_eq!(started.elapsed(), Limits::default().stall);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_is_waited_for() {
+    /// How long it takes to write 64 KiB to a client that reads so many bytes at a time, after a pause each.
+    async fn read_by(bytes: usize, pause: Duration) -> (io::Result<()>, Duration) {
         let (mut ours, mut theirs, _) = pair();
         let reading = rt::spawn(async move {
-            let (mut all, mut some) = (0, [0; 8]);
-            while let Ok(read @ 1..) = theirs.read(&mut some).await {
-                all += read;
-                rt::sleep(Limits::default().stall.mul_f32(0.9)).await;
+            let mut some = vec![0; 8];
+            loop {
+                for _ in 0..bytes / 8 {
+                    if theirs.read(&mut some).await.unwrap() == 0 {
+                        return;
+                    }
+                }
+                rt::sleep(pause).await;
             }
-            all
         });
-        ours.write_all(&[0; 80]).await.unwrap();
+        let started = Instant::now();
+        let written = ours.write_all(&vec![0; 64 * 1024]).await;
         drop(ours);
-        assert_eq!(reading.await.unwrap(), 80);
+        reading.await.unwrap();
+        (written, started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_may_be_slow_and_may_pause() {
+        for (bytes, pause) in [(2_048, 2), (32 * 1024, 29)].map(|(bytes, s)| (bytes, Duration::from_secs(s)))
+        {
+            assert!(read_by(bytes, pause).await.0.is_ok(), "{bytes} bytes, then {pause:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_who_only_sips_is_given_up() {
+        let (written, took) = read_by(512, Duration::from_secs(1)).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(took < Limits::default().stall * 3, "{took:?}");
     }
 }
