@@ -25,7 +25,7 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// costs the bus and every consumer more than the rows in it.
 const MANY: usize = 16;
 /// How long it then waits.
-const GATHERING: Duration = Duration::from_millis(2);
+const GATHERING: Duration = Duration::from_millis(5);
 /// How often an idle relay reads the outbox although no commit has woken it.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
