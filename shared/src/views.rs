@@ -14,10 +14,12 @@ pub const NOTICE_PENDING: &str = "This comment is awaiting moderation";
 /// The course's notice in place of a rejected comment.
 pub const NOTICE_REJECTED: &str = "This comment has been rejected";
 
-/// The greatest `limit` of a [`PostPage`].
+/// The greatest `limit` of a [`PostPage`] and of a [`Thread`].
 pub const MAX_PAGE: usize = 100;
 /// The `limit` of a [`PostPage`] where the request names none.
 pub const DEFAULT_PAGE: usize = 20;
+/// The `limit` of a [`Thread`] where the request names none.
+pub const DEFAULT_THREAD: usize = 50;
 /// The longest `wait` of `GET /query/posts/{id}`, in milliseconds.
 pub const MAX_WAIT_MS: u64 = 5_000;
 /// The name of the cookie that identifies an author.
@@ -72,8 +74,8 @@ pub struct CommentView {
     pub mine: bool,
 }
 
-/// A post with its comments: the answer of `GET /query/posts/{id}`, with the body, and an entry of the course's
-/// `GET /posts` of query, without the body. That is an object keyed by id, with the oldest post first.
+/// A post with all its comments: an entry of the course's `GET /posts` of query, without the body. That is an object
+/// keyed by id, with the oldest post first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PostWithComments {
@@ -82,6 +84,29 @@ pub struct PostWithComments {
     pub post: PostView,
     /// Oldest first.
     pub comments: Vec<CommentView>,
+}
+
+/// The answer of `GET /query/posts/{id}`: a post with a page of its comments.
+///
+/// `comments` chooses the page: `newest` (the default), `oldest`, `before:CURSOR`, `after:CURSOR` or `around:COMMENT_ID`;
+/// `limit` its greatest length, 1 to [`MAX_PAGE`]. Where it is around a comment that the post does not have, the page is
+/// the newest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Thread {
+    /// With its body. Its members stand beside the others.
+    #[serde(flatten)]
+    pub post: PostView,
+    /// Oldest first, whichever page it is.
+    pub comments: Vec<CommentView>,
+    /// The cursor for `before:`; nothing where no comment is older than these.
+    pub earlier: Option<String>,
+    /// The cursor for `after:`; nothing where no comment is newer than these.
+    pub later: Option<String>,
+    /// The number of approved comments of the post, on all pages.
+    pub comment_count: u64,
+    /// The state of the read model that this shows: `GET /live` with it as `Last-Event-ID` sends every later change.
+    pub sequence: Sequence,
 }
 
 /// A post in a list.

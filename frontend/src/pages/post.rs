@@ -4,19 +4,19 @@ use super::page::Page;
 use crate::islands::urls::comment_page;
 use crate::islands::{CommentDraft, CommentsProps, comments as island, dates};
 use leptos::prelude::*;
-use shared::views::PostWithComments;
+use shared::views::Thread;
 use shared::{CommentId, Problem, Timestamp};
 use std::sync::Arc;
 
 /// `missing` is a comment that was stored and that query does not know yet.
 pub(crate) fn post(
-    post: PostWithComments,
+    post: Thread,
     body: Arc<str>,
     missing: Option<CommentId>,
     draft: CommentDraft,
     problem: Option<Problem>,
 ) -> Page {
-    let PostWithComments { post, comments } = post;
+    let Thread { post, comments, .. } = post;
     Page::new(post.title.clone(), move || {
         provide_context(draft);
         let waiting = missing.map(|comment| {

@@ -70,7 +70,7 @@ pub(super) async fn new_comment(
         Err(problem) => {
             draft.key = site.key_after(draft.key, &problem);
             let status = status_of(&problem);
-            if let Ok(post) = site.services.post(&id, Awaited::Nothing, &caller).await {
+            if let Ok(post) = site.services.post(&id, Awaited::Nothing(None), &caller).await {
                 return site.show_post(status, post, None, draft, Some(problem)).await;
             }
             // The post's page cannot be shown, but the text must not be lost.

@@ -47,7 +47,7 @@ pub(super) async fn post(
     let Ok(id) = id.parse::<PostId>() else { return site.not_found().await };
     let mut comment: Option<CommentId> = written.comment.and_then(|text| text.parse().ok());
     let is_new = comment.is_none() && written.new.is_some();
-    let awaited = if is_new { Awaited::Post } else { Awaited::Nothing };
+    let awaited = if is_new { Awaited::Post } else { Awaited::Nothing(comment.as_ref()) };
     let mut found = site.services.post(&id, awaited, &caller).await;
     if let Some(wanted) = &comment {
         let may_be_late = match &found {

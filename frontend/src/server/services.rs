@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::commands::{CreateComment, CreatePost};
-use shared::views::{CommentView, PostPage, PostView, PostWithComments};
+use shared::views::{CommentView, PostPage, PostView, Thread};
 use shared::{CommentId, PostId, Problem, routes};
 use std::time::Duration;
 
@@ -39,20 +39,22 @@ impl Services {
         read("query", self.ask("query", request.timeout(READ_TIMEOUT), caller).await?).await
     }
 
-    /// A post with its comments. Query waits up to [`WAIT_MS`] for what is awaited.
+    /// A post with a page of its comments: the newest, or those around the comment in question. Query waits up to
+    /// [`WAIT_MS`] for what is awaited.
     pub(super) async fn post(
         &self,
         id: &PostId,
         awaited: Awaited<'_>,
         caller: &Caller,
-    ) -> Result<PostWithComments, Problem> {
-        let wait = match awaited {
-            Awaited::Nothing => String::new(),
-            Awaited::Post => format!("?wait={WAIT_MS}"),
-            Awaited::Comment(comment) => format!("?wait={WAIT_MS}&comment={comment}"),
+    ) -> Result<Thread, Problem> {
+        let (parameters, wait) = match awaited {
+            Awaited::Nothing(None) => (String::new(), 0),
+            Awaited::Nothing(Some(comment)) => (format!("?comment={comment}"), 0),
+            Awaited::Post => (format!("?wait={WAIT_MS}"), WAIT_MS),
+            Awaited::Comment(comment) => (format!("?wait={WAIT_MS}&comment={comment}"), WAIT_MS),
         };
-        let url = format!("{}{}{wait}", self.query, routes::query_post(id));
-        let timeout = READ_TIMEOUT + Duration::from_millis(if wait.is_empty() { 0 } else { WAIT_MS });
+        let url = format!("{}{}{parameters}", self.query, routes::query_post(id));
+        let timeout = READ_TIMEOUT + Duration::from_millis(wait);
         read("query", self.ask("query", self.client.get(url).timeout(timeout), caller).await?).await
     }
 
@@ -136,7 +138,8 @@ impl Services {
 /// What was just written and query may not know yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaited<'a> {
-    Nothing,
+    /// The page around this comment, if one is named.
+    Nothing(Option<&'a CommentId>),
     Post,
     Comment(&'a CommentId),
 }

@@ -9,7 +9,7 @@ use crate::pages::{self, Page};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use kit::runtime::deps::Deps;
-use shared::views::PostWithComments;
+use shared::views::Thread;
 use shared::{CommentId, Problem};
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl Site {
     pub(super) async fn show_post(
         &self,
         status: StatusCode,
-        post: PostWithComments,
+        post: Thread,
         missing: Option<CommentId>,
         draft: CommentDraft,
         problem: Option<Problem>,

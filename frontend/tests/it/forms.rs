@@ -35,7 +35,13 @@ fn services(status: u16, sent: &Sent) -> Behind {
         (status, cookies, axum::Json(all)).into_response()
     };
     let read = async |Path(id): Path<String>| match id.as_str() {
-        "p1" => axum::Json(json!({"id": id, "title": "The post", "comments": []})).into_response(),
+        "p1" => {
+            let page = json!({
+                "id": id, "title": "The post", "comments": [], "earlier": null, "later": null, "commentCount": 0,
+                "sequence": "7"
+            });
+            axum::Json(page).into_response()
+        }
         _ => StatusCode::NOT_FOUND.into_response(),
     };
     let list = async || axum::Json(json!({"items": [], "next": null}));

@@ -30,7 +30,8 @@ fn thread() -> Value {
             {"id": "c2", "content": "", "status": "pending", "author": "Bob", "version": 1},
             {"id": "c3", "content": "my own", "status": "pending", "version": 1, "mine": true},
             {"id": "c4", "content": "", "status": "rejected", "reason": "contains <a> blocked word", "version": 2}
-        ]
+        ],
+        "earlier": null, "later": null, "commentCount": 1, "sequence": "7"
     })
 }
 
@@ -43,7 +44,13 @@ fn query() -> Router {
                 axum::Json(thread()).into_response()
             }
             // Its title is the query string of the request.
-            "asked" => axum::Json(json!({"id": "asked", "title": asked, "comments": []})).into_response(),
+            "asked" => {
+                let page = json!({
+                    "id": "asked", "title": asked, "comments": [], "earlier": null, "later": null, "commentCount": 0,
+                    "sequence": "7"
+                });
+                axum::Json(page).into_response()
+            }
             _ => StatusCode::NOT_FOUND.into_response(),
         }
     };
@@ -163,7 +170,7 @@ async fn a_page_waits_only_for_what_was_just_written() {
         ("/p/asked?comment=c9", "wait=2000&amp;comment=c9"),
         ("/p/asked?comment=not%20an%20id", "<h1 dir=\"auto\"> "),
         // Nobody has written this one: the page neither waits for it nor claims that it was sent.
-        ("/p/asked?comment=c8", "<h1 dir=\"auto\"> "),
+        ("/p/asked?comment=c8", "<h1 dir=\"auto\">comment=c8<"),
     ] {
         let page = frontend.get(path).await;
         assert_eq!((page.status, page.header("cache-control")), (200, "private, no-cache"));

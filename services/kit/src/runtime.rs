@@ -5,12 +5,14 @@
 //! - [`backoff`]: when to try again.
 //! - [`trace`]: the W3C trace context.
 //! - [`secret`], [`digest`], [`mac`]: texts that must not be shown, their fingerprints, and keys made of them.
+//! - [`key_waiters`]: requests that wait for something to become known.
 //! - [`crash_points`]: places at which a test lets the process die.
 
 pub mod backoff;
 pub mod crash_points;
 pub mod deps;
 pub mod digest;
+pub mod key_waiters;
 pub mod lifecycle;
 pub mod mac;
 pub mod secret;

@@ -1,30 +1,26 @@
 //! The HTTP API of query, which only reads.
 
-use crate::cache::Cache;
-use crate::domain::{Post, excerpt};
+use crate::document::Document;
+use crate::domain::Post;
+use crate::events::Awaited;
 use crate::live::Live;
-use crate::store;
+use crate::store::{self, Listed};
+use crate::thread;
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event as SseEvent, Sse};
 use axum::routing::get;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
-use kit::http::author::AuthorToken;
 use kit::http::sse::with_heartbeat;
-use kit::http::{ApiError, ApiResult, OperatorToken, json_bytes, operator_only};
-use kit::rt;
+use kit::http::{ApiError, ApiResult, OperatorToken, operator_only};
+use kit::runtime::key_waiters::KeyWaiters;
 use kit::store::Store;
-use rusqlite::Connection;
 use serde::Deserialize;
-use shared::views::{
-    CommentView, DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_MS, PostPage, PostSummary, PostWithComments,
-};
-use shared::{CommentId, PostId, ProblemKind, Sequence, Timestamp};
+use shared::views::{DEFAULT_PAGE, MAX_PAGE, PostPage, PostSummary};
+use shared::{PostId, ProblemKind, Sequence, Timestamp};
 use std::convert::Infallible;
-use std::pin::pin;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The limit of open streams: half of the connections, so that deliveries and probes always get one.
@@ -34,7 +30,9 @@ const MAX_LISTENERS: usize = 2_048;
 pub struct Api {
     pub store: Store,
     /// The answer to the course's `GET /posts`.
-    pub posts: Cache,
+    pub posts: Document,
+    /// Requests that wait for a post or a comment.
+    pub waiters: KeyWaiters<Awaited>,
     pub live: Live,
     /// Ends the streams and the waits.
     pub stopping: CancellationToken,
@@ -44,7 +42,7 @@ pub fn router(api: Api, operator: OperatorToken) -> Router {
     let guarded = Router::new().route("/read-model", get(read_model));
     Router::new()
         .route("/posts", get(posts))
-        .route("/query/posts/{id}", get(post))
+        .route("/query/posts/{id}", get(thread::thread))
         .route("/live", get(live))
         .merge(operator_only(guarded, operator))
         .with_state(api)
@@ -57,7 +55,7 @@ struct Page {
     cursor: Option<String>,
 }
 
-fn bad_request(detail: impl Into<String>) -> ApiError {
+pub(crate) fn bad_request(detail: impl Into<String>) -> ApiError {
     ApiError::new(ProblemKind::BadRequest).detail(detail)
 }
 
@@ -84,92 +82,21 @@ fn cursor_after(post: &Post) -> String {
 /// With `limit` or `cursor` a page of posts, newest first; without them the course's answer: one JSON object of all posts, keyed by id.
 async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
     if page.limit.is_none() && page.cursor.is_none() {
-        return api.posts.get(&api.store).await.map(json_bytes);
+        return api.posts.response().await;
     }
     let (limit, before) = (page.limit()?, page.before()?);
-    let mut found = api.store.read(move |c| store::page(c, before, limit + 1)).await?;
+    let mut found = api.store.read(move |c| store::list(c, before, limit + 1)).await?;
     let next = (found.len() > limit)
         .then(|| found.truncate(limit))
         .and(found.last())
-        .map(|(post, _)| cursor_after(post));
-    let items = found.into_iter().map(|(post, comment_count)| PostSummary {
-        excerpt: excerpt(&post.body),
+        .map(|listed| cursor_after(&listed.post));
+    let items = found.into_iter().map(|Listed { post, excerpt, approved }| PostSummary {
         post: post.headline(),
-        comment_count,
+        excerpt,
+        comment_count: approved,
     });
     let page = PostPage { items: items.collect(), next };
     Ok(axum::Json(page).into_response())
-}
-
-/// `wait` and `comment` of `GET /query/posts/{id}`.
-#[derive(Debug, Deserialize)]
-struct Wait {
-    wait: Option<String>,
-    comment: Option<String>,
-}
-
-async fn post(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    Query(wait): Query<Wait>,
-    headers: HeaderMap,
-) -> ApiResult {
-    let unknown = || ApiError::new(ProblemKind::NotFound).detail("there is no such post");
-    let id: PostId = id.parse().map_err(|_| unknown())?;
-    let wait_for = match &wait.wait {
-        None => Duration::ZERO,
-        Some(text) => match text.parse() {
-            Ok(ms) if ms <= MAX_WAIT_MS => Duration::from_millis(ms),
-            _ => return Err(bad_request(format!("wait must be a number from 0 to {MAX_WAIT_MS}"))),
-        },
-    };
-    let comment: Option<CommentId> = match &wait.comment {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| bad_request("comment is not an id"))?),
-    };
-    let key = AuthorToken::from_headers(&headers).map(|token| token.key());
-    let known = wait_until_known(&api, &id, comment.as_ref(), wait_for, key.as_deref());
-    let found = known.await?.ok_or_else(unknown)?;
-    Ok(axum::Json(found).into_response())
-}
-
-/// Answers as soon as the post, and the comment if one is named, is known; at the latest after `wait`, with what is
-/// known then.
-async fn wait_until_known(
-    api: &Api,
-    id: &PostId,
-    comment: Option<&CommentId>,
-    wait: Duration,
-    key: Option<&str>,
-) -> ApiResult<Option<PostWithComments>> {
-    let mut deadline = pin!(rt::sleep(wait));
-    let mut committed = api.store.committed();
-    loop {
-        committed.mark_unchanged();
-        let (id, key) = (id.clone(), key.map(str::to_owned));
-        let found = api.store.read(move |c| with_comments(c, &id, key.as_deref())).await?;
-        let has = |c: &CommentId| found.as_ref().is_some_and(|p| p.comments.iter().any(|view| view.id == *c));
-        if wait.is_zero() || (found.is_some() && comment.is_none_or(has)) {
-            return Ok(found);
-        }
-        tokio::select! {
-            biased;
-            () = api.stopping.cancelled() => return Ok(found),
-            () = &mut deadline => return Ok(found),
-            changed = committed.changed() => if changed.is_err() { return Ok(found) },
-        }
-    }
-}
-
-fn with_comments(
-    c: &Connection,
-    id: &PostId,
-    key: Option<&str>,
-) -> rusqlite::Result<Option<PostWithComments>> {
-    let Some(post) = store::post(c, id)? else { return Ok(None) };
-    let comments: Vec<CommentView> =
-        store::comments_of(c, id)?.iter().map(|comment| comment.view(key)).collect();
-    Ok(Some(PostWithComments { post: post.view(), comments }))
 }
 
 /// `post` of `GET /live`.

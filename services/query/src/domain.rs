@@ -5,8 +5,10 @@
 //! needs no special case.
 
 mod excerpt;
+mod key;
 
 pub use excerpt::excerpt;
+pub use key::{BadKey, Key};
 
 use shared::events::{CommentCreated, CommentUpdated, PostCreated, Status};
 use shared::views::{CommentView, PostView};
@@ -28,6 +30,15 @@ pub struct Position {
 impl Position {
     fn new(created_at: Option<Timestamp>, envelope: &Envelope) -> Self {
         Self { created_at: created_at.or(envelope.time), sequence: envelope.sequence }
+    }
+
+    fn key(&self, id: &str) -> Key {
+        let Self { created_at, sequence } = *self;
+        Key {
+            at: created_at.map_or(0, Timestamp::unix_ms),
+            place: sequence.map_or(0, Sequence::get),
+            id: id.to_owned(),
+        }
     }
 
     /// If several events create the same post or comment, the one with the lowest rank counts: the first in the log,
@@ -70,6 +81,10 @@ impl Post {
             (p.position.rank(), text, p.version)
         };
         if rank(&other) < rank(&self) { other } else { self }
+    }
+
+    pub fn key(&self) -> Key {
+        self.position.key(self.id.as_str())
     }
 
     /// The post in a list: without its body.
@@ -161,6 +176,11 @@ impl Comment {
     /// The default position where the creation is not known yet.
     pub fn position(&self) -> Position {
         self.origin.as_ref().map_or(Position::default(), |o| o.position)
+    }
+
+    /// Among the comments of its post.
+    pub fn key(&self) -> Key {
+        self.position().key(self.id.as_str())
     }
 
     /// The comment as a reader may see it; see [`shared::visibility`].

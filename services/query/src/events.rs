@@ -4,11 +4,22 @@ use crate::domain::{Comment, Post};
 use crate::store;
 use kit::messaging::consumer::{ApplyError, Handler, Received};
 use kit::messaging::inbox;
+use kit::runtime::key_waiters::KeyWaiters;
 use rusqlite::Connection;
 use shared::{CommentId, Event, PostId};
 
+/// What a request may wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Awaited {
+    Post(PostId),
+    Comment(CommentId),
+}
+
 #[derive(Debug)]
-pub struct QueryEvents;
+pub struct QueryEvents {
+    /// Woken when what they wait for is known.
+    pub waiters: KeyWaiters<Awaited>,
+}
 
 impl Handler for QueryEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
@@ -32,6 +43,15 @@ impl Handler for QueryEvents {
             Event::CommentModerated(_) => {}
         }
         Ok(())
+    }
+
+    fn after_commit(&self, applied: &[Event]) {
+        self.waiters.wake(applied.iter().filter_map(|event| match event {
+            Event::PostCreated(event) => Some(Awaited::Post(event.id.clone())),
+            Event::CommentCreated(event) => Some(Awaited::Comment(event.id.clone())),
+            Event::CommentUpdated(event) => Some(Awaited::Comment(event.id.clone())),
+            Event::CommentModerated(_) => None,
+        }));
     }
 }
 

@@ -1,16 +1,17 @@
 //! The query service: posts with their comments, for readers.
 //!
-//! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL; [`cache`]: the most
-//! frequent answer as bytes; [`live`]: changes as they happen.
+//! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL; [`document`]: the
+//! most frequent answer as bytes; [`thread`]: a post with a page of its comments; [`live`]: changes as they happen.
 //!
 //! The read model can be deleted at any time: it is rebuilt from the log, byte for byte.
 
 pub mod api;
-pub mod cache;
+pub mod document;
 pub mod domain;
 pub mod events;
 pub mod live;
 pub mod store;
+pub mod thread;
 
 use kit::app::StartError;
 use kit::app::config::PeerConfig;
@@ -18,18 +19,41 @@ use kit::app::peer::Peer;
 use kit::app::service::Service;
 use kit::messaging::subscriber::Readiness;
 use kit::runtime::deps::Deps;
+use kit::runtime::key_waiters::KeyWaiters;
 use kit::runtime::lifecycle::Lifecycle;
+use kit::store::Store;
 use shared::ServiceName;
+use std::error::Error;
 
 pub type Config = PeerConfig;
 
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
     let operator = config.store.operator_token.clone();
     let peer = Peer::open(ServiceName::Query, &config, deps, lifecycle, store::MIGRATIONS)?;
+    fill_excerpts(&peer.store).await.map_err(StartError::Store)?;
     let live = live::Live::new(peer.store.clone());
     peer.lifecycle.spawn("live", live.clone().run(peer.lifecycle.stopping()));
-    let posts = cache::Cache::new(&peer.store);
-    let api = api::Api { store: peer.store.clone(), posts, live, stopping: peer.lifecycle.stopping() };
+    let posts = document::Document::new(peer.store.clone());
+    let waiters = KeyWaiters::new(thread::MAX_WAITERS);
+    let api = api::Api {
+        store: peer.store.clone(),
+        posts,
+        waiters: waiters.clone(),
+        live,
+        stopping: peer.lifecycle.stopping(),
+    };
     // An empty store must catch up with the log first, or readers would see a blog without posts.
-    Ok(peer.service(api::router(api, operator), events::QueryEvents, Readiness::CaughtUp))
+    Ok(peer.service(api::router(api, operator), events::QueryEvents { waiters }, Readiness::CaughtUp))
+}
+
+/// After an upgrade: computes the excerpts that the migration could not, a few in each transaction.
+async fn fill_excerpts(store: &Store) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut filled = 0;
+    while store.read(store::lacks_excerpts).await? {
+        filled += store.write(store::fill_excerpts).await?;
+    }
+    if filled > 0 {
+        tracing::info!(posts = filled, "computed the excerpts of the posts that had none");
+    }
+    Ok(())
 }

@@ -195,7 +195,7 @@ fn update(c: &Connection, change: Change) -> rusqlite::Result<LiveUpdate> {
     let (mut post, mut comment) = (None, None);
     match &change.comment_id {
         Some(id) => comment = store::comment(c, id)?.map(|comment| comment.view(None)),
-        None => post = store::post(c, &change.post_id)?.map(|post| post.headline()),
+        None => post = store::headline(c, &change.post_id)?.map(|post| post.headline()),
     }
     let live = LiveChange { sequence: change.sequence, post_id: change.post_id.clone(), post, comment };
     let json =

@@ -1,107 +1,67 @@
 //! The read model in SQLite.
 
-use crate::domain::{Comment, Origin, Position, Post};
-use kit::store::{Migration, parsed};
+mod changes;
+mod list;
+mod merge;
+mod rows;
+mod schema;
+mod thread;
+
+pub use changes::{
+    Change, MovedPost, change_at, changes_after, last_change, last_move, note_change, note_move,
+    posts_moved_after,
+};
+pub use list::{Listed, list};
+pub use merge::{merge_comment, merge_post};
+pub use rows::{Entry, Spot, Touched, rows_after, touched_after};
+pub use schema::MIGRATIONS;
+pub use thread::{Comments, ThreadPage, thread};
+
+use crate::domain::{Comment, Origin, Position, Post, excerpt};
+use kit::store::parsed;
 use rusqlite::{Connection, OptionalExtension, Row};
 use shared::{CommentId, PostId, Sequence, Timestamp};
 use std::fmt::Write;
 
-/// No foreign keys: a comment may arrive before its post.
-pub const MIGRATIONS: &[Migration] = &[
-    kit::app::peer::SCHEMA,
-    &["
-        CREATE TABLE posts (
-            id TEXT PRIMARY KEY,
-            title TEXT NOT NULL,
-            body TEXT NOT NULL,
-            author TEXT NOT NULL,
-            created_at INTEGER NOT NULL,
-            version INTEGER NOT NULL
-        ) STRICT;
-        CREATE INDEX posts_by_age ON posts (created_at, id);
-        CREATE TABLE comments (
-            id TEXT PRIMARY KEY,
-            post_id TEXT NOT NULL,
-            created INTEGER NOT NULL,
-            created_at INTEGER NOT NULL,
-            author TEXT NOT NULL,
-            author_key TEXT,
-            version INTEGER NOT NULL,
-            status TEXT NOT NULL,
-            content TEXT NOT NULL,
-            reason TEXT
-        ) STRICT;
-        CREATE INDEX comments_of_post ON comments (post_id, created_at, id);
-        -- The latest changes, for clients that reconnect: not part of the read model.
-        CREATE TABLE changes (
-            n INTEGER PRIMARY KEY AUTOINCREMENT,
-            seq INTEGER NOT NULL,
-            post_id TEXT NOT NULL,
-            comment_id TEXT
-        ) STRICT;
-        CREATE INDEX changes_by_seq ON changes (seq);
-    "],
-    // Posts and comments gain their place in the log, which only the log knows: the log is delivered once more and merged
-    // into what is here, so that readers miss nothing meanwhile. What an operator discarded stays discarded.
-    &["
-        ALTER TABLE posts RENAME TO old_posts;
-        ALTER TABLE comments RENAME TO old_comments;
-        DROP INDEX posts_by_age;
-        DROP INDEX comments_of_post;
-        DELETE FROM changes;
-        DELETE FROM cursor;
-        DELETE FROM dead_letters WHERE seq IS NOT NULL AND discarded_at IS NULL;
-        CREATE TABLE posts (
-            id TEXT PRIMARY KEY,
-            title TEXT NOT NULL,
-            body TEXT NOT NULL,
-            author TEXT NOT NULL,
-            created_at INTEGER,
-            seq INTEGER,
-            version INTEGER NOT NULL,
-            -- What posts are ordered by; what is not known comes first.
-            at INTEGER NOT NULL AS (coalesce(created_at, 0)),
-            place INTEGER NOT NULL AS (coalesce(seq, 0))
-        ) STRICT;
-        CREATE INDEX posts_by_age ON posts (at, place, id);
-        CREATE TABLE comments (
-            id TEXT PRIMARY KEY,
-            post_id TEXT NOT NULL,
-            created INTEGER NOT NULL,
-            created_at INTEGER,
-            seq INTEGER,
-            author TEXT NOT NULL,
-            author_key TEXT,
-            version INTEGER NOT NULL,
-            status TEXT NOT NULL,
-            content TEXT NOT NULL,
-            reason TEXT,
-            at INTEGER NOT NULL AS (coalesce(created_at, 0)),
-            place INTEGER NOT NULL AS (coalesce(seq, 0))
-        ) STRICT;
-        CREATE INDEX comments_of_post ON comments (post_id, at, place, id);
-        INSERT INTO posts (id, title, body, author, created_at, seq, version)
-            SELECT id, title, body, author, nullif(created_at, 0), NULL, version FROM old_posts;
-        INSERT INTO comments (id, post_id, created, created_at, seq, author, author_key, version, status, content, reason)
-            SELECT id, post_id, created, nullif(created_at, 0), NULL, author, author_key, version, status, content, reason
-            FROM old_comments;
-        DROP TABLE old_posts;
-        DROP TABLE old_comments;
-    "],
-    kit::app::peer::DEAD_LETTERS_BY_EVENT,
-];
-
-/// How many changes are stored for clients that reconnect.
-const KEPT_CHANGES: i64 = 10_000;
-
-const POST: &str = "id, title, body, author, created_at, seq, version";
+/// The columns of a post, and with [`WITH_BODY`] its body.
+const POST: &str = "id, title, author, created_at, seq, version";
+const WITH_BODY: &str = "FROM posts LEFT JOIN bodies ON post_id = id";
 const COMMENT: &str =
     "id, post_id, created, created_at, seq, author, author_key, version, status, content, reason";
+/// How many excerpts one write computes.
+const EXCERPTS: i64 = 256;
 
 pub fn post(c: &Connection, id: &PostId) -> rusqlite::Result<Option<Post>> {
-    c.prepare_cached(&format!("SELECT {POST} FROM posts WHERE id = ?1"))?
-        .query_row([id.as_str()], read_post)
+    c.prepare_cached(&format!("SELECT {POST}, coalesce(body, '') {WITH_BODY} WHERE id = ?1"))?
+        .query_row([id.as_str()], |row| Ok(Post { body: row.get(6)?, ..read_headline(row)? }))
         .optional()
+}
+
+/// A post without its body.
+pub fn headline(c: &Connection, id: &PostId) -> rusqlite::Result<Option<Post>> {
+    c.prepare_cached(&format!("SELECT {POST} FROM posts WHERE id = ?1"))?
+        .query_row([id.as_str()], read_headline)
+        .optional()
+}
+
+/// Whether the post, and the comment if one is named, is known.
+pub fn is_known(c: &Connection, post: &PostId, comment: Option<&CommentId>) -> rusqlite::Result<bool> {
+    let known = match comment {
+        None => c.prepare_cached("SELECT 1 FROM posts WHERE id = ?1")?.exists([post.as_str()])?,
+        Some(comment) => c
+            .prepare_cached(
+                "SELECT 1 FROM posts, comments WHERE posts.id = ?1 AND comments.id = ?2 AND post_id = ?1",
+            )?
+            .exists([post.as_str(), comment.as_str()])?,
+    };
+    Ok(known)
+}
+
+/// The number of approved comments of a post.
+pub fn approved(c: &Connection, id: &PostId) -> rusqlite::Result<u64> {
+    c.prepare_cached("SELECT approved FROM posts WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
 }
 
 pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {
@@ -110,161 +70,31 @@ pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Commen
         .optional()
 }
 
-/// The comments of a post, oldest first.
-pub fn comments_of(c: &Connection, id: &PostId) -> rusqlite::Result<Vec<Comment>> {
-    c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE post_id = ?1 ORDER BY at, place, id"))?
-        .query_map([id.as_str()], read_comment)?
-        .collect()
+/// Whether a migration left excerpts out.
+pub fn lacks_excerpts(c: &Connection) -> rusqlite::Result<bool> {
+    c.query_row("SELECT EXISTS (SELECT 1 FROM posts WHERE excerpt IS NULL)", [], |row| row.get(0))
 }
 
-/// All posts, oldest first.
-pub fn all_posts(c: &Connection) -> rusqlite::Result<Vec<Post>> {
-    c.prepare_cached(&format!("SELECT {POST} FROM posts ORDER BY at, place, id"))?
-        .query_map([], read_post)?
-        .collect()
-}
-
-/// Posts before a cursor, newest first, each with the number of its approved comments.
-pub fn page(
-    c: &Connection,
-    before: Option<(Timestamp, PostId)>,
-    limit: usize,
-) -> rusqlite::Result<Vec<(Post, u64)>> {
-    let (at, place, id) = match before {
-        None => (i64::MAX, i64::MAX, String::new()),
-        Some((at, id)) => (at.unix_ms(), place_of(c, &id)?, id.into()),
-    };
-    c.prepare_cached(&format!(
-        "SELECT {POST}, (SELECT count(*) FROM comments WHERE post_id = posts.id AND status = 'approved')
-         FROM posts WHERE (at, place, id) < (?1, ?2, ?3) ORDER BY at DESC, place DESC, id DESC LIMIT ?4"
-    ))?
-    .query_map((at, place, id, i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
-        Ok((read_post(row)?, row.get::<_, i64>(7)?.unsigned_abs()))
-    })?
-    .collect()
-}
-
-/// The place of a post among those of the same time. A cursor whose post is not known comes after all of them: a
-/// page may repeat some, but leaves none out.
-fn place_of(c: &Connection, id: &PostId) -> rusqlite::Result<i64> {
-    let place = c
-        .prepare_cached("SELECT place FROM posts WHERE id = ?1")?
-        .query_row([id.as_str()], |row| row.get(0))
-        .optional()?;
-    Ok(place.unwrap_or(i64::MAX))
-}
-
-/// Merges what an event says about a post; returns whether that changed anything.
-pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
-    let known = post(tx, &said.id)?;
-    let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
-    if known.as_ref() == Some(&merged) {
-        return Ok(false);
+/// Computes some of the excerpts that a migration left out; returns how many.
+pub fn fill_excerpts(tx: &Connection) -> rusqlite::Result<usize> {
+    let rows = tx
+        .prepare(&format!("SELECT id, coalesce(body, '') {WITH_BODY} WHERE excerpt IS NULL LIMIT ?1"))?
+        .query_map([EXCERPTS], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+    let mut update = tx.prepare("UPDATE posts SET excerpt = ?2 WHERE id = ?1")?;
+    for (id, body) in &rows {
+        update.execute((id, excerpt(body)))?;
     }
-    tx.prepare_cached(&format!("INSERT OR REPLACE INTO posts ({POST}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"))?
-        .execute((
-            merged.id.as_str(),
-            &merged.title,
-            &merged.body,
-            &merged.author,
-            merged.position.created_at.map(Timestamp::unix_ms),
-            merged.position.sequence.map(Sequence::get),
-            merged.version,
-        ))?;
-    Ok(true)
-}
-
-/// Merges what an event says about a comment; returns whether that changed anything.
-pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
-    let known = comment(tx, &said.id)?;
-    let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
-    if known.as_ref() == Some(&merged) {
-        return Ok(false);
-    }
-    let (origin, position) = (merged.origin.as_ref(), merged.position());
-    tx.prepare_cached(&format!(
-        "INSERT OR REPLACE INTO comments ({COMMENT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
-    ))?
-    .execute((
-        merged.id.as_str(),
-        merged.post_id.as_str(),
-        origin.is_some(),
-        position.created_at.map(Timestamp::unix_ms),
-        position.sequence.map(Sequence::get),
-        origin.map_or("", |o| o.author.as_str()),
-        origin.and_then(|o| o.author_key.as_deref()),
-        merged.version,
-        merged.status.as_str(),
-        &merged.content,
-        &merged.reason,
-    ))?;
-    Ok(true)
-}
-
-/// A change of the read model, for `GET /live`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Counts the changes of this store; never used twice.
-    pub n: i64,
-    /// The event that caused it.
-    pub sequence: Sequence,
-    pub post_id: PostId,
-    /// `None` if the post itself changed.
-    pub comment_id: Option<CommentId>,
-}
-
-pub fn note_change(
-    tx: &Connection,
-    sequence: Sequence,
-    post_id: &PostId,
-    comment_id: Option<&CommentId>,
-) -> rusqlite::Result<()> {
-    let n = tx
-        .prepare_cached("INSERT INTO changes (seq, post_id, comment_id) VALUES (?1, ?2, ?3)")?
-        .insert((sequence.get(), post_id.as_str(), comment_id.map(CommentId::as_str)))?;
-    tx.prepare_cached("DELETE FROM changes WHERE n <= ?1")?.execute([n - KEPT_CHANGES])?;
-    Ok(())
-}
-
-/// The number of the last change, and the sequence of its event.
-pub fn last_change(c: &Connection) -> rusqlite::Result<(i64, Sequence)> {
-    let last = c
-        .prepare_cached("SELECT n, seq FROM changes ORDER BY n DESC LIMIT 1")?
-        .query_row([], |row| Ok((row.get(0)?, Sequence::new(row.get(1)?))))
-        .optional()?;
-    Ok(last.unwrap_or((0, Sequence::START)))
-}
-
-/// Changes after the `n`-th, oldest first.
-pub fn changes_after(c: &Connection, n: i64, limit: i64) -> rusqlite::Result<Vec<Change>> {
-    c.prepare_cached("SELECT n, seq, post_id, comment_id FROM changes WHERE n > ?1 ORDER BY n LIMIT ?2")?
-        .query_map([n, limit], read_change)?
-        .collect()
-}
-
-/// The number of the change that a client received last, found by the sequence of its event.
-///
-/// A redriven event is applied late although its place in the log is early, so a client resumes after that change and
-/// not after that place. If the change is not stored (any more), the client resumes before the first change of a later
-/// event. Receiving a change twice does no harm, as each one carries the current state.
-pub fn change_at(c: &Connection, sequence: Sequence) -> rusqlite::Result<i64> {
-    if sequence == Sequence::START {
-        return Ok(0);
-    }
-    c.prepare_cached(
-        "SELECT coalesce(
-             (SELECT min(n) FROM changes WHERE seq = ?1),
-             (SELECT min(n) - 1 FROM changes WHERE seq > ?1),
-             (SELECT max(n) FROM changes),
-             0)",
-    )?
-    .query_row([sequence.get()], |row| row.get(0))
+    Ok(rows.len())
 }
 
 /// The whole read model as text, one row per line, ordered by id, for comparison with a rebuilt one.
 pub fn dump(c: &Connection) -> rusqlite::Result<String> {
     let mut text = String::new();
-    let mut posts = c.prepare(&format!("SELECT json_array('post', {POST}) FROM posts ORDER BY id"))?;
+    let mut posts = c.prepare(&format!(
+        "SELECT json_array('post', id, title, coalesce(body, ''), author, created_at, seq, version, excerpt, approved)
+         {WITH_BODY} ORDER BY id"
+    ))?;
     let mut comments =
         c.prepare(&format!("SELECT json_array('comment', {COMMENT}) FROM comments ORDER BY id"))?;
     for statement in [&mut posts, &mut comments] {
@@ -276,14 +106,14 @@ pub fn dump(c: &Connection) -> rusqlite::Result<String> {
     Ok(text)
 }
 
-fn read_post(row: &Row<'_>) -> rusqlite::Result<Post> {
+fn read_headline(row: &Row<'_>) -> rusqlite::Result<Post> {
     Ok(Post {
         id: parsed(row, 0)?,
         title: row.get(1)?,
-        body: row.get(2)?,
-        author: row.get(3)?,
-        position: read_position(row, 4)?,
-        version: row.get(6)?,
+        body: String::new(),
+        author: row.get(2)?,
+        position: read_position(row, 3)?,
+        version: row.get(5)?,
     })
 }
 
@@ -311,8 +141,5 @@ fn read_position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
     })
 }
 
-fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
-    let comment_id =
-        if row.get_ref(3)? == rusqlite::types::ValueRef::Null { None } else { Some(parsed(row, 3)?) };
-    Ok(Change { n: row.get(0)?, sequence: Sequence::new(row.get(1)?), post_id: parsed(row, 2)?, comment_id })
-}
+#[cfg(test)]
+pub(crate) mod tests;

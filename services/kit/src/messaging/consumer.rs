@@ -6,6 +6,7 @@ use crate::http::{ApiError, ApiResult, OperatorToken, RawBody, operator_only};
 use crate::messaging::dead_letters::{self, MAX_LIST};
 use crate::messaging::events_body::read_events;
 use crate::messaging::signature::{Direction, SigningKey};
+use crate::rt;
 use crate::runtime::deps::Deps;
 use crate::runtime::secret::Secret;
 use crate::store::Store;
@@ -21,8 +22,7 @@ use std::sync::Arc;
 
 mod apply;
 
-use apply::Applier;
-pub use apply::{Applied, apply};
+use apply::{Applied, Applier};
 
 /// The largest delivery, in bytes. The bus sends batches of 1 MiB, or one event that is larger.
 const MAX_DELIVERY_BYTES: usize = 8 * 1024 * 1024;
@@ -32,6 +32,10 @@ pub trait Handler: Send + Sync + 'static {
     /// Applies one event. May be called again for the same event (after a redrive, or when a lost store refills),
     /// and must then have the same result.
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError>;
+
+    /// Called after the commit that applied these events, when every reader finds what they changed: the place to wake
+    /// those who wait for it. It must be quick, and is not called for events that were parked or skipped.
+    fn after_commit(&self, _applied: &[Event]) {}
 }
 
 /// An event as it arrived.
@@ -105,6 +109,32 @@ impl Consumer {
             .merge(operator_only(letters, self.operator_token.clone()))
             .with_state(self)
     }
+
+    /// Applies events in one write, and calls [`Handler::after_commit`]. Runs to its end even if the client has left: a
+    /// repeated delivery skips what is applied, so there would be no second call.
+    async fn commit<T: Send + 'static>(
+        &self,
+        now: Timestamp,
+        act: impl FnOnce(&mut Applier<'_>, &Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> ApiResult<T> {
+        let (me, store, handler) = (self.me, self.store.clone(), Arc::clone(&self.handler));
+        let committed = rt::spawn(async move {
+            let inside = Arc::clone(&handler);
+            let write = store.write(move |tx| {
+                let mut applier = Applier::new(me, inside.as_ref(), now);
+                let outcome = act(&mut applier, tx)?;
+                Ok((outcome, applier.applied))
+            });
+            let (outcome, applied) = write.await?;
+            handler.after_commit(&applied);
+            Ok(outcome)
+        });
+        // The panic hook has logged a panic; without one, the process is stopping.
+        committed.await.unwrap_or_else(|error| {
+            let kind = if error.is_panic() { ProblemKind::Internal } else { ProblemKind::Unavailable };
+            Err(kind.into())
+        })
+    }
 }
 
 async fn deliver(
@@ -117,10 +147,7 @@ async fn deliver(
         key.verify(&headers, now, &body.bytes)?;
     }
     let (events, _) = read_events(&body)?;
-    let handler = Arc::clone(&consumer.handler);
-    let applied =
-        consumer.store.write(move |tx| apply(tx, consumer.me, handler.as_ref(), &events, now)).await;
-    match applied? {
+    match consumer.commit(now, move |applier, tx| applier.apply(tx, &events)).await? {
         Applied::All { .. } => Ok(Json(serde_json::json!({}))),
         Applied::Gap { cursor } => Err(gap(cursor)),
     }
@@ -165,16 +192,14 @@ async fn discard(State(consumer): State<Consumer>, Path(id): Path<String>) -> Ap
 async fn resolve(consumer: Consumer, id: &str, discard: bool) -> ApiResult<Json<Redriven>> {
     let unknown = || ApiError::new(ProblemKind::NotFound).detail("no waiting event has this id");
     let id: i64 = id.parse().map_err(|_| unknown())?;
-    let (me, now) = (consumer.me, consumer.deps.clock.now());
-    let handler = Arc::clone(&consumer.handler);
+    let now = consumer.deps.clock.now();
     let resolved = consumer
-        .store
-        .write(move |tx| {
-            let applier = Applier { me, handler: handler.as_ref(), now };
-            if discard { applier.discard(tx, id) } else { applier.redrive(tx, id) }
-        })
-        .await;
-    let redriven = resolved?.ok_or_else(unknown)?;
+        .commit(
+            now,
+            move |applier, tx| if discard { applier.discard(tx, id) } else { applier.redrive(tx, id) },
+        )
+        .await?;
+    let redriven = resolved.ok_or_else(unknown)?;
     tracing::info!(
         dead_letter.id = id,
         discard,

@@ -203,3 +203,18 @@ async fn what_was_written_is_never_answered_from_before() {
     deliver(&world, &query, 63, &[comment_updated("c1", "p7", "hi", Status::Approved)]).await;
     assert_eq!(query.get("/posts").await.ok(200)["p7"]["comments"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_short_list_has_a_length_and_a_long_one_is_sent_in_pieces() {
+    let world = World::new();
+    let query = start(&world).await;
+    deliver(&world, &query, 1, &[post_created("p0001", "T", 1)]).await;
+    let short = query.get("/posts").await;
+    assert_eq!(short.header("content-length"), short.text().len().to_string());
+    let posts: Vec<Event> = (2..=1_000).map(|n| post_created(&format!("p{n:04}"), "T", n)).collect();
+    deliver(&world, &query, 2, &posts).await;
+    let long = query.get("/posts").await;
+    assert_eq!((long.header("content-type"), long.header("content-length")), ("application/json", ""));
+    let ids: Vec<String> = long.ok(200).as_object().unwrap().keys().cloned().collect();
+    assert_eq!(ids, (1..=1_000).map(|n| format!("p{n:04}")).collect::<Vec<_>>());
+}

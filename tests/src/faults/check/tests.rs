@@ -52,7 +52,7 @@ fn good() -> Scenario {
     scenario.write(What::Comment("q".to_owned()), "refused", Outcome::Refused(404));
     scenario.write(What::Post, "perhaps", Outcome::Unknown);
     let rows = [
-        r#"["post","p","A title","","",9,1,1]"#,
+        r#"["post","p","A title","","",9,1,1,"",1]"#,
         r#"["comment","c1","p",1,9,2,"","k",2,"approved","a pear",null]"#,
         r#"["comment","c2","p",1,9,5,"","k",2,"rejected","an Orange",null]"#,
     ];
@@ -126,7 +126,7 @@ fn an_unknown_write_may_be_there() {
     let there = |scenario: &mut Scenario| {
         scenario.log("/posts", "e2", "PostCreated", None, json!({ "id": "p2", "title": "perhaps" }));
         scenario.history.posts.insert("p2".to_owned(), "perhaps".to_owned());
-        let row = "[\"post\",\"p2\",\"perhaps\",\"\",\"\",0,8,null]\n";
+        let row = "[\"post\",\"p2\",\"perhaps\",\"\",\"\",0,8,null,\"\",0]\n";
         let at = scenario.history.read_model.find('\n').unwrap() + 1;
         scenario.history.read_model.insert_str(at, row);
         scenario.history.rebuilt.clone_from(&scenario.history.read_model);
@@ -191,7 +191,7 @@ fn a_write_that_was_made_twice_is_found() {
         scenario.log("/posts", "e2", "PostCreated", None, data);
         scenario.history.posts.insert("p2".to_owned(), "A title".to_owned());
         let at = scenario.history.read_model.find('\n').unwrap() + 1;
-        scenario.history.read_model.insert_str(at, "[\"post\",\"p2\",\"A title\",\"\",\"\",9,8,1]\n");
+        scenario.history.read_model.insert_str(at, "[\"post\",\"p2\",\"A title\",\"\",\"\",9,8,1,\"\",0]\n");
         scenario.history.rebuilt.clone_from(&scenario.history.read_model);
     };
     assert_eq!(after(twice), [UNANSWERED]);

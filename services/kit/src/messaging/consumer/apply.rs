@@ -6,12 +6,12 @@ use crate::messaging::{dead_letters, inbox, outbox, trace};
 use rusqlite::Connection;
 use shared::bus::Redriven;
 use shared::events::EventDiscarded;
-use shared::{Envelope, EventType, Sequence, ServiceName, Timestamp};
+use shared::{Envelope, Event, EventType, Sequence, ServiceName, Timestamp};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The outcome of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applied {
+pub(super) enum Applied {
     /// Every event was applied or parked, now or earlier.
     All {
         /// The last event applied.
@@ -24,11 +24,13 @@ pub enum Applied {
     },
 }
 
-/// Context for applying events.
+/// Applies events to the store of one service, inside one transaction.
 pub(super) struct Applier<'a> {
-    pub(super) me: ServiceName,
-    pub(super) handler: &'a dyn Handler,
-    pub(super) now: Timestamp,
+    me: ServiceName,
+    handler: &'a dyn Handler,
+    now: Timestamp,
+    /// The events that the handler has applied, in order.
+    pub(super) applied: Vec<Event>,
 }
 
 /// Why an event is parked.
@@ -45,19 +47,15 @@ impl Poison {
     }
 }
 
-/// Applies a delivery to the store of the service `me`: each event once, in order. What cannot be applied is parked.
-pub fn apply(
-    tx: &Connection,
-    me: ServiceName,
-    handler: &dyn Handler,
-    events: &[Envelope],
-    now: Timestamp,
-) -> rusqlite::Result<Applied> {
-    Applier { me, handler, now }.apply(tx, events)
+impl<'a> Applier<'a> {
+    pub(super) fn new(me: ServiceName, handler: &'a dyn Handler, now: Timestamp) -> Self {
+        Self { me, handler, now, applied: Vec::new() }
+    }
 }
 
 impl Applier<'_> {
-    fn apply(&self, tx: &Connection, events: &[Envelope]) -> rusqlite::Result<Applied> {
+    /// Applies a delivery: each event once, in order. What cannot be applied is parked.
+    pub(super) fn apply(&mut self, tx: &Connection, events: &[Envelope]) -> rusqlite::Result<Applied> {
         let start = inbox::cursor(tx)?;
         let (mut cursor, mut last_id) = (start, None);
         let mut gap = false;
@@ -105,7 +103,7 @@ impl Applier<'_> {
     }
 
     /// Applies one event in its own savepoint; the inner error says why it has to be parked.
-    fn apply_one(&self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
+    fn apply_one(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
         let _span = trace::step(envelope, self.me).map(|step| {
             let span_id = format!("{:016x}", step.parent_id);
             tracing::info_span!("event", trace_id = step.trace_id_hex(), span_id).entered()
@@ -118,7 +116,7 @@ impl Applier<'_> {
         Ok(applied)
     }
 
-    fn run_handler(&self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
+    fn run_handler(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
         let event = match envelope.event() {
             Ok(Some(event)) => event,
             // Parked by a newer version that knew this type.
@@ -138,6 +136,7 @@ impl Applier<'_> {
         let poison = match catch_unwind(AssertUnwindSafe(|| self.handler.apply(tx, &received))) {
             Ok(Ok(())) => {
                 execute("RELEASE event")?;
+                self.applied.push(event);
                 return Ok(Ok(()));
             }
             Ok(Err(ApplyError::Store(error))) => return Err(error),
@@ -150,14 +149,14 @@ impl Applier<'_> {
     }
 
     /// Redrives the key of a dead letter. `None` if no waiting dead letter has this id.
-    pub(super) fn redrive(&self, tx: &Connection, id: i64) -> rusqlite::Result<Option<Redriven>> {
+    pub(super) fn redrive(&mut self, tx: &Connection, id: i64) -> rusqlite::Result<Option<Redriven>> {
         let Some((key, _)) = dead_letters::waiting(tx, id)? else { return Ok(None) };
         self.redrive_key(tx, &key).map(Some)
     }
 
     /// Discards a dead letter, publishes that, and redrives the rest of its key. `None` if no waiting dead letter has
     /// this id.
-    pub(super) fn discard(&self, tx: &Connection, id: i64) -> rusqlite::Result<Option<Redriven>> {
+    pub(super) fn discard(&mut self, tx: &Connection, id: i64) -> rusqlite::Result<Option<Redriven>> {
         let Some((key, envelope)) = dead_letters::waiting(tx, id)? else { return Ok(None) };
         dead_letters::discard(tx, id, self.now)?;
         outbox::publish_discard(tx, self.me, &envelope, self.now)?;
@@ -166,7 +165,7 @@ impl Applier<'_> {
 
     /// Applies a discard that this service published. The store that it was made in has it already; one that refills
     /// has parked the event, and the events behind it, once more.
-    fn repeat_discard(&self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<()> {
+    fn repeat_discard(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<()> {
         if envelope.source.as_deref() != Some(self.me.source()) {
             return Ok(());
         }
@@ -197,7 +196,7 @@ impl Applier<'_> {
     }
 
     /// Applies the waiting events of a key in order, up to the first that fails again.
-    fn redrive_key(&self, tx: &Connection, key: &str) -> rusqlite::Result<Redriven> {
+    fn redrive_key(&mut self, tx: &Connection, key: &str) -> rusqlite::Result<Redriven> {
         let parked = dead_letters::of_key(tx, key)?;
         let mut applied = 0;
         for letter in &parked {

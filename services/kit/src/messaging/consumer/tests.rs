@@ -28,7 +28,7 @@ impl Handler for Scribe {
 }
 
 fn scribe() -> Applier<'static> {
-    Applier { me: ServiceName::Query, handler: &Scribe, now: Timestamp::from_unix_ms(1_000) }
+    Applier::new(ServiceName::Query, &Scribe, Timestamp::from_unix_ms(1_000))
 }
 
 fn database() -> Connection {
@@ -55,7 +55,7 @@ fn event(sequence: i64, key: &str, title: &str) -> Envelope {
 }
 
 fn deliver(c: &Connection, events: &[Envelope]) -> Applied {
-    apply(c, ServiceName::Query, &Scribe, events, Timestamp::default()).unwrap()
+    Applier::new(ServiceName::Query, &Scribe, Timestamp::default()).apply(c, events).unwrap()
 }
 
 fn seen(c: &Connection) -> Vec<i64> {
@@ -226,8 +226,9 @@ fn a_broken_event_that_is_not_for_this_service_stops_nothing_here() {
     assert_eq!(deliver(&c, &[broken.clone(), verdict.clone()]), Applied::All { cursor: Sequence::new(2) });
     assert_eq!(letters(&c), [1]);
     let c = database();
-    let apply =
-        |events: &[Envelope]| apply(&c, ServiceName::Moderation, &Scribe, events, Timestamp::default());
+    let apply = |events: &[Envelope]| {
+        Applier::new(ServiceName::Moderation, &Scribe, Timestamp::default()).apply(&c, events)
+    };
     assert_eq!(apply(&[broken]).unwrap(), Applied::All { cursor: Sequence::new(1) });
     assert_eq!(apply(&[verdict]).unwrap(), Applied::All { cursor: Sequence::new(2) });
     assert_eq!(apply(&[fine]).unwrap(), Applied::All { cursor: Sequence::new(3) });

@@ -2,6 +2,8 @@
 
 use super::*;
 use axum::body::{Body, to_bytes};
+use std::time::Duration;
+use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 const MIGRATIONS: &[crate::store::Migration] = &[
@@ -22,9 +24,14 @@ impl Consuming {
     }
 
     fn in_folder(dir: tempfile::TempDir) -> Self {
+        Self::with(dir, |_| Scribe)
+    }
+
+    fn with<H: Handler>(dir: tempfile::TempDir, handler: impl FnOnce(&Store) -> H) -> Self {
         let store = Store::open(dir.path(), "s", MIGRATIONS).unwrap();
         let deps = Deps::system().unwrap();
-        let router = Consumer::new(ServiceName::Query, store.clone(), Scribe, deps, None, None).router();
+        let handler = handler(&store);
+        let router = Consumer::new(ServiceName::Query, store.clone(), handler, deps, None, None).router();
         Self { dir, store, router }
     }
 
@@ -121,4 +128,67 @@ async fn the_same_delivery_many_times_at_once_takes_effect_once() {
     let answers = futures_util::future::join_all((0..64).map(|_| consuming.deliver(&log))).await;
     assert!(answers.iter().all(|(status, _)| *status == 200));
     assert_eq!(consuming.state().await, (vec![1, 2, 3, 4, 5], vec![], 5));
+}
+
+/// A scribe that passes on what it learns after a commit: each post, and how many events are stored by then.
+struct Announcer {
+    path: std::path::PathBuf,
+    announced: mpsc::UnboundedSender<(String, usize)>,
+}
+
+impl Handler for Announcer {
+    fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
+        Scribe.apply(tx, received)
+    }
+
+    fn after_commit(&self, applied: &[Event]) {
+        let stored = seen(&Connection::open(&self.path).unwrap()).len();
+        for event in applied {
+            let Event::PostCreated(post) = event else { continue };
+            self.announced.send((post.id.to_string(), stored)).unwrap();
+        }
+    }
+}
+
+fn announcing() -> (Consuming, mpsc::UnboundedReceiver<(String, usize)>) {
+    let (announced, heard) = mpsc::unbounded_channel();
+    let handler = |store: &Store| Announcer { path: store.path().to_owned(), announced };
+    (Consuming::with(tempfile::tempdir().unwrap(), handler), heard)
+}
+
+#[tokio::test]
+async fn the_handler_learns_what_was_applied_once_it_is_visible() {
+    let (consuming, mut heard) = announcing();
+    let mut heard = || std::iter::from_fn(|| heard.try_recv().ok()).collect::<Vec<_>>();
+    let log = [event(1, "a", "ok"), event(2, "b", "bad"), event(3, "b", "ok"), event(4, "c", "ok")];
+    consuming.deliver(&log).await;
+    assert_eq!(heard(), [("a".to_owned(), 2), ("c".to_owned(), 2)], "not what was parked");
+    consuming.deliver(&log).await;
+    consuming.deliver(&[event(5, "d", "busy")]).await;
+    assert_eq!(heard(), [], "nothing was applied");
+    consuming.execute("INSERT INTO mended VALUES (1)").await;
+    let redrive = http::Request::post("/dead-letters/1/redrive").body(Body::empty()).unwrap();
+    assert_eq!(consuming.router.clone().oneshot(redrive).await.unwrap().status(), 200);
+    assert_eq!(heard(), [("b".to_owned(), 4), ("b".to_owned(), 4)]);
+}
+
+#[tokio::test]
+async fn the_handler_learns_what_was_applied_also_when_the_bus_has_hung_up() {
+    let (consuming, mut heard) = announcing();
+    let (go_on, blocked) = std::sync::mpsc::channel::<()>();
+    let store = consuming.store.clone();
+    let blocking = rt::spawn(async move {
+        let wait = move |_: &Connection| {
+            blocked.recv().unwrap();
+            Ok::<_, rusqlite::Error>(())
+        };
+        store.write(wait).await.unwrap();
+    });
+    let events = [event(1, "a", "ok")];
+    let delivery = rt::timeout(Duration::from_millis(200), consuming.deliver(&events)).await;
+    assert!(delivery.is_err(), "it waits for the writer, and is dropped");
+    go_on.send(()).unwrap();
+    blocking.await.unwrap();
+    let announced = rt::timeout(Duration::from_secs(20), heard.recv()).await.unwrap();
+    assert_eq!(announced, Some(("a".to_owned(), 1)));
 }
