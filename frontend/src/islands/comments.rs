@@ -4,7 +4,7 @@ use super::browser::form::{self, Form};
 use super::browser::{self, live, request};
 use super::comment::comment_view;
 use super::fields::{Field, SubmitButton, draft};
-use super::responses::CommentUpdates;
+use super::responses::{self, CommentUpdates};
 use super::thread::{Thread, count_in_words, published};
 use super::urls::new_comment_action;
 use leptos::prelude::*;
@@ -55,8 +55,8 @@ async fn send(
     command: &CreateComment,
 ) -> Result<(), Problem> {
     let answer = request::post(&routes::post_comments(post), key, command).await?;
-    // The answer is the post's whole array of comments, with the new one last.
-    if let Some(comment) = request::parse::<Vec<CommentView>>(&answer)?.pop() {
+    let CommentUpdates { mut comments, comment } = request::parse(&responses::created(&answer))?;
+    if let Some(comment) = comment.or_else(|| comments.pop()) {
         thread.update(|thread| thread.merge_sent(comment));
     }
     Ok(())

@@ -22,6 +22,9 @@ const WAIT_MS: u64 = 2_000;
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const RETURN_MINIMAL: &str = "return=minimal";
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Base addresses of the services, and the client to reach them.
 #[derive(Debug, Clone)]
@@ -81,20 +84,21 @@ impl Services {
         let answer = self.send("comments", url, command, key, caller).await?;
         let set = answer.headers().get_all(header::SET_COOKIE).iter().cloned();
         let cookies = set.map(|cookie| (header::SET_COOKIE, cookie)).collect();
-        // The answer is the post's whole array of comments, with the new one last.
-        match read::<Vec<CommentView>>("comments", answer).await?.pop() {
-            Some(comment) => Ok((comment.id, cookies)),
-            None => Err(unreadable("comments", &"an empty thread")),
-        }
+        let comment = if answer.headers().contains_key(PREFERENCE_APPLIED) {
+            read::<CommentView>("comments", answer).await?
+        } else {
+            // A service that does not know the preference answers with the whole thread, the new comment last.
+            let last = read::<Vec<CommentView>>("comments", answer).await?.pop();
+            last.ok_or_else(|| unreadable("comments", &"an empty thread"))?
+        };
+        Ok((comment.id, cookies))
     }
 
     /// Whether the comments service has stored this comment. Where that is unknown the answer is no.
     pub(super) async fn has_comment(&self, post: &PostId, comment: &CommentId, caller: &Caller) -> bool {
-        let url = format!("{}{}", self.comments, routes::post_comments(post));
+        let url = format!("{}{}/{comment}", self.comments, routes::post_comments(post));
         let request = self.client.get(url).timeout(READ_TIMEOUT);
-        let Ok(answer) = self.ask("comments", request, caller).await else { return false };
-        let comments: Vec<CommentView> = read("comments", answer).await.unwrap_or_default();
-        comments.iter().any(|stored| stored.id == *comment)
+        self.ask("comments", request, caller).await.is_ok()
     }
 
     async fn send(
@@ -107,7 +111,7 @@ impl Services {
     ) -> Result<Response, Problem> {
         let body = serde_json::to_vec(command).map_err(|error| unreadable(service, &error))?;
         let mut request = self.client.request(Method::POST, url).timeout(WRITE_TIMEOUT).body(body);
-        request = request.header(header::CONTENT_TYPE, "application/json");
+        request = request.header(header::CONTENT_TYPE, "application/json").header(PREFER, RETURN_MINIMAL);
         if !key.is_empty() {
             request = request.header(IDEMPOTENCY_KEY, key);
         }

@@ -25,14 +25,19 @@ fn services(status: u16, sent: &Sent) -> Behind {
         (status, axum::Json(json!({"id": "p1", "title": "t"}))).into_response()
     };
     let note = sent.clone();
-    let create_comment = async move |headers: HeaderMap, axum::Json(body): axum::Json<Value>| -> Response {
+    // To comments on the post `course` it answers as the course's service does, which knows no preferences.
+    let create_comment = async move |Path(post_id): Path<String>,
+                                     headers: HeaderMap,
+                                     axum::Json(body): axum::Json<Value>|
+                -> Response {
         note.lock().unwrap().push((headers, body));
-        let all = json!([
-            {"id": "c0", "content": "older", "status": "approved"},
-            {"id": "c1", "content": "new", "status": "pending"}
-        ]);
         let cookies = [(header::SET_COOKIE, "author=new; HttpOnly; SameSite=Lax")];
-        (status, cookies, axum::Json(all)).into_response()
+        let new = json!({"id": "c1", "content": "new", "status": "pending"});
+        if post_id == "course" {
+            let all = json!([{"id": "c0", "content": "older", "status": "approved"}, new]);
+            return (status, cookies, axum::Json(all)).into_response();
+        }
+        (status, cookies, [("preference-applied", "return=minimal")], axum::Json(new)).into_response()
     };
     let read = async |Path(id): Path<String>| match id.as_str() {
         "p1" => {
@@ -89,7 +94,15 @@ async fn a_comment_leads_to_itself_and_its_writer_is_known_again() {
     assert_eq!(reply.all("set-cookie"), ["author=new; HttpOnly; SameSite=Lax"]);
     let sent = sent.lock().unwrap();
     assert_eq!(sent[0].0["cookie"], "author=0123456789abcdef0123456789abcdef");
+    assert_eq!(sent[0].0["prefer"], "return=minimal");
     assert_eq!(sent[0].1, json!({"content": "hi"}));
+}
+
+#[tokio::test]
+async fn a_comment_is_found_in_the_answer_of_a_service_that_knows_no_preference() {
+    let (frontend, _) = start(201).await;
+    let reply = frontend.post_form("/p/course/comments", &[("key", "k-1"), ("content", "hi")]).await;
+    assert_eq!((reply.status, reply.header("location")), (303, "/p/course?comment=c1#comment-c1"));
 }
 
 #[tokio::test]

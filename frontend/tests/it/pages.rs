@@ -68,11 +68,13 @@ fn query() -> Router {
 
 /// A comments service that has stored one comment of the post `asked`.
 fn comments() -> Router {
-    let comments = async |Path(id): Path<String>| match id.as_str() {
-        "asked" => axum::Json(json!([{"id": "c9", "content": "", "status": "pending"}])),
-        _ => axum::Json(json!([])),
+    let comment = async |Path(path): Path<(String, String)>| match path.0.as_str() {
+        "asked" if path.1 == "c9" => {
+            axum::Json(json!({"id": "c9", "content": "", "status": "pending"})).into_response()
+        }
+        _ => StatusCode::NOT_FOUND.into_response(),
     };
-    Router::new().route("/posts/{id}/comments", get(comments))
+    Router::new().route("/posts/{id}/comments/{comment}", get(comment))
 }
 
 async fn start() -> Frontend {

@@ -1,21 +1,21 @@
 //! The HTTP API of comments.
 
-use crate::domain::{self, Comment, StoredResponse};
+use crate::domain::{self, Comment};
 use crate::store;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kit::http::author::{AuthorToken, AuthorTokens};
-use kit::http::idempotency::{self, IdempotencyKey};
-use kit::http::{ApiError, ApiResult, JsonBody};
+use kit::http::idempotency::{self, IdempotencyKey, Outcome};
+use kit::http::{ApiError, ApiResult, Chunk, JsonBody, PreferReturn, json_stream};
 use kit::messaging::outbox;
 use kit::rt;
 use kit::runtime::deps::Deps;
+use kit::runtime::key_waiters::KeyWaiters;
 use kit::runtime::trace::TraceContext;
-use kit::store::Store;
-use rusqlite::types::Type;
+use kit::store::{ReadError, Store};
 use shared::commands::CreateComment;
 use shared::text::PUBLIC_BYTES;
 use shared::views::CommentView;
@@ -29,6 +29,8 @@ const POST_WAIT: Duration = Duration::from_secs(1);
 pub struct Api {
     pub store: Store,
     pub deps: Deps,
+    /// Woken when a post becomes known.
+    pub waiters: KeyWaiters<PostId>,
     pub authors: AuthorTokens,
     /// Whether readers reach the site over https.
     pub https: bool,
@@ -37,6 +39,7 @@ pub struct Api {
 pub fn router(api: Api) -> Router {
     Router::new()
         .route("/posts/{id}/comments", get(list).post(create).layer(DefaultBodyLimit::max(PUBLIC_BYTES)))
+        .route("/posts/{id}/comments/{comment}", get(one))
         .with_state(api)
 }
 
@@ -52,76 +55,125 @@ async fn create(
     let post_id: PostId = post_id.parse().map_err(|_| unknown())?;
     let request = serde_json::to_string(&(&post_id, &command)).unwrap_or_default();
     let key = IdempotencyKey::from_headers(&headers, &request)?;
-    if !post_known(&api.store, post_id.clone()).await? {
+    if !post_known(&api, &post_id).await? {
         return Err(unknown());
     }
-    let path = routes::post_comments(&post_id);
     let presented_token = AuthorToken::of_writer(&headers, api.https);
     let id = CommentId::try_from(api.deps.ids.uuid().to_string()).map_err(|_| ProblemKind::Internal)?;
     let event_id = api.deps.ids.uuid();
     let now = api.deps.clock.now();
-    let authors = api.authors;
-    let created = api.store.write(move |tx| {
-        let answer = idempotency::run_once(tx, key.as_ref(), now, || {
-            let author = presented_token.clone().unwrap_or_else(|| authors.of_comment(id.as_str()));
-            let event = domain::creation_event(command, post_id.clone(), id.clone(), author.key(), now);
-            let others = store::of_post(tx, &post_id)?;
-            store::save(tx, &Comment::created(&event))?;
-            outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
-            serde_json::to_string(&StoredResponse::new(id.clone(), &others))
-                .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
-        })?;
-        let Some(json) = answer else { return Ok(None) };
-        let stored: StoredResponse = serde_json::from_str(&json)
-            .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))?;
-        let comments = store::of_post(tx, &post_id)?;
-        // A client that repeats its request without a cookie (a double click has cancelled the first answer) gets the
-        // cookie of the first answer again, on two conditions. The author's token must follow from this comment: one
-        // who had a cookie before has another. And the key must be as long as a secret: the cookie shows all pending
-        // comments of its author, and nobody may get it by trying likely keys with likely texts.
-        let may_get_cookie = stored.id == id || key.is_some_and(|key| key.is_long());
-        let author = presented_token.or_else(|| {
-            let token = authors.of_comment(stored.id.as_str());
-            (may_get_cookie && domain::is_author(&comments, &stored.id, &token.key())).then_some(token)
-        });
-        let reader_key = author.as_ref().map(AuthorToken::key);
-        Ok(Some((domain::created_response(&stored, comments, reader_key.as_deref()), author)))
+    let author = presented_token.clone().unwrap_or_else(|| api.authors.of_comment(id.as_str()));
+    let key_is_long = key.as_ref().is_some_and(IdempotencyKey::is_long);
+    let created = {
+        let post_id = post_id.clone();
+        api.store.write(move |tx| {
+            idempotency::run_once(tx, key.as_ref(), now, id.as_str(), || {
+                let event = domain::creation_event(command, post_id, id.clone(), author.key(), now);
+                let comment = Comment::created(&event);
+                let place = store::insert(tx, &comment)?;
+                outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
+                Ok((place, comment))
+            })
+        })
+    };
+    let (is_new, (place, comment)) = match created.await? {
+        Outcome::Done(new) => (true, new),
+        Outcome::Repeated(id) => {
+            let found = find(&api.store, &id).await?;
+            (false, found.ok_or_else(|| idempotency::missing(&id))?)
+        }
+        Outcome::KeyReused => return Err(idempotency::reused()),
+    };
+    // A client that repeats its request without a cookie (a double click has cancelled the first answer) gets the
+    // cookie of the first answer again, on two conditions. The author's token must follow from this comment: one
+    // who had a cookie before has another. And the key must be as long as a secret: the cookie shows all pending
+    // comments of its author, and nobody may get it by trying likely keys with likely texts.
+    let may_get_cookie = is_new || key_is_long;
+    let author = presented_token.or_else(|| {
+        let token = api.authors.of_comment(comment.id.as_str());
+        (may_get_cookie && comment.author_key == Some(token.key())).then_some(token)
     });
-    let (comments, author) = created.await?.ok_or_else(idempotency::reused)?;
-    let location = comments.last().map_or(path.clone(), |new| format!("{path}#{}", new.id));
-    let mut response = (StatusCode::CREATED, [(header::LOCATION, location)], Json(comments)).into_response();
-    if let Some(cookie) = author.and_then(|author| author.cookie_after(&headers, api.https)) {
+    let location = format!("{}#{}", routes::post_comments(&post_id), comment.id);
+    let location = HeaderValue::try_from(location).map_err(|_| ProblemKind::Internal)?;
+    let cookie = author.as_ref().and_then(|author| author.cookie_after(&headers, api.https));
+    let preference = PreferReturn::from_headers(&headers);
+    let mut response = if preference == Some(PreferReturn::Minimal) {
+        Json(comment.view_as_created()).into_response()
+    } else {
+        let reader_key = author.as_ref().map(AuthorToken::key);
+        let new = comment.id;
+        let view = move |comment: Comment| {
+            if comment.id == new { comment.view_as_created() } else { comment.view(reader_key.as_deref()) }
+        };
+        thread(api.store, post_id, Some(place), view).await?
+    };
+    *response.status_mut() = StatusCode::CREATED;
+    response.headers_mut().insert(header::LOCATION, location);
+    if let Some(cookie) = cookie {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
-    Ok(response)
+    Ok((preference, response).into_response())
+}
+
+async fn find(store: &Store, id: &str) -> ApiResult<Option<(i64, Comment)>> {
+    let Ok(id) = id.parse::<CommentId>() else { return Ok(None) };
+    Ok(store.read(move |c| store::find_with_place(c, &id)).await?)
 }
 
 /// Whether the post is known, or becomes known within [`POST_WAIT`].
-async fn post_known(store: &Store, id: PostId) -> ApiResult<bool> {
-    let mut committed = store.committed();
-    let known = async {
-        loop {
-            committed.mark_unchanged();
-            let id = id.clone();
-            if store.read(move |c| store::post_exists(c, &id)).await? {
-                return Ok(true);
-            }
-            if committed.changed().await.is_err() {
-                return Ok(false);
-            }
-        }
+async fn post_known(api: &Api, id: &PostId) -> ApiResult<bool> {
+    let known = || async {
+        let id = id.clone();
+        let exists = api.store.read(move |c| store::post_exists(c, &id)).await?;
+        Ok::<_, ReadError>(exists.then_some(()))
     };
-    rt::timeout(POST_WAIT, known).await.unwrap_or(Ok(false))
+    let waiting = api.waiters.wait_for(id.clone(), known);
+    Ok(rt::timeout(POST_WAIT, waiting).await.unwrap_or(Ok(None))?.is_some())
 }
 
-async fn list(
-    State(api): State<Api>,
-    Path(post_id): Path<String>,
-    headers: HeaderMap,
-) -> ApiResult<Json<Vec<CommentView>>> {
+/// The comments of a post up to a place, in the order in which they were stored; without a place, those of this moment.
+async fn thread(
+    store: Store,
+    post_id: PostId,
+    up_to: Option<i64>,
+    view: impl Fn(Comment) -> CommentView + Clone + Send + 'static,
+) -> ApiResult<Response> {
+    json_stream(move |position| {
+        let (store, post_id, view) = (store.clone(), post_id.clone(), view.clone());
+        async move {
+            let chunk = store.read(move |c| {
+                let (after, up_to) = match (position, up_to) {
+                    (Some(position), _) => position,
+                    (None, Some(up_to)) => (0, up_to),
+                    (None, None) => (0, store::last_place(c, &post_id)?),
+                };
+                store::in_order(c, &post_id, after, up_to, |rows| {
+                    Chunk::elements(rows.map(|row| row.map(|(place, c)| ((place, up_to), view(c)))))
+                })
+            });
+            chunk.await
+        }
+    })
+    .await
+}
+
+async fn list(State(api): State<Api>, Path(post_id): Path<String>, headers: HeaderMap) -> ApiResult {
     // An unknown post has no comments; text that is not an id belongs to no post.
-    let Ok(post_id) = post_id.parse::<PostId>() else { return Ok(Json(Vec::new())) };
+    let Ok(post_id) = post_id.parse::<PostId>() else {
+        return Ok(Json::<[CommentView; 0]>([]).into_response());
+    };
     let key = AuthorToken::from_headers(&headers).map(|token| token.key());
-    let comments = api.store.read(move |c| store::of_post(c, &post_id)).await?;
-    Ok(Json(comments.iter().map(|c| c.view(key.as_deref())).collect()))
+    thread(api.store, post_id, None, move |comment| comment.view(key.as_deref())).await
+}
+
+async fn one(
+    State(api): State<Api>,
+    Path((post_id, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> ApiResult<Json<CommentView>> {
+    let found = find(&api.store, &id).await?.filter(|(_, comment)| comment.post_id.as_str() == post_id);
+    let (_, comment) =
+        found.ok_or_else(|| ApiError::new(ProblemKind::NotFound).detail("there is no such comment"))?;
+    let key = AuthorToken::from_headers(&headers).map(|token| token.key());
+    Ok(Json(comment.view(key.as_deref())))
 }

@@ -1,6 +1,5 @@
 //! How a comment is created, updated by a verdict, and shown. Pure: no I/O, no clock.
 
-use serde::{Deserialize, Serialize};
 use shared::commands::CreateComment;
 use shared::events::{CommentCreated, CommentModerated, CommentUpdated, Status};
 use shared::views::CommentView;
@@ -102,6 +101,15 @@ impl Comment {
         }
     }
 
+    /// The comment in the answer to its creation, and in each repetition of that: as it was when it was new. Whoever
+    /// repeats the request wrote it, even if the first answer, and its cookie, was lost.
+    pub fn view_as_created(mut self) -> CommentView {
+        self.status = Status::Pending;
+        self.reason = None;
+        self.version = 1;
+        self.view(self.author_key.as_deref())
+    }
+
     /// The comment as a reader may see it; see [`shared::visibility`].
     pub fn view(&self, reader_key: Option<&str>) -> CommentView {
         let stored = StoredComment {
@@ -118,69 +126,16 @@ impl Comment {
     }
 }
 
-/// Whether the comment with this id was written by the author with this fingerprint.
-pub fn is_author(comments: &[Comment], id: &CommentId, key: &str) -> bool {
-    comments.iter().any(|c| c.id == *id && c.author_key.as_deref() == Some(key))
-}
-
-/// What is stored with an idempotency key, from which [`created_response`] builds the same answer each time. It stays
-/// small, however many comments the post has.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct StoredResponse {
-    /// The new comment.
-    pub id: CommentId,
-    /// The other comments that were pending at that time.
-    pub pending: Vec<CommentId>,
-}
-
-impl StoredResponse {
-    pub fn new(id: CommentId, others: &[Comment]) -> Self {
-        let pending = others.iter().filter(|c| c.status == Status::Pending).map(|c| c.id.clone());
-        Self { id, pending: pending.collect() }
-    }
-}
-
-/// The answer to the creation of a comment: the comments of its post as they were then, the new one last.
-///
-/// `comments` are the post's comments now, in the order in which they were stored.
-pub fn created_response(
-    stored: &StoredResponse,
-    mut comments: Vec<Comment>,
-    reader_key: Option<&str>,
-) -> Vec<CommentView> {
-    if let Some(at) = comments.iter().position(|c| c.id == stored.id) {
-        comments.truncate(at + 1);
-    }
-    for comment in &mut comments {
-        if comment.id == stored.id || stored.pending.contains(&comment.id) {
-            comment.status = Status::Pending;
-            comment.reason = None;
-            comment.version = 1;
-        }
-    }
-    let view = |c: &Comment| {
-        // Whoever repeats the request wrote this comment, even if the first answer, and its cookie, was lost.
-        let key = if c.id == stored.id { c.author_key.as_deref() } else { reader_key };
-        c.view(key)
-    };
-    comments.iter().map(view).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn comment_with_id(id: &str) -> Comment {
-        let command = CreateComment::new("hi", "Ada").unwrap();
-        let post_id = "p".parse().unwrap();
-        let event =
-            creation_event(command, post_id, id.parse().unwrap(), "ada".into(), Timestamp::from_unix_ms(3));
-        Comment::created(&event)
-    }
-
     fn comment() -> Comment {
-        comment_with_id("c")
+        let command = CreateComment::new("hi", "Ada").unwrap();
+        let (post_id, id) = ("p".parse().unwrap(), "c".parse().unwrap());
+        let event = creation_event(command, post_id, id, "ada".into(), Timestamp::from_unix_ms(3));
+        Comment::created(&event)
     }
 
     fn verdict(status: Status) -> CommentModerated {
@@ -205,19 +160,6 @@ mod tests {
         assert_eq!(c.apply_verdict(&verdict(Status::Rejected)), Some(told));
         assert_eq!(c.apply_verdict(&verdict(Status::Approved)), None);
         assert_eq!(c.status, Status::Rejected);
-    }
-
-    #[test]
-    fn a_replayed_response_does_not_depend_on_what_has_happened_since() {
-        let [mut before, mut other, mut new] = ["before", "other", "new"].map(comment_with_id);
-        before.apply_verdict(&verdict(Status::Approved));
-        let stored = StoredResponse::new(new.id.clone(), &[before.clone(), other.clone()]);
-        let first = created_response(&stored, vec![before.clone(), other.clone(), new.clone()], Some("ada"));
-        other.apply_verdict(&verdict(Status::Rejected));
-        new.apply_verdict(&verdict(Status::Approved));
-        let now = vec![before, other, new, comment_with_id("later")];
-        assert_eq!(created_response(&stored, now, Some("ada")), first);
-        assert_eq!(first.len(), 3);
     }
 
     proptest! {

@@ -4,12 +4,16 @@ use crate::domain::Comment;
 use crate::store;
 use kit::messaging::consumer::{ApplyError, Handler, Received};
 use kit::messaging::outbox;
+use kit::runtime::key_waiters::KeyWaiters;
 use rusqlite::Connection;
-use shared::Event;
 use shared::events::Status;
+use shared::{Event, PostId};
 
 #[derive(Debug)]
-pub struct CommentEvents;
+pub struct CommentEvents {
+    /// Those who comment on posts that are not known yet.
+    pub waiters: KeyWaiters<PostId>,
+}
 
 impl Handler for CommentEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
@@ -55,5 +59,12 @@ impl Handler for CommentEvents {
             }
         }
         Ok(())
+    }
+
+    fn after_commit(&self, applied: &[Event]) {
+        self.waiters.wake(applied.iter().filter_map(|event| match event {
+            Event::PostCreated(post) => Some(&post.id),
+            _ => None,
+        }));
     }
 }

@@ -14,15 +14,21 @@ use kit::app::service::Service;
 use kit::http::author::AuthorTokens;
 use kit::messaging::subscriber::Readiness;
 use kit::runtime::deps::Deps;
+use kit::runtime::key_waiters::KeyWaiters;
 use kit::runtime::lifecycle::Lifecycle;
 use shared::ServiceName;
 
 pub type Config = PeerConfig;
 
+/// How many comments may wait for their post at the same time; one more is refused at once if the post is unknown.
+const MAX_WAITERS: usize = 1_024;
+
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
     let https = config.store.common.is_https();
     let authors = AuthorTokens::new(config.secret.as_ref(), deps.ids.as_ref());
     let peer = Peer::open(ServiceName::Comments, &config, deps, lifecycle, store::MIGRATIONS)?;
-    let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone(), authors, https };
-    Ok(peer.service(api::router(api), events::CommentEvents, Readiness::AtOnce))
+    let waiters = KeyWaiters::new(MAX_WAITERS);
+    let events = events::CommentEvents { waiters: waiters.clone() };
+    let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone(), waiters, authors, https };
+    Ok(peer.service(api::router(api), events, Readiness::AtOnce))
 }

@@ -40,16 +40,41 @@ pub fn post_exists(c: &Connection, id: &PostId) -> rusqlite::Result<bool> {
 }
 
 pub fn find(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {
-    c.prepare_cached(&format!("SELECT {COLUMNS} FROM comments WHERE id = ?1"))?
-        .query_row([id.as_str()], comment)
+    find_with_place(c, id).map(|found| found.map(|(_, comment)| comment))
+}
+
+/// A comment with its place in the order in which comments were stored.
+pub fn find_with_place(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<(i64, Comment)>> {
+    c.prepare_cached(&format!("SELECT n, {COLUMNS} FROM comments WHERE id = ?1"))?
+        .query_row([id.as_str()], placed)
         .optional()
 }
 
-/// The comments of a post in the order in which they were stored.
-pub fn of_post(c: &Connection, id: &PostId) -> rusqlite::Result<Vec<Comment>> {
-    c.prepare_cached(&format!("SELECT {COLUMNS} FROM comments WHERE post_id = ?1 ORDER BY n"))?
-        .query_map([id.as_str()], comment)?
-        .collect()
+/// The place of the last comment of a post; 0 if there is none.
+pub fn last_place(c: &Connection, post_id: &PostId) -> rusqlite::Result<i64> {
+    c.prepare_cached("SELECT coalesce(max(n), 0) FROM comments WHERE post_id = ?1")?
+        .query_row([post_id.as_str()], |row| row.get(0))
+}
+
+/// Passes the comments of a post after one place, and up to another, to `take` in the order in which they were stored.
+/// Reads only those that it takes.
+pub fn in_order<T>(
+    c: &Connection,
+    post_id: &PostId,
+    after: i64,
+    up_to: i64,
+    take: impl FnOnce(&mut dyn Iterator<Item = rusqlite::Result<(i64, Comment)>>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let mut statement = c.prepare_cached(&format!(
+        "SELECT n, {COLUMNS} FROM comments WHERE post_id = ?1 AND n > ?2 AND n <= ?3 ORDER BY n"
+    ))?;
+    take(&mut statement.query_map((post_id.as_str(), after, up_to), placed)?)
+}
+
+/// Inserts a new comment; returns its place.
+pub fn insert(tx: &Connection, comment: &Comment) -> rusqlite::Result<i64> {
+    save(tx, comment)?;
+    Ok(tx.last_insert_rowid())
 }
 
 /// Inserts a comment, or updates everything but its text and its post.
@@ -74,16 +99,17 @@ pub fn save(tx: &Connection, comment: &Comment) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
-    Ok(Comment {
-        id: parsed(row, 0)?,
-        post_id: parsed(row, 1)?,
-        content: row.get(2)?,
-        author: row.get(3)?,
-        author_key: row.get(4)?,
-        created_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_unix_ms),
-        status: parsed(row, 6)?,
-        reason: row.get(7)?,
-        version: row.get(8)?,
-    })
+fn placed(row: &Row<'_>) -> rusqlite::Result<(i64, Comment)> {
+    let comment = Comment {
+        id: parsed(row, 1)?,
+        post_id: parsed(row, 2)?,
+        content: row.get(3)?,
+        author: row.get(4)?,
+        author_key: row.get(5)?,
+        created_at: row.get::<_, Option<i64>>(6)?.map(Timestamp::from_unix_ms),
+        status: parsed(row, 7)?,
+        reason: row.get(8)?,
+        version: row.get(9)?,
+    };
+    Ok((row.get(0)?, comment))
 }

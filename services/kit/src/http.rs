@@ -6,7 +6,9 @@
 //!   The store's errors turn into one by `?`.
 //! - [`JsonBody`], [`RawBody`]: bodies, checked for type and size before anything reads them; [`BodyBudget`] bounds
 //!   the memory of all bodies together.
-//! - [`ordered_object`], [`json_bytes`]: JSON responses whose order or bytes matter.
+//! - [`ordered_object`], [`json_bytes`]: JSON responses whose order or bytes matter; [`json_stream`]: arrays and objects
+//!   of any length, read in chunks.
+//! - [`PreferReturn`]: how much a client would like to be answered.
 //! - [`AllowedHosts`]: protection from DNS rebinding; [`ClientAddress`]: who sent a request, behind trusted proxies.
 //! - [`operator_only`]: routes that need the operator's token; [`SecurityEvent`]: refusals with a name in the log.
 //! - [`author`]: writers, recognised by a cookie; [`idempotency`]: requests that may be repeated.
@@ -21,8 +23,10 @@ mod error;
 mod hosts;
 pub mod idempotency;
 mod json;
+mod json_stream;
 mod middleware;
 mod operator;
+mod prefer;
 pub mod probes;
 mod request_id;
 mod request_log;
@@ -37,7 +41,9 @@ pub use client_address::{ClientAddress, FORWARDED_FOR, TrustedProxies};
 pub use error::{ApiError, ApiResult};
 pub use hosts::{AllowedHosts, HostName, InvalidHost, InvalidSiteUrl, SiteUrl};
 pub use json::{json_bytes, ordered_object};
+pub use json_stream::{Chunk, json_stream};
 pub use middleware::{DEFAULT_BODY_LIMIT, Options, REQUEST_TIMEOUT, with_middleware};
 pub use operator::{OperatorToken, operator_only};
+pub use prefer::PreferReturn;
 pub use request_id::{REQUEST_ID, RequestId};
 pub use security::SecurityEvent;

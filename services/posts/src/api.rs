@@ -2,19 +2,18 @@
 
 use crate::{domain, store};
 use axum::extract::{DefaultBodyLimit, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
-use kit::http::idempotency::{self, IdempotencyKey};
-use kit::http::{ApiError, ApiResult, JsonBody};
+use kit::http::idempotency::{self, IdempotencyKey, Outcome};
+use kit::http::{ApiError, ApiResult, Chunk, JsonBody, json_stream};
 use kit::messaging::outbox;
 use kit::runtime::deps::Deps;
 use kit::runtime::trace::TraceContext;
 use kit::store::Store;
 use shared::commands::CreatePost;
 use shared::text::CREATE_POST_BYTES;
-use shared::views::PostView;
 use shared::{PostId, ProblemKind, routes};
 
 #[derive(Debug, Clone)]
@@ -44,30 +43,45 @@ async fn create(
     let now = api.deps.clock.now();
     let event_id = api.deps.ids.uuid();
     let created = api.store.write(move |tx| {
-        idempotency::run_once(tx, key.as_ref(), now, || {
-            let post = domain::create(command, post_id, now);
+        idempotency::run_once(tx, key.as_ref(), now, post_id.as_str(), || {
+            let post = domain::create(command, post_id.clone(), now);
             store::insert(tx, &post)?;
             let view = domain::view(&post);
             outbox::publish_from_command(tx, &post.into(), event_id, now, Some(trace.to_string()))?;
-            serde_json::to_string(&view).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+            Ok(view)
         })
     });
-    let answer = created.await?.ok_or_else(idempotency::reused)?;
-    answered(&answer)
-}
-
-/// 201 with the post and its address.
-fn answered(json: &str) -> ApiResult {
-    let view: PostView = serde_json::from_str(json).map_err(|error| {
-        tracing::error!(%error, "a stored answer cannot be read");
-        ApiError::new(ProblemKind::Internal)
-    })?;
+    let view = match created.await? {
+        Outcome::Done(view) => view,
+        Outcome::Repeated(id) => {
+            let wanted = id.clone();
+            let found = api.store.read(move |c| store::find(c, &wanted)).await?;
+            found.ok_or_else(|| idempotency::missing(&id))?
+        }
+        Outcome::KeyReused => return Err(idempotency::reused()),
+    };
     let location = [(header::LOCATION, routes::query_post(&view.id))];
     Ok((StatusCode::CREATED, location, Json(view)).into_response())
 }
 
-async fn list(State(api): State<Api>) -> ApiResult<Response> {
-    let posts = api.store.read(store::all).await?;
-    let by_id = kit::http::ordered_object(posts.iter().map(|post| (&post.id, post)))?;
-    Ok(kit::http::json_bytes(by_id))
+/// The course's object of all posts as of this moment, oldest first.
+async fn list(State(api): State<Api>) -> ApiResult {
+    json_stream(move |position| {
+        let store = api.store.clone();
+        async move {
+            let chunk = store.read(move |c| {
+                let (after, up_to) = match position {
+                    Some(position) => position,
+                    None => (store::Position::START, store::last_row(c)?),
+                };
+                store::in_order(c, after, up_to, |rows| {
+                    Chunk::members(
+                        rows.map(|row| row.map(|(at, post)| ((at, up_to), (post.id.to_string(), post)))),
+                    )
+                })
+            });
+            chunk.await
+        }
+    })
+    .await
 }

@@ -1,7 +1,7 @@
 //! Posts in SQLite.
 
 use kit::store::{Migration, parsed};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use shared::Timestamp;
 use shared::events::PostCreated;
 use shared::views::PostView;
@@ -44,20 +44,62 @@ pub fn insert(tx: &Connection, post: &PostCreated) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// All posts, oldest first, without their bodies.
-pub fn all(c: &Connection) -> rusqlite::Result<Vec<PostView>> {
-    c.prepare_cached("SELECT id, title, author, created_at, version FROM posts ORDER BY created_at, rowid")?
-        .query_map([], view)?
-        .collect()
+/// A post with its body.
+pub fn find(c: &Connection, id: &str) -> rusqlite::Result<Option<PostView>> {
+    c.prepare_cached("SELECT id, title, body, author, created_at, version, rowid FROM posts WHERE id = ?1")?
+        .query_row([id], placed)
+        .optional()
+        .map(|found| found.map(|(_, post)| post))
 }
 
-fn view(row: &Row<'_>) -> rusqlite::Result<PostView> {
-    Ok(PostView {
+/// Where a post stands among the others: by its time, those without a time first, and then by the order in which they
+/// were stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    created_at: Option<i64>,
+    row: i64,
+}
+
+impl Position {
+    /// Before all posts.
+    pub const START: Self = Self { created_at: None, row: 0 };
+}
+
+/// The row of the post that was stored last; 0 if there is none.
+pub fn last_row(c: &Connection) -> rusqlite::Result<i64> {
+    c.prepare_cached("SELECT coalesce(max(rowid), 0) FROM posts")?.query_row([], |row| row.get(0))
+}
+
+/// Passes the posts after a position, of those up to a row, to `take`: oldest first, without their bodies. Reads only
+/// those that it takes.
+pub fn in_order<T>(
+    c: &Connection,
+    after: Position,
+    up_to: i64,
+    take: impl FnOnce(&mut dyn Iterator<Item = rusqlite::Result<(Position, PostView)>>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    const COLUMNS: &str = "SELECT id, title, '', author, created_at, version, rowid FROM posts";
+    // Two statements: no comparison of SQL puts those without a time before the others.
+    let mut of_same_time = c.prepare_cached(&format!(
+        "{COLUMNS} WHERE created_at IS ?1 AND rowid > ?2 AND rowid <= ?3 ORDER BY rowid"
+    ))?;
+    let mut later = c.prepare_cached(&format!(
+        "{COLUMNS} WHERE created_at > ?1 AND rowid <= ?2 ORDER BY created_at, rowid"
+    ))?;
+    let of_same_time = of_same_time.query_map((after.created_at, after.row, up_to), placed)?;
+    let later = later.query_map((after.created_at.unwrap_or(i64::MIN), up_to), placed)?;
+    take(&mut of_same_time.chain(later))
+}
+
+fn placed(row: &Row<'_>) -> rusqlite::Result<(Position, PostView)> {
+    let created_at: Option<i64> = row.get(4)?;
+    let post = PostView {
         id: parsed(row, 0)?,
         title: row.get(1)?,
-        body: String::new(),
-        author: row.get(2)?,
-        created_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_unix_ms),
-        version: row.get(4)?,
-    })
+        body: row.get(2)?,
+        author: row.get(3)?,
+        created_at: created_at.map(Timestamp::from_unix_ms),
+        version: row.get(5)?,
+    };
+    Ok((Position { created_at, row: row.get(6)? }, post))
 }

@@ -4,7 +4,7 @@ use crate::http_calls::{Ask, Reply, get, post};
 use crate::network::Network;
 use crate::sse::Sse;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, BodyDataStream, to_bytes};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Response;
@@ -67,8 +67,13 @@ impl Running {
 
     /// Sends a request; returns the body in the pieces in which it came.
     pub async fn chunks(&self, ask: Ask) -> Vec<Bytes> {
-        let body = self.answer(ask).await.into_body().into_data_stream();
+        let body = self.stream(ask).await;
         in_time("a whole answer", body.map(|chunk| chunk.expect("a whole answer")).collect()).await
+    }
+
+    /// Sends a request; returns the body as it comes, and an error where it is cut off.
+    pub async fn stream(&self, ask: Ask) -> BodyDataStream {
+        self.answer(ask).await.into_body().into_data_stream()
     }
 
     async fn answer(&self, ask: Ask) -> Response<Body> {

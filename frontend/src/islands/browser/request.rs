@@ -36,10 +36,12 @@ async fn send(request: RequestBuilder, json: Option<String>) -> Result<String, P
     text.map_err(|problem| if controller.signal().aborted() { notice::timed_out() } else { problem })
 }
 
-/// Sends `body` as JSON. Sending it again with the same key creates nothing new.
+/// Sends `body` as JSON, and would like no more than what is new in the answer. Sending it again with the same key
+/// creates nothing new.
 pub(crate) async fn post<T: Serialize>(url: &str, key: &str, body: &T) -> Result<String, Problem> {
     let json = serde_json::to_string(body).map_err(|_| unavailable())?;
-    send(Request::post(url).header("Idempotency-Key", key), Some(json)).await
+    let request = Request::post(url).header("Idempotency-Key", key).header("Prefer", "return=minimal");
+    send(request, Some(json)).await
 }
 
 pub(crate) async fn get(url: &str) -> Result<String, Problem> {

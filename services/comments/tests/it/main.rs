@@ -7,6 +7,8 @@ mod bus;
 mod create;
 mod events;
 mod idempotency;
+mod long_threads;
+mod prefer;
 mod read;
 
 use serde_json::{Value, json};

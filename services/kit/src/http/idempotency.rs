@@ -1,15 +1,18 @@
-//! `Idempotency-Key`: a repeated request gets the response of the first one.
+//! `Idempotency-Key`: a repeated request creates nothing new, and learns what the first one created.
 //!
 //! The key is stored in the same transaction as what the request did, so that a repeated request finds either both
-//! or neither.
+//! or neither. With it stands the id of what was created, and not the answer: the service answers from what it stores.
 
 use crate::http::{ApiError, ApiResult};
 use crate::runtime::digest::sha256_hex;
 use crate::runtime::secret::MIN_SECRET_BYTES;
 use http::HeaderMap;
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension};
+use serde::{Deserialize, Serialize};
 use shared::text::IDEMPOTENCY_KEY_CHARS;
 use shared::{ProblemKind, Timestamp};
+use std::borrow::Cow;
 
 /// The table, for a service's first migration.
 pub const SCHEMA: &str = "
@@ -22,8 +25,12 @@ pub const SCHEMA: &str = "
     CREATE INDEX idempotency_age ON idempotency (used_at);
 ";
 
-/// How long a key is stored, in milliseconds: a day.
+/// How long a key is stored at least, in milliseconds: a day.
 pub const KEPT_MS: i64 = 86_400_000;
+
+/// How many old keys each new one deletes: more than one, so that they get fewer, and few, so that no request pays for
+/// a busy day.
+const DELETED_AT_ONCE: u32 = 8;
 
 /// The key of a request that may be repeated, with the fingerprint of that request.
 #[derive(Debug, Clone)]
@@ -32,15 +39,21 @@ pub struct IdempotencyKey {
     fingerprint: String,
 }
 
-/// What is stored under a key.
+/// The outcome of a request that may have been sent before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Known {
-    /// Nothing.
-    New,
-    /// The same request succeeded before, with this response.
-    Answered(String),
-    /// Another request used the key.
-    Reused,
+pub enum Outcome<T> {
+    /// It was new.
+    Done(T),
+    /// It succeeded before, and created the thing with this id.
+    Repeated(String),
+    /// Another request used its key.
+    KeyReused,
+}
+
+/// What is stored under a key. Rows of earlier versions hold more members.
+#[derive(Serialize, Deserialize)]
+struct Created<'a> {
+    id: Cow<'a, str>,
 }
 
 impl IdempotencyKey {
@@ -63,44 +76,57 @@ impl IdempotencyKey {
     }
 }
 
-/// Runs `act` unless a request with this key succeeded before. Returns the first response, or `None` where another
-/// request used the key. Without a key, `act` runs each time.
-pub fn run_once(
+/// Runs `act`, which creates the thing with this id, unless a request with this key succeeded before. Without a key, it
+/// runs each time.
+pub fn run_once<T>(
     tx: &Connection,
     key: Option<&IdempotencyKey>,
     now: Timestamp,
-    act: impl FnOnce() -> rusqlite::Result<String>,
-) -> rusqlite::Result<Option<String>> {
-    let Some(key) = key else { return act().map(Some) };
-    match look_up(tx, key)? {
-        Known::Answered(response) => Ok(Some(response)),
-        Known::Reused => Ok(None),
-        Known::New => {
-            let response = act()?;
-            store(tx, key, &response, now)?;
-            Ok(Some(response))
-        }
+    id: &str,
+    act: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<Outcome<T>> {
+    let Some(key) = key else { return act().map(Outcome::Done) };
+    if let Some(known) = look_up(tx, key)? {
+        return Ok(known);
     }
+    let done = act()?;
+    store(tx, key, id, now)?;
+    Ok(Outcome::Done(done))
 }
 
-fn look_up(tx: &Connection, key: &IdempotencyKey) -> rusqlite::Result<Known> {
+/// `None` if the key is new.
+fn look_up<T>(tx: &Connection, key: &IdempotencyKey) -> rusqlite::Result<Option<Outcome<T>>> {
     let found: Option<(String, String)> = tx
         .prepare_cached("SELECT fingerprint, answer FROM idempotency WHERE key = ?1")?
         .query_row([&key.key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    Ok(match found {
-        None => Known::New,
-        Some((fingerprint, response)) if fingerprint == key.fingerprint => Known::Answered(response),
-        Some(_) => Known::Reused,
-    })
+    let Some((fingerprint, created)) = found else { return Ok(None) };
+    if fingerprint != key.fingerprint {
+        return Ok(Some(Outcome::KeyReused));
+    }
+    let created: Created<'_> = serde_json::from_str(&created)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error)))?;
+    Ok(Some(Outcome::Repeated(created.id.into_owned())))
 }
 
-/// Stores the response under its key, and deletes those older than a day.
-fn store(tx: &Connection, key: &IdempotencyKey, response: &str, now: Timestamp) -> rusqlite::Result<()> {
-    tx.prepare_cached("DELETE FROM idempotency WHERE used_at < ?1")?.execute([now.unix_ms() - KEPT_MS])?;
+/// Stores what was created under its key, and deletes some of the keys older than a day.
+fn store(tx: &Connection, key: &IdempotencyKey, id: &str, now: Timestamp) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "DELETE FROM idempotency WHERE key IN
+             (SELECT key FROM idempotency WHERE used_at < ?1 ORDER BY used_at LIMIT ?2)",
+    )?
+    .execute((now.unix_ms() - KEPT_MS, DELETED_AT_ONCE))?;
+    let created = serde_json::to_string(&Created { id: id.into() })
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     tx.prepare_cached("INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((&key.key, &key.fingerprint, response, now.unix_ms()))?;
+        .execute((&key.key, &key.fingerprint, created, now.unix_ms()))?;
     Ok(())
+}
+
+/// The error where what a key names is not stored: 500. The key is stored together with it, so the program is at fault.
+pub fn missing(id: &str) -> ApiError {
+    tracing::error!(id, "what an idempotency key names is not stored");
+    ApiError::new(ProblemKind::Internal)
 }
 
 /// The error where another request used the key: 422.
@@ -117,19 +143,58 @@ mod tests {
         IdempotencyKey::from_headers(&headers, request).unwrap().unwrap()
     }
 
-    #[test]
-    fn a_key_gives_its_first_answer_for_a_day() {
+    fn table() -> Connection {
         let c = Connection::open_in_memory().unwrap();
         c.execute_batch(SCHEMA).unwrap();
+        c
+    }
+
+    fn known(c: &Connection, key: &IdempotencyKey) -> Option<Outcome<()>> {
+        look_up(c, key).unwrap()
+    }
+
+    #[test]
+    fn a_key_gives_its_first_answer_for_a_day() {
+        let c = table();
         let (day_one, first) = (Timestamp::from_unix_ms(0), key("k", "a"));
-        assert_eq!(look_up(&c, &first).unwrap(), Known::New);
-        store(&c, &first, "answer", day_one).unwrap();
-        assert_eq!(look_up(&c, &first).unwrap(), Known::Answered("answer".into()));
-        assert_eq!(look_up(&c, &key("k", "b")).unwrap(), Known::Reused);
+        assert_eq!(known(&c, &first), None);
+        store(&c, &first, "id", day_one).unwrap();
+        let repeated = Some(Outcome::Repeated("id".to_owned()));
+        assert_eq!(known(&c, &first), repeated);
+        assert_eq!(known(&c, &key("k", "b")), Some(Outcome::KeyReused));
         store(&c, &key("other", "a"), "x", day_one.plus_ms(KEPT_MS)).unwrap();
-        assert_eq!(look_up(&c, &first).unwrap(), Known::Answered("answer".into()));
+        assert_eq!(known(&c, &first), repeated);
         store(&c, &key("third", "a"), "x", day_one.plus_ms(KEPT_MS + 1)).unwrap();
-        assert_eq!(look_up(&c, &first).unwrap(), Known::New);
+        assert_eq!(known(&c, &first), None);
+    }
+
+    #[test]
+    fn no_request_deletes_the_keys_of_a_whole_day() {
+        let c = table();
+        let count =
+            || c.query_row("SELECT count(*) FROM idempotency", [], |row| row.get::<_, u32>(0)).unwrap();
+        for n in 0..100 {
+            store(&c, &key(&n.to_string(), "a"), "x", Timestamp::from_unix_ms(0)).unwrap();
+        }
+        let late = Timestamp::from_unix_ms(2 * KEPT_MS);
+        store(&c, &key("late", "a"), "x", late).unwrap();
+        assert_eq!(count(), 100 - DELETED_AT_ONCE + 1);
+        for n in 0..20 {
+            store(&c, &key(&format!("late {n}"), "a"), "x", late).unwrap();
+        }
+        assert_eq!(count(), 21, "and they all go in the end");
+    }
+
+    #[test]
+    fn rows_of_earlier_versions_are_read() {
+        let c = table();
+        let ids = [r#"{"id":"one","pending":["two","three"]}"#, r#"{"id":"one","title":"T","version":1}"#];
+        for (n, row) in ids.into_iter().enumerate() {
+            let key = key(&n.to_string(), "a");
+            let sql = "INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES (?1, ?2, ?3, 0)";
+            c.execute(sql, (&key.key, &key.fingerprint, row)).unwrap();
+            assert_eq!(known(&c, &key), Some(Outcome::Repeated("one".to_owned())));
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use http::{HeaderValue, header};
 use serde::{Serialize, Serializer};
 use shared::ProblemKind;
 
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// A JSON object with its members in the order given: the course's responses are objects keyed by id, oldest
 /// first.
 pub fn ordered_object<K: Serialize, V: Serialize>(
@@ -23,7 +25,7 @@ pub fn ordered_object<K: Serialize, V: Serialize>(
 
 /// A response of bytes that are JSON already.
 pub fn json_bytes(bytes: Bytes) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response()
+    ([(header::CONTENT_TYPE, JSON)], bytes).into_response()
 }
 
 #[cfg(test)]

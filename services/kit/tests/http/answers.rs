@@ -5,12 +5,15 @@ use crate::{options, router, sse, start, ticks};
 use axum::Router;
 use axum::routing::get;
 use kit::http::server::{Limits, serve};
-use kit::http::{Options, with_middleware};
+use kit::http::{Chunk, Options, json_stream, with_middleware};
 use kit::runtime::trace::TraceContext;
+use kit::store::ReadError;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 use shared::Problem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Sends it and reads the problem in the response; checks the headers that every problem has.
 pub async fn problem(request: reqwest::RequestBuilder) -> (StatusCode, Problem, reqwest::header::HeaderMap) {
@@ -173,5 +176,39 @@ async fn ids_and_traces_go_through() {
     assert_eq!(who, "127.0.0.1");
     let cached = client.get(server.url("/cached")).send().await.unwrap();
     assert_eq!(cached.headers()["cache-control"], "max-age=60", "the handler knows better");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_whose_rest_cannot_be_read_is_cut_off() {
+    let broken = Arc::new(Notify::new());
+    let read = {
+        let broken = Arc::clone(&broken);
+        move |position: Option<i32>| {
+            let broken = Arc::clone(&broken);
+            async move {
+                if position.is_some() {
+                    broken.notified().await;
+                    return Err(ReadError::Stopped);
+                }
+                Ok(Chunk::elements((0..1_000).map(|n| Ok((n, n))))?)
+            }
+        }
+    };
+    let router = Router::new().route("/numbers", get(move || json_stream(read)));
+    let server = start(router, Limits::default()).await;
+    let response = Client::new().get(server.url("/numbers")).send().await.unwrap();
+    assert_eq!((response.status(), response.headers().get("content-length")), (StatusCode::OK, None));
+    broken.notify_one();
+    response.bytes().await.unwrap_err();
+
+    // An answer to HTTP/1.0 ends where its connection ends: what was sent must not look like a whole array.
+    let mut old = Raw::connect(server.address).await;
+    old.send(b"GET /numbers HTTP/1.0\r\n\r\n").await;
+    let mut answer = old.read_until("[0,1,").await;
+    broken.notify_one();
+    answer.push_str(&old.read_to_end().await);
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str::<Value>(body).unwrap_err();
     server.stop().await;
 }

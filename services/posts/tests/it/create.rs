@@ -1,10 +1,11 @@
 //! `POST /posts/create` and `GET /posts`.
 
 use crate::{outbox, start};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::{ProblemKind, ServiceName, Timestamp};
-use testkit::{World, post};
+use testkit::{World, get, post};
 
 const CREATE: &str = "/posts/create";
 
@@ -60,6 +61,51 @@ async fn posts_are_listed_oldest_first_in_the_text_of_the_answer() {
     let reply = posts.get("/posts").await;
     let places: Vec<_> = ids.iter().map(|id| reply.text().find(&format!("\"{id}\":{{")).unwrap()).collect();
     assert!(places.is_sorted_by(|a, b| a > b), "{}", reply.text());
+}
+
+/// Stores many posts at once: every tenth without a time, every second with the time of the one before.
+fn store_posts(world: &World, count: usize) {
+    let sql = format!(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
+         INSERT INTO posts (id, title, body, author, created_at, version)
+         SELECT 'p' || n, 'Post ' || n, 'A body', '', CASE WHEN n % 10 > 0 THEN (n * 7919 % 1000) / 2 END, 1
+         FROM numbers"
+    );
+    world.execute(ServiceName::Posts, &sql);
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_pieces_and_is_whole() {
+    let world = World::new();
+    let posts = start(&world).await;
+    store_posts(&world, 2_000);
+    let pieces = posts.chunks(get("/posts")).await;
+    assert!(pieces.len() > 5 && pieces.iter().all(|piece| piece.len() < 100_000), "{}", pieces.len());
+    let text = String::from_utf8(pieces.concat()).unwrap();
+    let ordered =
+        world.rows(ServiceName::Posts, "SELECT id, title, created_at FROM posts ORDER BY created_at, rowid");
+    let members = ordered.iter().map(|row| {
+        let [id, _, number, time] = row.split(' ').collect::<Vec<_>>()[..] else { panic!("{row}") };
+        let number = number.trim_matches('"');
+        let time = time.parse().ok().map(|ms| Timestamp::from_unix_ms(ms).to_string());
+        let time = time.map(|time| format!("\"createdAt\":\"{time}\",")).unwrap_or_default();
+        format!("{id}:{{\"id\":{id},\"title\":\"Post {number}\",{time}\"version\":1}}")
+    });
+    assert!(text == format!("{{{}}}", members.collect::<Vec<_>>().join(",")), "{text}");
+}
+
+#[tokio::test]
+async fn a_list_that_grows_while_it_is_read_is_that_of_its_beginning() {
+    let world = World::new();
+    let posts = start(&world).await;
+    store_posts(&world, 1_000);
+    let mut stream = posts.stream(get("/posts")).await;
+    let mut text = stream.next().await.unwrap().unwrap().to_vec();
+    posts.post(CREATE, &json!({"title": "later"})).await.ok(201);
+    while let Some(piece) = stream.next().await {
+        text.extend_from_slice(&piece.unwrap());
+    }
+    assert_eq!(serde_json::from_slice::<Value>(&text).unwrap().as_object().unwrap().len(), 1_000);
 }
 
 #[tokio::test]
@@ -122,6 +168,22 @@ async fn the_same_key_gives_the_first_answer_byte_for_byte() {
     assert_ne!(posts.send(other_key).await.body, first.body);
     assert_ne!(posts.post(CREATE, &body).await.body, first.body, "without a key each request is a new one");
     assert_eq!(outbox(&world).len(), 3);
+}
+
+/// Earlier versions stored the whole answer with each key. Such rows live for a day after an upgrade.
+#[tokio::test]
+async fn a_key_that_an_earlier_version_stored_is_known() {
+    let world = World::new();
+    let posts = start(&world).await;
+    let ask = || post(CREATE).json(&json!({"title": "T", "body": "B"})).header("idempotency-key", "k");
+    let first = posts.send(ask()).await;
+    first.ok(201);
+    let stored = world.rows(ServiceName::Posts, "SELECT answer LIKE '%title%' FROM idempotency");
+    assert_eq!(stored, ["0"], "the answer is not stored twice");
+    world.stop(posts).await;
+    world.execute(ServiceName::Posts, &format!("UPDATE idempotency SET answer = '{}'", first.text()));
+    let posts = start(&world).await;
+    assert_eq!(posts.send(ask()).await.body, first.body);
 }
 
 #[tokio::test]
