@@ -3,16 +3,16 @@
 use crate::document::Document;
 use crate::domain::Post;
 use crate::events::Awaited;
-use crate::live::Live;
+use crate::live::{self, Live};
 use crate::store::{self, Listed};
 use crate::thread;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::IntoResponse;
-use axum::response::sse::{Event as SseEvent, Sse};
 use axum::routing::get;
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use kit::http::sse::with_heartbeat;
 use kit::http::{ApiError, ApiResult, OperatorToken, operator_only};
 use kit::runtime::key_waiters::KeyWaiters;
@@ -43,7 +43,7 @@ pub fn router(api: Api, operator: OperatorToken) -> Router {
     Router::new()
         .route("/posts", get(posts))
         .route("/query/posts/{id}", get(thread::thread))
-        .route("/live", get(live))
+        .route("/live", get(listen))
         .merge(operator_only(guarded, operator))
         .with_state(api)
 }
@@ -105,13 +105,13 @@ struct Listen {
     post: Option<String>,
 }
 
-async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: HeaderMap) -> ApiResult {
+async fn listen(State(api): State<Api>, Query(parameters): Query<Listen>, headers: HeaderMap) -> ApiResult {
     if api.live.listeners() >= MAX_LISTENERS {
         return Err(ApiError::new(ProblemKind::Unavailable)
             .detail("too many streams are open")
             .retry_after(30));
     }
-    let post: Option<PostId> = match &listen.post {
+    let post: Option<PostId> = match &parameters.post {
         None => None,
         Some(text) => Some(text.parse().map_err(|_| bad_request("post is not an id"))?),
     };
@@ -120,13 +120,14 @@ async fn live(State(api): State<Api>, Query(listen): Query<Listen>, headers: Hea
         Some(Ok(text)) => Some(text.parse().map_err(|_| bad_request("invalid Last-Event-ID"))?),
         Some(Err(_)) => return Err(bad_request("invalid Last-Event-ID")),
     };
-    let changes = with_heartbeat(api.live.listen(after, post).await?, SseEvent::default().comment(""));
+    let changes = with_heartbeat(api.live.listen(after, post).await?, live::HEARTBEAT);
     let changes = changes.take_until(api.stopping.clone().cancelled_owned());
-    let mut response = Sse::new(changes.map(Ok::<_, Infallible>)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache, no-transform"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(changes.map(Ok::<_, Infallible>))).into_response())
 }
 
 async fn read_model(State(api): State<Api>) -> ApiResult {

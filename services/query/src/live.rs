@@ -1,10 +1,17 @@
 //! `GET /live`: changes as they happen, as Server-Sent Events.
 //!
-//! One task reads each change from the store once and broadcasts it to all listeners. A listener that falls behind,
-//! or comes back with a `Last-Event-ID`, reads what it missed from the store.
+//! One task reads each change from the store once, encodes it, and broadcasts the bytes to all listeners. A listener
+//! that falls behind, or comes back with a `Last-Event-ID`, reads what it missed from the store; where that is too much,
+//! it gets the event `reload` in place of it, and has to load again what it shows.
+//!
+//! | event | data | when |
+//! |---|---|---|
+//! | `hello` | `{}` | first; its id is where the stream begins |
+//! | `change` | a [`LiveChange`] | something changed |
+//! | `reload` | `{}` | in place of changes, also of the `hello`; its id is where the stream goes on |
 
 use crate::store::{self, Change};
-use axum::response::sse::Event as SseEvent;
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use kit::rt;
 use kit::store::{ReadError, Store};
@@ -24,14 +31,24 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How many changes are read at once.
 const PAGE: i64 = 256;
 
+/// How many changes a client that comes back may have missed.
+const MAX_MISSED: i64 = 1_000;
+/// A comment, which clients ignore.
+pub const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
+
 /// A change as it is sent.
 #[derive(Debug)]
 pub struct LiveUpdate {
     /// The number of the change in the store.
     n: i64,
     post_id: PostId,
-    sequence: Sequence,
-    json: String,
+    /// The Server-Sent Event.
+    event: Bytes,
+}
+
+/// A Server-Sent Event. `data` has no line breaks.
+fn sse_event(name: &str, id: Sequence, data: &str) -> Bytes {
+    format!("event: {name}\nid: {id}\ndata: {data}\n\n").into()
 }
 
 #[derive(Debug, Clone)]
@@ -90,7 +107,7 @@ impl Live {
                     return Ok(newest);
                 }
             }
-            let page = self.read(last).await?;
+            let page = self.store.read(move |c| updates_after(c, last)).await?;
             let Some(newest) = page.last().map(|update| update.n) else { return Ok(last) };
             last = newest;
             for update in page {
@@ -100,50 +117,45 @@ impl Live {
         }
     }
 
-    /// One page of the changes after the `after`-th.
-    async fn read(&self, after: i64) -> Result<Vec<LiveUpdate>, ReadError> {
-        self.store
-            .read(move |c| {
-                store::changes_after(c, after, PAGE)?.into_iter().map(|change| update(c, change)).collect()
-            })
-            .await
-    }
-
     /// Changes after the event `after`, or from now on; of one post, or of all.
     pub async fn listen(
         &self,
         after: Option<Sequence>,
         post: Option<PostId>,
-    ) -> Result<impl Stream<Item = SseEvent> + use<>, ReadError> {
+    ) -> Result<impl Stream<Item = Bytes> + use<>, ReadError> {
         // Subscribes before it reads the store, so that no change falls between the two.
         let receiver = self.updates.subscribe();
-        let (last, begin) = self
-            .store
-            .read(move |c| {
-                let (newest, sequence) = store::last_change(c)?;
-                match after {
-                    Some(after) => Ok((store::change_at(c, after)?.min(newest), after)),
-                    None => Ok((newest, sequence)),
-                }
-            })
-            .await?;
+        let (last, first) = self.store.read(move |c| begin(c, after)).await?;
         let listener = Listener { live: self.clone(), receiver, last, missed: true, waiting: Vec::new() };
         let changes = stream::unfold(listener, move |mut listener| {
             let post = post.clone();
             async move {
                 loop {
-                    let update = listener.next().await?;
-                    if post.as_ref().is_none_or(|post| *post == update.post_id) {
-                        let event = SseEvent::default().event("change").id(update.sequence.to_string());
-                        return Some((event.data(&update.json), listener));
+                    match listener.next().await? {
+                        Next::Reload(event) => return Some((event, listener)),
+                        Next::Update(update) if post.as_ref().is_none_or(|post| *post == update.post_id) => {
+                            return Some((update.event.clone(), listener));
+                        }
+                        Next::Update(_) => {}
                     }
                 }
             }
         });
         // Sent at once: the client knows that it is connected, and from where to resume.
-        let hello = SseEvent::default().event("hello").id(begin.to_string()).data("{}");
-        Ok(stream::iter([hello]).chain(changes))
+        Ok(stream::iter([first]).chain(changes))
     }
+}
+
+/// The number of the change after which a stream begins, and its first event.
+fn begin(c: &Connection, after: Option<Sequence>) -> rusqlite::Result<(i64, Bytes)> {
+    let (newest, sequence) = store::last_change(c)?;
+    let Some(after) = after else { return Ok((newest, sse_event("hello", sequence, "{}"))) };
+    let last = store::change_at(c, after)?.min(newest);
+    Ok(if newest - last > MAX_MISSED {
+        (newest, sse_event("reload", sequence, "{}"))
+    } else {
+        (last, sse_event("hello", after, "{}"))
+    })
 }
 
 struct Listener {
@@ -157,23 +169,28 @@ struct Listener {
     waiting: Vec<Arc<LiveUpdate>>,
 }
 
+enum Next {
+    Update(Arc<LiveUpdate>),
+    /// Some changes are lost.
+    Reload(Bytes),
+}
+
 impl Listener {
-    async fn next(&mut self) -> Option<Arc<LiveUpdate>> {
+    async fn next(&mut self) -> Option<Next> {
         loop {
             if let Some(update) = self.waiting.pop() {
                 self.last = update.n;
-                return Some(update);
+                return Some(Next::Update(update));
             }
             if self.missed {
-                match self.live.read(self.last).await {
-                    Ok(page) if page.is_empty() => self.missed = false,
-                    Ok(page) => self.waiting = page.into_iter().map(Arc::new).rev().collect(),
+                match self.read_missed().await {
+                    Ok(None) => continue,
+                    Ok(Some(reload)) => return Some(Next::Reload(reload)),
                     Err(error) => {
                         tracing::warn!(%error, "cannot read what a listener missed; it has to reconnect");
                         return None;
                     }
                 }
-                continue;
             }
             match self.receiver.recv().await {
                 Ok(update) if update.n <= self.last => {}
@@ -181,13 +198,39 @@ impl Listener {
                 Ok(update) if update.n > self.last + 1 => self.missed = true,
                 Ok(update) => {
                     self.last = update.n;
-                    return Some(update);
+                    return Some(Next::Update(update));
                 }
                 Err(RecvError::Lagged(_)) => self.missed = true,
                 Err(RecvError::Closed) => return None,
             }
         }
     }
+
+    /// Reads a page of the changes that did not come through the receiver; returns the event that takes their place
+    /// where some are lost.
+    async fn read_missed(&mut self) -> Result<Option<Bytes>, ReadError> {
+        let after = self.last;
+        let read = move |c: &Connection| {
+            let is_lost = store::first_change(c)?.is_some_and(|first| first > after + 1);
+            if is_lost { store::last_change(c).map(Err) } else { updates_after(c, after).map(Ok) }
+        };
+        match self.live.store.read(read).await? {
+            Ok(page) => {
+                self.missed = !page.is_empty();
+                self.waiting = page.into_iter().map(Arc::new).rev().collect();
+                Ok(None)
+            }
+            Err((newest, sequence)) => {
+                self.last = newest;
+                Ok(Some(sse_event("reload", sequence, "{}")))
+            }
+        }
+    }
+}
+
+/// One page of the changes after the `after`-th.
+fn updates_after(c: &Connection, after: i64) -> rusqlite::Result<Vec<LiveUpdate>> {
+    store::changes_after(c, after, PAGE)?.into_iter().map(|change| update(c, change)).collect()
 }
 
 /// The current state of what changed, as everybody may see it.
@@ -200,5 +243,6 @@ fn update(c: &Connection, change: Change) -> rusqlite::Result<LiveUpdate> {
     let live = LiveChange { sequence: change.sequence, post_id: change.post_id.clone(), post, comment };
     let json =
         serde_json::to_string(&live).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-    Ok(LiveUpdate { n: change.n, post_id: change.post_id, sequence: change.sequence, json })
+    let event = sse_event("change", change.sequence, &json);
+    Ok(LiveUpdate { n: change.n, post_id: change.post_id, event })
 }

@@ -8,8 +8,8 @@ mod schema;
 mod thread;
 
 pub use changes::{
-    Change, MovedPost, change_at, changes_after, last_change, last_move, note_change, note_move,
-    posts_moved_after,
+    Change, MovedPost, change_at, changes_after, first_change, last_change, last_move, note_change,
+    note_move, posts_moved_after,
 };
 pub use list::{Listed, list};
 pub use merge::{merge_comment, merge_post};

@@ -1,7 +1,6 @@
 //! Server-Sent Events.
 
 use crate::rt;
-use axum::response::sse::Event;
 use futures_util::{Stream, StreamExt, stream};
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Sends `comment` whenever the stream has sent nothing for [`HEARTBEAT`], so that no proxy takes the connection for
 /// dead. Clients ignore comments. This replaces axum's `KeepAlive`, whose timer does not go through [`rt`].
-pub fn with_heartbeat(
-    events: impl Stream<Item = Event> + Send + 'static,
-    comment: Event,
-) -> impl Stream<Item = Event> {
+pub fn with_heartbeat<E: Clone + Send + 'static>(
+    events: impl Stream<Item = E> + Send + 'static,
+    comment: E,
+) -> impl Stream<Item = E> + Send {
     stream::unfold((Box::pin(events), comment), |(mut events, comment)| async move {
         let next = rt::timeout(HEARTBEAT, events.next()).await;
         let event = next.unwrap_or_else(|_| Some(comment.clone()))?;
@@ -26,7 +25,7 @@ mod tests {
     use super::*;
     use axum::body::BodyDataStream;
     use axum::response::IntoResponse;
-    use axum::response::sse::Sse;
+    use axum::response::sse::{Event, Sse};
     use rt::Instant;
     use std::convert::Infallible;
 

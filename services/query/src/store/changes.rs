@@ -93,6 +93,11 @@ pub fn last_change(c: &Connection) -> rusqlite::Result<(i64, Sequence)> {
     Ok(last.unwrap_or((0, Sequence::START)))
 }
 
+/// The number of the first change that is stored.
+pub fn first_change(c: &Connection) -> rusqlite::Result<Option<i64>> {
+    c.prepare_cached("SELECT min(n) FROM changes")?.query_row([], |row| row.get(0))
+}
+
 /// Changes after the `n`-th, oldest first.
 pub fn changes_after(c: &Connection, n: i64, limit: i64) -> rusqlite::Result<Vec<Change>> {
     c.prepare_cached("SELECT n, seq, post_id, comment_id FROM changes WHERE n > ?1 ORDER BY n LIMIT ?2")?

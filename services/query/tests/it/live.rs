@@ -236,6 +236,41 @@ async fn a_listener_who_falls_behind_hears_everything_in_order() {
     assert_eq!(slow.expect().await.id, seq(total + 1));
 }
 
+#[tokio::test]
+async fn whoever_has_missed_too_much_is_told_to_load_again() {
+    let world = World::new();
+    let query = start(&world).await;
+    for first in (1..=1_500).step_by(500) {
+        deliver(&world, &query, first, &posts(first, first + 499)).await;
+    }
+    let mut near = resume(&query, "/live", &seq(500)).await;
+    assert_eq!(ids(&mut near, 1_000).await, (501..=1_500).map(seq).collect::<Vec<_>>());
+    let mut streams = Vec::new();
+    for far in [seq(499), seq(0)] {
+        let mut live = query.open(get("/live").header("last-event-id", &far)).await;
+        let first = live.expect().await;
+        assert_eq!((first.event.as_str(), first.id.clone(), first.json()), ("reload", seq(1_500), json!({})));
+        streams.push(live);
+    }
+    deliver(&world, &query, 1_501, &posts(1_501, 1_501)).await;
+    for live in &mut streams {
+        assert_eq!(live.expect().await.id, seq(1_501), "it goes on from there");
+    }
+}
+
+#[tokio::test]
+async fn a_listener_who_falls_behind_what_is_stored_is_told_to_load_again() {
+    let world = World::new();
+    let query = start(&world).await;
+    let mut slow = listen(&query, "/live").await;
+    deliver(&world, &query, 1, &posts(1, 20)).await;
+    world.execute(ServiceName::Query, "DELETE FROM changes WHERE n < 15");
+    let reload = slow.expect().await;
+    assert_eq!((reload.event.as_str(), reload.id), ("reload", seq(20)));
+    deliver(&world, &query, 21, &posts(21, 21)).await;
+    assert_eq!(slow.expect().await.id, seq(21));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_at_the_moment_of_coming_is_heard_or_was_before_the_hello() {
     let world = World::new();
