@@ -2,9 +2,9 @@
 //! form again with its errors and every text as it was typed.
 
 use super::caller::Caller;
-use super::services::Awaited;
+use super::services::ThreadPage;
 use super::site::{NO_STORE, Site};
-use crate::islands::urls::{comment_page, new_post_page};
+use crate::islands::urls::{comment_page, new_post_page, newest_comments};
 use crate::islands::{CommentDraft, PostDraft};
 use crate::pages;
 use axum::extract::rejection::FormRejection;
@@ -31,7 +31,7 @@ pub(super) async fn new_post(
     };
     match sent {
         Ok(id) => {
-            let known = site.services.post(&id, Awaited::Post, &caller).await.is_ok();
+            let known = site.services.post(&id, ThreadPage::OfNewPost, &caller).await.is_ok();
             see_other(&if known { routes::post_page(&id) } else { new_post_page(&id) })
         }
         Err(problem) => {
@@ -70,7 +70,7 @@ pub(super) async fn new_comment(
         Err(problem) => {
             draft.key = site.key_after(draft.key, &problem);
             let status = status_of(&problem);
-            if let Ok(post) = site.services.post(&id, Awaited::Nothing(None), &caller).await {
+            if let Ok(post) = site.services.post(&id, ThreadPage::Newest, &caller).await {
                 return site.show_post(status, post, None, draft, Some(problem)).await;
             }
             // The post's page cannot be shown, but the text must not be lost.
@@ -88,7 +88,7 @@ pub(super) async fn to_new_post() -> Response {
 
 pub(super) async fn to_comments(State(site): State<Site>, Path(id): Path<String>) -> Response {
     match id.parse::<PostId>() {
-        Ok(id) => see_other(&format!("{}#comments", routes::post_page(&id))),
+        Ok(id) => see_other(&newest_comments(&id)),
         Err(_) => site.not_found().await,
     }
 }

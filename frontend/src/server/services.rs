@@ -2,7 +2,7 @@
 
 use super::caller::Caller;
 use crate::islands::notice;
-use crate::islands::urls::list_of_posts;
+use crate::islands::urls::{list_of_posts, page_of_comments};
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
@@ -42,21 +42,24 @@ impl Services {
         read("query", self.ask("query", request.timeout(READ_TIMEOUT), caller).await?).await
     }
 
-    /// A post with a page of its comments: the newest, or those around the comment in question. Query waits up to
-    /// [`WAIT_MS`] for what is awaited.
+    /// A post with a page of its comments.
     pub(super) async fn post(
         &self,
         id: &PostId,
-        awaited: Awaited<'_>,
+        page: ThreadPage<'_>,
         caller: &Caller,
     ) -> Result<Thread, Problem> {
-        let (parameters, wait) = match awaited {
-            Awaited::Nothing(None) => (String::new(), 0),
-            Awaited::Nothing(Some(comment)) => (format!("?comment={comment}"), 0),
-            Awaited::Post => (format!("?wait={WAIT_MS}"), WAIT_MS),
-            Awaited::Comment(comment) => (format!("?wait={WAIT_MS}&comment={comment}"), WAIT_MS),
+        let post = routes::query_post(id);
+        let (path, wait) = match page {
+            ThreadPage::Newest => (post, 0),
+            ThreadPage::At(page) => (page_of_comments(id, page), 0),
+            ThreadPage::Around(comment) => (format!("{post}?comment={comment}"), 0),
+            ThreadPage::OfNewPost => (format!("{post}?wait={WAIT_MS}"), WAIT_MS),
+            ThreadPage::OfNewComment(comment) => {
+                (format!("{post}?wait={WAIT_MS}&comment={comment}"), WAIT_MS)
+            }
         };
-        let url = format!("{}{}{parameters}", self.query, routes::query_post(id));
+        let url = format!("{}{path}", self.query);
         let timeout = READ_TIMEOUT + Duration::from_millis(wait);
         read("query", self.ask("query", self.client.get(url).timeout(timeout), caller).await?).await
     }
@@ -139,13 +142,16 @@ impl Services {
     }
 }
 
-/// What was just written and query may not know yet.
+/// Which comments of a post to read. For what was just written, and query may not know yet, query waits up to
+/// [`WAIT_MS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Awaited<'a> {
-    /// The page around this comment, if one is named.
-    Nothing(Option<&'a CommentId>),
-    Post,
-    Comment(&'a CommentId),
+pub(super) enum ThreadPage<'a> {
+    Newest,
+    /// In the words of the API, such as `before:CURSOR`.
+    At(&'a str),
+    Around(&'a CommentId),
+    OfNewPost,
+    OfNewComment(&'a CommentId),
 }
 
 async fn refusal(status: StatusCode, answer: Response) -> Problem {

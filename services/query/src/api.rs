@@ -17,6 +17,7 @@ use kit::http::sse::with_heartbeat;
 use kit::http::{ApiError, ApiResult, OperatorToken, operator_only};
 use kit::runtime::key_waiters::KeyWaiters;
 use kit::store::Store;
+use rusqlite::Connection;
 use serde::Deserialize;
 use shared::views::{DEFAULT_PAGE, MAX_PAGE, PostPage, PostSummary};
 use shared::{PostId, ProblemKind, Sequence, Timestamp};
@@ -85,7 +86,8 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
         return api.posts.response().await;
     }
     let (limit, before) = (page.limit()?, page.before()?);
-    let mut found = api.store.read(move |c| store::list(c, before, limit + 1)).await?;
+    let read = move |c: &Connection| Ok((store::list(c, before, limit + 1)?, store::last_change(c)?.1));
+    let (mut found, sequence) = api.store.read(read).await?;
     let next = (found.len() > limit)
         .then(|| found.truncate(limit))
         .and(found.last())
@@ -95,14 +97,28 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
         excerpt,
         comment_count: approved,
     });
-    let page = PostPage { items: items.collect(), next };
+    let page = PostPage { items: items.collect(), next, sequence };
     Ok(axum::Json(page).into_response())
 }
 
-/// `post` of `GET /live`.
+/// `post` and `after` of `GET /live`.
 #[derive(Debug, Deserialize)]
 struct Listen {
     post: Option<String>,
+    after: Option<String>,
+}
+
+impl Listen {
+    /// The event that the client received last. A browser that resumes a stream repeats the address that it began with,
+    /// and knows better by then.
+    fn after(&self, headers: &HeaderMap) -> ApiResult<Option<Sequence>> {
+        let (name, text) = match (headers.get("last-event-id"), &self.after) {
+            (Some(value), _) => ("Last-Event-ID", value.to_str().unwrap_or_default()),
+            (None, Some(text)) => ("after", text.as_str()),
+            (None, None) => return Ok(None),
+        };
+        text.parse().map(Some).map_err(|_| bad_request(format!("invalid {name}")))
+    }
 }
 
 async fn listen(State(api): State<Api>, Query(parameters): Query<Listen>, headers: HeaderMap) -> ApiResult {
@@ -115,11 +131,7 @@ async fn listen(State(api): State<Api>, Query(parameters): Query<Listen>, header
         None => None,
         Some(text) => Some(text.parse().map_err(|_| bad_request("post is not an id"))?),
     };
-    let after: Option<Sequence> = match headers.get("last-event-id").map(HeaderValue::to_str) {
-        None => None,
-        Some(Ok(text)) => Some(text.parse().map_err(|_| bad_request("invalid Last-Event-ID"))?),
-        Some(Err(_)) => return Err(bad_request("invalid Last-Event-ID")),
-    };
+    let after = parameters.after(&headers)?;
     let changes = with_heartbeat(api.live.listen(after, post).await?, live::HEARTBEAT);
     let changes = changes.take_until(api.stopping.clone().cancelled_owned());
     let headers = [
