@@ -12,7 +12,7 @@ use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 use kit::http::sse::with_heartbeat;
 use kit::http::{ApiError, ApiResult, OperatorToken, operator_only};
 use kit::runtime::key_waiters::KeyWaiters;
