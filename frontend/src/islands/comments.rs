@@ -113,7 +113,7 @@ pub fn start_comments(element: &leptos::web_sys::HtmlElement) {
 fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
     let CommentsProps { post, earlier, later, count, sequence, problem } = props;
     let thread = RwSignal::new(Thread { comments, count, earlier, later, ..Thread::default() });
-    let state = RwSignal::new(Form { problem, ..Form::default() });
+    let state = RwSignal::new(Form::new(problem));
     let action = new_comment_action(&post);
     if browser::IS_BROWSER {
         find_named_comment(&post);

@@ -19,7 +19,20 @@ pub(super) struct List {
 }
 
 /// `GET /`: the newest posts, or those after a cursor.
-pub(super) async fn home(State(site): State<Site>, Query(list): Query<List>, caller: Caller) -> Response {
+pub(super) async fn home(
+    State(site): State<Site>,
+    Query(list): Query<List>,
+    caller: Caller,
+    asked: HeaderMap,
+) -> Response {
+    if list.cursor.is_none() {
+        match site.newest_posts.response(&site, &caller, &asked).await {
+            Ok(Some(response)) => return response,
+            // Rendered again, it is the page that says what went wrong.
+            Ok(None) => {}
+            Err(problem) => return site.unavailable(&problem).await,
+        }
+    }
     match site.services.posts(list.cursor.as_deref(), &caller).await {
         Ok(posts) => {
             let draft = PostDraft { key: site.new_key(), ..PostDraft::default() };

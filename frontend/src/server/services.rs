@@ -3,7 +3,7 @@
 use super::caller::Caller;
 use crate::islands::notice;
 use crate::islands::urls::{list_of_posts, page_of_comments};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Serialize;
@@ -40,6 +40,13 @@ impl Services {
     pub(super) async fn posts(&self, cursor: Option<&str>, caller: &Caller) -> Result<PostPage, Problem> {
         let request = self.client.get(format!("{}{}", self.query, list_of_posts(cursor)));
         read("query", self.ask("query", request.timeout(READ_TIMEOUT), caller).await?).await
+    }
+
+    /// The first page of posts, as query sends it.
+    pub(super) async fn posts_json(&self, caller: &Caller) -> Result<Bytes, Problem> {
+        let request = self.client.get(format!("{}{}", self.query, list_of_posts(None)));
+        let answer = self.ask("query", request.timeout(READ_TIMEOUT), caller).await?;
+        bounded(answer).await.map(BytesMut::freeze).map_err(|error| unreadable("query", &error))
     }
 
     /// A post with a page of its comments.
@@ -152,6 +159,11 @@ pub(super) enum ThreadPage<'a> {
     Around(&'a CommentId),
     OfNewPost,
     OfNewComment(&'a CommentId),
+}
+
+/// Reads an answer of [`Services::posts_json`].
+pub(super) fn posts_of(json: &[u8]) -> Result<PostPage, Problem> {
+    serde_json::from_slice(json).map_err(|error| unreadable("query", &error))
 }
 
 async fn refusal(status: StatusCode, answer: Response) -> Problem {
