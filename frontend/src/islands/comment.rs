@@ -89,13 +89,19 @@ fn read(entry: &web_sys::Element) -> Option<CommentView> {
     Some(CommentView {
         id: entry.id().strip_prefix("comment-")?.parse().ok()?,
         content: text(".text"),
-        status: entry.get_attribute("data-status")?.parse().ok()?,
+        status: status_of(&entry.get_attribute("data-status")?)?,
         author: text(".author"),
         reason: reason_in(&text(".notice")),
         created_at: part("time").and_then(|time| time.get_attribute("datetime")?.parse().ok()),
         version: None,
         mine: part(".check").is_some(),
     })
+}
+
+/// (Its `FromStr` has a message, which would go into the browser's download.)
+#[cfg(feature = "hydrate")]
+fn status_of(text: &str) -> Option<Status> {
+    [Status::Pending, Status::Approved, Status::Rejected].into_iter().find(|status| status.as_str() == text)
 }
 
 /// The reason in the notice of a rejected comment.

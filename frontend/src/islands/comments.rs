@@ -6,12 +6,12 @@ use super::comment::comment_view;
 use super::fields::{Field, SubmitButton, draft};
 use super::responses::{self, CommentUpdates};
 use super::thread::{Thread, count_in_words};
-use super::urls::{comment_in, comment_page, comments_after, new_comment_action, newest_comments};
+use super::urls::{comment_in, comment_page, new_comment_action};
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use shared::commands::CreateComment;
 use shared::views::CommentView;
-use shared::{PostId, Problem, Sequence, routes, text};
+use shared::{PostId, Problem, routes, text};
 use web_sys::SubmitEvent;
 
 const FORM: &str = "comment";
@@ -27,7 +27,7 @@ pub(crate) struct CommentDraft {
 }
 
 /// Follows the post for as long as the page is open, from the state that the page shows.
-fn follow(thread: RwSignal<Thread>, post: &PostId, sequence: Sequence) {
+fn follow(thread: RwSignal<Thread>, post: &PostId, sequence: String) {
     // The API names the pages of a thread as the site does.
     let page = format!("{}{}", routes::query_post(post), location().search().unwrap_or_default());
     let load_again = move || {
@@ -88,9 +88,9 @@ pub(crate) struct CommentsProps {
     /// The cursor of the page after.
     pub later: Option<String>,
     /// The number of approved comments, on all pages.
-    pub count: u64,
+    pub count: usize,
     /// The state that the page shows.
-    pub sequence: Sequence,
+    pub sequence: String,
     /// Why the form was refused, if it was.
     pub problem: Option<Problem>,
 }
@@ -119,20 +119,17 @@ fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
         find_named_comment(&post);
         follow(thread, &post, sequence);
     }
-    let newest = newest_comments(&post);
-    let pages = post.clone();
-    let earlier = move || thread.read().earlier_page(&pages).unwrap_or_default();
-    let has_earlier = earlier.clone();
-    let pages = post.clone();
-    let later = move || {
-        let later = thread.read().later.as_deref().map(|cursor| comments_after(&pages, cursor));
-        later.unwrap_or_default()
-    };
     let entries = {
         let post = post.clone();
         let entry = move |comment: &CommentView| comment_view(&post, comment.clone());
         move || thread.read().comments.iter().map(&entry).collect_view()
     };
+    let [earlier, later, newest] = [
+        ("earlier", "← Earlier comments", Thread::earlier_page as fn(&Thread, &PostId) -> String),
+        ("later", "Later comments →", Thread::later_page),
+        ("newest", "Newest comments", Thread::newest_page),
+    ]
+    .map(|(class, words, address)| page_link(thread, &post, class, words, address));
     let submit = move |event: SubmitEvent| {
         let Some(fields) = form::take_over(&event, state) else { return };
         let [content, author] = [text::CONTENT, text::AUTHOR].map(|field| fields.text(field.field));
@@ -150,20 +147,10 @@ fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
     };
     view! {
         <h2>{move || count_in_words(thread.read().count)}</h2>
-        <p class="pager" hidden=move || has_earlier().is_empty()>
-            <a rel="prev" href=earlier>
-                "← Earlier comments"
-            </a>
-        </p>
+        {earlier}
         <ol class="thread">{entries}</ol>
-        <p class="pager" hidden=move || thread.read().later.is_none()>
-            <a class="newest" href=newest>
-                "Newest comments"
-            </a>
-            <a rel="next" href=later>
-                "Later comments →"
-            </a>
-        </p>
+        {later}
+        {newest}
         <p class="empty" hidden=move || !thread.read().comments.is_empty()>
             "No comments yet. Yours could be the first."
         </p>
@@ -173,6 +160,24 @@ fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
         <form class="composer" method="post" action=action on:submit=submit>
             <CommentFields state />
         </form>
+    }
+}
+
+/// A link to another page of the thread, hidden where there is none. (One type for all, since each brings its own code.)
+fn page_link(
+    thread: RwSignal<Thread>,
+    post: &PostId,
+    class: &'static str,
+    words: &'static str,
+    address: fn(&Thread, &PostId) -> String,
+) -> impl IntoView + use<> {
+    let post = post.clone();
+    let address = move || address(&thread.read(), &post);
+    let hidden = address.clone();
+    view! {
+        <a class=class href=address hidden=move || hidden().is_empty()>
+            {words}
+        </a>
     }
 }
 

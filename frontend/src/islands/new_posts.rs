@@ -6,7 +6,7 @@ use super::responses::{Page, Post};
 use super::thread;
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
-use shared::{PostId, Sequence, routes};
+use shared::{PostId, routes};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -80,7 +80,7 @@ pub(crate) struct NewPostsProps {
     /// Whether the list begins with the newest post.
     pub is_newest: bool,
     /// The state that the list shows.
-    pub sequence: Sequence,
+    pub sequence: String,
 }
 
 /// Renders the island.

@@ -14,7 +14,7 @@ pub(crate) struct CommentUpdates {
     pub comment: Option<CommentView>,
     pub earlier: Option<String>,
     pub later: Option<String>,
-    pub comment_count: Option<u64>,
+    pub comment_count: Option<usize>,
 }
 
 /// The answer to a new comment as the JSON of a [`CommentUpdates`]: that comment alone, or the whole thread with it at the
@@ -30,7 +30,7 @@ pub(super) fn created(answer: &str) -> String {
 pub(super) struct Post {
     pub id: PostId,
     #[serde(default)]
-    pub comment_count: u64,
+    pub comment_count: usize,
 }
 
 #[derive(Deserialize)]

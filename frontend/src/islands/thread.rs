@@ -4,7 +4,7 @@
 //! and more than once. Merging them yields the same comments in any order (but for new comments with equal times).
 
 use super::responses::CommentUpdates;
-use super::urls::{comment_page, comments_before};
+use super::urls::{comment_page, newest_comments, page_of_comments};
 use shared::events::Status;
 use shared::views::CommentView;
 use shared::{CommentId, PostId};
@@ -18,7 +18,7 @@ pub(crate) struct Thread {
     /// Oldest first.
     pub comments: Vec<CommentView>,
     /// The number of approved comments, on all pages.
-    pub count: u64,
+    pub count: usize,
     /// The cursor of the page before; nothing where no comment is older than these.
     pub earlier: Option<String>,
     /// The cursor of the page after; nothing on the newest page.
@@ -43,9 +43,12 @@ impl Thread {
     /// Shows a page that was loaded again in place of what is shown. The reader's own comments that it does not know yet
     /// stay.
     pub(crate) fn replace(&mut self, page: CommentUpdates) {
-        let is_known = |id: &CommentId| page.comments.iter().any(|comment| comment.id == *id);
-        self.comments.retain(|shown| is_known(&shown.id) || shown.mine && shown.status == Status::Pending);
-        page.comments.into_iter().for_each(|comment| self.merge_comment(comment));
+        let shown = std::mem::replace(&mut self.comments, page.comments);
+        for own in shown.into_iter().filter(|shown| shown.mine && shown.status == Status::Pending) {
+            let id = own.id.clone();
+            merge(&mut self.comments, own);
+            self.announce(&id);
+        }
         (self.earlier, self.later, self.trimmed) = (page.earlier, page.later, false);
         self.count = page.comment_count.unwrap_or(self.count);
     }
@@ -63,12 +66,23 @@ impl Thread {
         true
     }
 
-    /// The address of the page with the comments before these.
-    pub(crate) fn earlier_page(&self, post: &PostId) -> Option<String> {
+    /// The address of the page with the comments before these; empty where there are none.
+    pub(crate) fn earlier_page(&self, post: &PostId) -> String {
         match (self.comments.first(), &self.earlier) {
-            (Some(oldest), _) if self.trimmed => Some(comment_page(post, &oldest.id)),
-            (_, cursor) => cursor.as_deref().map(|cursor| comments_before(post, cursor)),
+            (Some(oldest), _) if self.trimmed => comment_page(post, &oldest.id),
+            (_, Some(cursor)) => page_of_comments(post, "before", cursor),
+            _ => String::new(),
         }
+    }
+
+    /// The address of the page with the comments after these; empty where there are none.
+    pub(crate) fn later_page(&self, post: &PostId) -> String {
+        self.later.as_ref().map(|cursor| page_of_comments(post, "after", cursor)).unwrap_or_default()
+    }
+
+    /// The address of the newest page; empty on that page.
+    pub(crate) fn newest_page(&self, post: &PostId) -> String {
+        self.later.as_ref().map(|_| newest_comments(post)).unwrap_or_default()
     }
 
     /// Whether the comment is shown, or is one of those that follow: on the newest page all that are not older than its
@@ -90,8 +104,8 @@ impl Thread {
     }
 
     fn trim(&mut self) {
-        if let Some(surplus) = self.comments.len().checked_sub(MAX_SHOWN + 1) {
-            self.comments.drain(..=surplus);
+        while self.comments.len() > MAX_SHOWN {
+            self.comments.remove(0);
             self.trimmed = true;
         }
     }
@@ -145,7 +159,7 @@ fn merge(thread: &mut Vec<CommentView>, update: CommentView) -> bool {
 }
 
 /// `1 comment`, `2 comments`.
-pub(crate) fn count_in_words(count: u64) -> String {
+pub(crate) fn count_in_words(count: usize) -> String {
     match count {
         0 => "No comments".to_owned(),
         1 => "1 comment".to_owned(),
@@ -327,12 +341,12 @@ mod tests {
     fn a_page_that_stays_open_is_bounded_and_links_to_what_has_left() {
         let post: PostId = "p".parse().unwrap();
         let mut thread = Thread { comments: vec![nth(0)], ..Thread::default() };
-        assert_eq!(thread.earlier_page(&post), None);
+        assert_eq!(thread.earlier_page(&post), "");
         for n in 1..300 {
             thread.merge(update(nth(n)));
         }
         assert_eq!((thread.comments.len(), ids(&thread)[0]), (MAX_SHOWN, "c100"));
-        assert_eq!(thread.earlier_page(&post).as_deref(), Some("/p/p?comment=c100#comment-c100"));
+        assert_eq!(thread.earlier_page(&post), "/p/p?comment=c100#comment-c100");
         thread.merge(update(nth(99)));
         assert_eq!(ids(&thread)[0], "c100", "what has left does not come back");
     }
@@ -349,7 +363,7 @@ mod tests {
         });
         assert_eq!((ids(&thread), thread.count), (vec!["c2", "c3", "c9"], 3));
         let post: PostId = "p".parse().unwrap();
-        assert_eq!(thread.earlier_page(&post).as_deref(), Some("/p/p?comments=before:2~2~c2#comments"));
+        assert_eq!(thread.earlier_page(&post), "/p/p?comments=before:2~2~c2#comments");
     }
 
     #[test]

@@ -16,18 +16,8 @@ pub(crate) fn newest_comments(post: &PostId) -> String {
     format!("{}#comments", routes::post_page(post))
 }
 
-/// The page with the comments before a cursor.
-pub(crate) fn comments_before(post: &PostId, cursor: &str) -> String {
-    comments_at(post, "before", cursor)
-}
-
-/// The page with the comments after a cursor.
-pub(crate) fn comments_after(post: &PostId, cursor: &str) -> String {
-    comments_at(post, "after", cursor)
-}
-
-/// Cursors need no escapes.
-fn comments_at(post: &PostId, side: &str, cursor: &str) -> String {
+/// The page with the comments before or after a cursor, which needs no escapes.
+pub(crate) fn page_of_comments(post: &PostId, side: &str, cursor: &str) -> String {
     format!("{}?comments={side}:{cursor}#comments", routes::post_page(post))
 }
 
@@ -56,7 +46,7 @@ pub(crate) fn awaited_post(post: &PostId) -> String {
 
 /// The API's address of a page of comments, chosen by `before:CURSOR` and the like.
 #[cfg(feature = "ssr")]
-pub(crate) fn page_of_comments(post: &PostId, page: &str) -> String {
+pub(crate) fn list_of_comments(post: &PostId, page: &str) -> String {
     format!("{}?comments={}", routes::query_post(post), utf8_percent_encode(page, RESERVED))
 }
 

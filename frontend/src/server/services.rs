@@ -2,7 +2,7 @@
 
 use super::caller::Caller;
 use crate::islands::notice;
-use crate::islands::urls::{list_of_posts, page_of_comments};
+use crate::islands::urls::{list_of_comments, list_of_posts};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
@@ -59,7 +59,7 @@ impl Services {
         let post = routes::query_post(id);
         let (path, wait) = match page {
             ThreadPage::Newest => (post, 0),
-            ThreadPage::At(page) => (page_of_comments(id, page), 0),
+            ThreadPage::At(page) => (list_of_comments(id, page), 0),
             ThreadPage::Around(comment) => (format!("{post}?comment={comment}"), 0),
             ThreadPage::OfNewPost => (format!("{post}?wait={WAIT_MS}"), WAIT_MS),
             ThreadPage::OfNewComment(comment) => {

@@ -39,13 +39,13 @@ async fn read_plainly(browser: &Browser, post: &str, comments: &[String]) {
     browser.goto(&format!("/p/{post}")).await;
     until_numbers(browser, 71, 120).await;
     browser.until_shows("h2", "120 comments").await;
-    assert_eq!(browser.texts("a[rel=next]").await.expect("links").concat(), "", "it is the newest page");
-    browser.click("a[rel=prev]").await;
+    assert_eq!(browser.texts("a.later").await.expect("links").concat(), "", "it is the newest page");
+    browser.click("a.earlier").await;
     until_numbers(browser, 21, 70).await;
-    browser.click("a[rel=prev]").await;
+    browser.click("a.earlier").await;
     until_numbers(browser, 1, 20).await;
-    assert_eq!(browser.texts("a[rel=prev]").await.expect("links").concat(), "", "it is the oldest page");
-    browser.click("a[rel=next]").await;
+    assert_eq!(browser.texts("a.earlier").await.expect("links").concat(), "", "it is the oldest page");
+    browser.click("a.later").await;
     until_numbers(browser, 21, 70).await;
     browser.click("a.newest").await;
     until_numbers(browser, 71, 120).await;

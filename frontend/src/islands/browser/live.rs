@@ -14,7 +14,6 @@
 use super::Listener;
 use super::peers::Peers;
 use leptos::prelude::*;
-use shared::Sequence;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -76,13 +75,13 @@ struct Follower {
 /// long as the page exists. `url` ends where the sequence belongs.
 pub(crate) fn follow(
     url: String,
-    sequence: Sequence,
+    sequence: String,
     load_again: impl Fn() + 'static,
     on_change: impl Fn(&str) + 'static,
 ) {
     let follower = Rc::new(Follower {
         url,
-        after: RefCell::new(sequence.to_string()),
+        after: RefCell::new(sequence),
         load_again: Box::new(load_again),
         on_change: Box::new(on_change),
         stream: RefCell::new(None),
