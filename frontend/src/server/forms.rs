@@ -3,14 +3,14 @@
 
 use super::caller::Caller;
 use super::services::ThreadPage;
-use super::site::{NO_STORE, Site};
+use super::site::{Site, for_its_reader_alone};
 use crate::islands::urls::{comment_page, new_post_page, newest_comments};
 use crate::islands::{CommentDraft, PostDraft};
 use crate::pages;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use http::{StatusCode, header};
+use http::StatusCode;
 use shared::commands::{CreateComment, CreatePost};
 use shared::text::IDEMPOTENCY_KEY_CHARS;
 use shared::{PostId, Problem, ProblemKind, routes};
@@ -39,7 +39,7 @@ pub(super) async fn new_post(
             let list = site.services.posts(None, &caller).await.ok();
             let mut response =
                 site.show(status_of(&problem), pages::home(list, None, draft, Some(problem))).await;
-            response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+            for_its_reader_alone(&mut response);
             response
         }
     }
@@ -75,7 +75,7 @@ pub(super) async fn new_comment(
             }
             // The post's page cannot be shown, but the text must not be lost.
             let mut response = site.show(status, pages::comment_form_alone(id, draft, problem)).await;
-            response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+            for_its_reader_alone(&mut response);
             response
         }
     }

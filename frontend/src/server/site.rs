@@ -18,8 +18,7 @@ use std::sync::Arc;
 /// Only this reader's browser may store the page, and asks again each time. With it, going back keeps the text of a
 /// form.
 pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
-/// For pages with text that only its writer may read.
-pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// Seconds.
 const RETRY_AFTER: u64 = 2;
 
@@ -32,6 +31,12 @@ pub(super) struct Site {
     pub newest_posts: Arc<NewestPosts>,
     pub deps: Deps,
     pub reload_port: Option<u16>,
+}
+
+/// For pages with text that only its writer may read.
+pub(super) fn for_its_reader_alone(response: &mut Response) {
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    response.extensions_mut().insert(Uncompressed);
 }
 
 impl Site {
@@ -52,8 +57,7 @@ impl Site {
         let body = self.rendered.body(&post.post);
         let mut response = self.show(status, pages::post(post, body, missing, draft, problem)).await;
         if own {
-            response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
-            response.extensions_mut().insert(Uncompressed);
+            for_its_reader_alone(&mut response);
         }
         response
     }
