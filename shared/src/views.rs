@@ -105,7 +105,7 @@ pub struct Thread {
     pub later: Option<String>,
     /// The number of approved comments of the post, on all pages.
     pub comment_count: u64,
-    /// The state of the read model that this shows: `GET /live` with it as `Last-Event-ID` sends every later change.
+    /// The state of the read model that this shows: `GET /live?after=` with it sends every later change.
     pub sequence: Sequence,
 }
 
@@ -130,6 +130,9 @@ pub struct PostPage {
     pub items: Vec<PostSummary>,
     /// The `cursor` of the next page; nothing on the last page.
     pub next: Option<String>,
+    /// The state of the read model that this shows: `GET /live?after=` with it sends every later change.
+    #[serde(default)]
+    pub sequence: Sequence,
 }
 
 /// One event of the stream `GET /live`. The SSE `id` is `sequence`.
@@ -146,4 +149,7 @@ pub struct LiveChange {
     /// The current state as everybody may see it, if a comment changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<CommentView>,
+    /// The number of approved comments of the post, if a comment changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment_count: Option<u64>,
 }

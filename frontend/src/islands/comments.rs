@@ -1,12 +1,12 @@
-//! The comments of a post, and the form for one more.
+//! A page of the comments of a post, and the form for one more.
 
 use super::browser::form::{self, Form};
 use super::browser::{self, live, request};
 use super::comment::comment_view;
 use super::fields::{Field, SubmitButton, draft};
 use super::responses::{self, CommentUpdates};
-use super::thread::{Thread, count_in_words, published};
-use super::urls::new_comment_action;
+use super::thread::{Thread, count_in_words};
+use super::urls::{comment_in, comment_page, new_comment_action};
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use shared::commands::CreateComment;
@@ -26,26 +26,38 @@ pub(crate) struct CommentDraft {
     pub author: String,
 }
 
-/// Follows the post for as long as the page is open.
-fn follow(thread: RwSignal<Thread>, post: &PostId) {
-    let update = move |json: &str| {
-        if let Ok(CommentUpdates { comments, comment }) = request::parse(json) {
-            thread.update(|thread| {
-                comments.into_iter().chain(comment).for_each(|comment| thread.merge(comment));
-            });
-        }
-    };
-    let all = routes::query_post(post);
-    let load_all = move || {
-        let all = all.clone();
+/// Follows the post for as long as the page is open, from the state that the page shows.
+fn follow(thread: RwSignal<Thread>, post: &PostId, sequence: String) {
+    // The API names the pages of a thread as the site does.
+    let page = format!("{}{}", routes::query_post(post), location().search().unwrap_or_default());
+    let load_again = move || {
+        let page = page.clone();
         browser::spawn(async move {
-            // A failure is no loss: the stream breaks too then, and this is done again when it is back.
-            if let Ok(json) = request::get(&all).await {
-                update(&json);
+            // A failure is a broken connection, and so it is for the stream, which says again what it has missed.
+            if let Ok(page) = request::get(&page).await.and_then(|json| request::parse(&json)) {
+                thread.update(|thread| thread.replace(page));
             }
         });
     };
-    live::follow(format!("{}?post={post}", routes::LIVE), load_all, move |json| update(&json));
+    let change = move |json: &str| {
+        if let Ok(updates) = request::parse(json) {
+            thread.update(|thread| thread.merge(updates));
+        }
+    };
+    live::follow(format!("{}?post={post}&after=", routes::LIVE), sequence, load_again, change);
+}
+
+/// Goes to the page of the comment that an old address names, if this page does not hold it.
+fn find_named_comment(post: &PostId) {
+    let location = location();
+    let (Ok(fragment), Ok(search)) = (location.hash(), location.search()) else { return };
+    let Some(comment) = comment_in(&fragment) else { return };
+    let is_here = document().get_element_by_id(fragment.trim_start_matches('#')).is_some();
+    // The server has looked for it already if it is named in the query.
+    if !is_here && !search.contains("comment=") {
+        // Fails for invalid addresses only.
+        let _ = location.replace(&comment_page(post, &comment));
+    }
 }
 
 async fn send(
@@ -55,49 +67,69 @@ async fn send(
     command: &CreateComment,
 ) -> Result<(), Problem> {
     let answer = request::post(&routes::post_comments(post), key, command).await?;
-    let CommentUpdates { mut comments, comment } = request::parse(&responses::created(&answer))?;
+    let CommentUpdates { mut comments, comment, .. } = request::parse(&responses::created(&answer))?;
     if let Some(comment) = comment.or_else(|| comments.pop()) {
-        thread.update(|thread| thread.merge_sent(comment));
+        let page = comment_page(post, &comment.id);
+        let is_shown = thread.try_update(|thread| thread.merge_sent(comment)).unwrap_or(true);
+        if !is_shown {
+            // Fails for invalid addresses only.
+            let _ = location().set_href(&page);
+        }
     }
     Ok(())
 }
 
-/// What the island begins with.
+/// What the island begins with, beside the comments, which the page holds already.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CommentsProps {
     pub post: PostId,
-    /// Oldest first, as this reader may see them.
-    pub comments: Vec<CommentView>,
+    /// The cursor of the page before.
+    pub earlier: Option<String>,
+    /// The cursor of the page after.
+    pub later: Option<String>,
+    /// The number of approved comments, on all pages.
+    pub count: usize,
+    /// The state that the page shows.
+    pub sequence: String,
     /// Why the form was refused, if it was.
     pub problem: Option<Problem>,
 }
 
-/// Renders the island.
+/// Renders the island. The comments are as this reader may see them, oldest first.
 #[cfg(feature = "ssr")]
-pub(crate) fn comments(props: CommentsProps) -> impl IntoView {
-    super::island::render("Comments", props, view_of)
+pub(crate) fn comments(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
+    super::island::render("Comments", props, |props| view_of(props, comments))
 }
 
 /// Starts the island that the server has rendered.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen(js_name = "Comments")]
 pub fn start_comments(element: &leptos::web_sys::HtmlElement) {
-    super::island::start(element, view_of);
+    let comments = super::comment::shown_in(element);
+    super::island::start(element, |props| view_of(props, comments));
 }
 
 /// The comments of a post, and the form for a new one.
-fn view_of(CommentsProps { post, comments, problem }: CommentsProps) -> impl IntoView {
-    let thread = RwSignal::new(Thread::new(comments));
-    let state = RwSignal::new(Form { problem, ..Form::default() });
+fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
+    let CommentsProps { post, earlier, later, count, sequence, problem } = props;
+    let thread = RwSignal::new(Thread { comments, count, earlier, later, ..Thread::default() });
+    let state = RwSignal::new(Form::new(problem));
     let action = new_comment_action(&post);
     if browser::IS_BROWSER {
-        follow(thread, &post);
+        find_named_comment(&post);
+        follow(thread, &post, sequence);
     }
     let entries = {
         let post = post.clone();
         let entry = move |comment: &CommentView| comment_view(&post, comment.clone());
         move || thread.read().comments.iter().map(&entry).collect_view()
     };
+    let [earlier, later, newest] = [
+        ("earlier", "← Earlier comments", Thread::earlier_page as fn(&Thread, &PostId) -> String),
+        ("later", "Later comments →", Thread::later_page),
+        ("newest", "Newest comments", Thread::newest_page),
+    ]
+    .map(|(class, words, address)| page_link(thread, &post, class, words, address));
     let submit = move |event: SubmitEvent| {
         let Some(fields) = form::take_over(&event, state) else { return };
         let [content, author] = [text::CONTENT, text::AUTHOR].map(|field| fields.text(field.field));
@@ -114,8 +146,11 @@ fn view_of(CommentsProps { post, comments, problem }: CommentsProps) -> impl Int
         });
     };
     view! {
-        <h2>{move || count_in_words(published(&thread.read().comments))}</h2>
+        <h2>{move || count_in_words(thread.read().count)}</h2>
+        {earlier}
         <ol class="thread">{entries}</ol>
+        {later}
+        {newest}
         <p class="empty" hidden=move || !thread.read().comments.is_empty()>
             "No comments yet. Yours could be the first."
         </p>
@@ -125,6 +160,24 @@ fn view_of(CommentsProps { post, comments, problem }: CommentsProps) -> impl Int
         <form class="composer" method="post" action=action on:submit=submit>
             <CommentFields state />
         </form>
+    }
+}
+
+/// A link to another page of the thread, hidden where there is none. (One type for all, since each brings its own code.)
+fn page_link(
+    thread: RwSignal<Thread>,
+    post: &PostId,
+    class: &'static str,
+    words: &'static str,
+    address: fn(&Thread, &PostId) -> String,
+) -> impl IntoView + use<> {
+    let post = post.clone();
+    let address = move || address(&thread.read(), &post);
+    let hidden = address.clone();
+    view! {
+        <a class=class href=address hidden=move || hidden().is_empty()>
+            {words}
+        </a>
     }
 }
 

@@ -1,5 +1,5 @@
 //! How an island gets from the server into the browser: the server renders it with its properties as JSON, and the
-//! page's script starts it by its name.
+//! page's script starts it by its name. The properties hold only what the rendered island does not say.
 //!
 //! By hand, since the `island` macro reads the properties with `serde_json`, whose messages about texts that it cannot
 //! read would be almost a quarter of what a reader downloads.
@@ -30,7 +30,7 @@ mod rendering {
     pub(crate) fn render<P: Serialize + 'static, V: IntoView + 'static>(
         name: &'static str,
         props: P,
-        view: fn(P) -> V,
+        view: impl FnOnce(P) -> V + 'static,
     ) -> impl IntoView {
         // Cannot fail for texts, numbers and lists of them.
         let json = serde_json::to_string(&props).unwrap_or_default();
@@ -50,7 +50,7 @@ mod hydrating {
     /// Starts the island that the server has rendered into this element.
     pub(crate) fn start<P: DeserializeOwned + 'static, V: IntoView + 'static>(
         element: &HtmlElement,
-        view: fn(P) -> V,
+        view: impl FnOnce(P) -> V + 'static,
     ) {
         let props = element.get_attribute("data-props").and_then(|json| json::parse(&json));
         // The page's script catches it and leaves the plain forms.

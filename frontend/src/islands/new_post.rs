@@ -57,7 +57,7 @@ pub fn start_new_post(element: &leptos::web_sys::HtmlElement) {
 /// The form for a new post.
 fn view_of(NewPostProps { problem }: NewPostProps) -> impl IntoView {
     let draft = draft::<PostDraft>();
-    let state = RwSignal::new(Form { problem, ..Form::default() });
+    let state = RwSignal::new(Form::new(problem));
     let published = RwSignal::new(String::new());
     let submit = move |event: SubmitEvent| {
         let Some(fields) = form::take_over(&event, state) else { return };

@@ -79,6 +79,8 @@ pub(crate) struct NewPostsProps {
     pub list: String,
     /// Whether the list begins with the newest post.
     pub is_newest: bool,
+    /// The state that the list shows.
+    pub sequence: String,
 }
 
 /// Renders the island.
@@ -95,12 +97,13 @@ pub fn start_new_posts(element: &leptos::web_sys::HtmlElement) {
 }
 
 /// Keeps the numbers of comments up to date, and offers new posts.
-fn view_of(NewPostsProps { list, is_newest }: NewPostsProps) -> impl IntoView {
+fn view_of(NewPostsProps { list, is_newest, sequence }: NewPostsProps) -> impl IntoView {
     let fresh = RwSignal::new(0);
     if browser::IS_BROWSER {
         let watch = Rc::new(Watch { list, is_newest, fresh, busy: Cell::new(Busy::No) });
-        let on_open = watch.clone();
-        live::follow(routes::LIVE.to_owned(), move || on_open.refresh(), move |_| watch.refresh());
+        let load_again = watch.clone();
+        let url = format!("{}?after=", routes::LIVE);
+        live::follow(url, sequence, move || load_again.refresh(), move |_| watch.refresh());
     }
     let words = move || match fresh.get() {
         1 => "Show 1 new post".to_owned(),

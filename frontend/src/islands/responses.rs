@@ -5,12 +5,16 @@ use serde::Deserialize;
 use shared::PostId;
 use shared::views::CommentView;
 
-/// From `GET /query/posts/{id}`, all comments; from `GET /live`, the one that changed.
-#[derive(Deserialize)]
-pub(super) struct CommentUpdates {
+/// From `GET /query/posts/{id}`, a page of comments; from `GET /live`, the one that changed.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CommentUpdates {
     #[serde(default)]
     pub comments: Vec<CommentView>,
     pub comment: Option<CommentView>,
+    pub earlier: Option<String>,
+    pub later: Option<String>,
+    pub comment_count: Option<usize>,
 }
 
 /// The answer to a new comment as the JSON of a [`CommentUpdates`]: that comment alone, or the whole thread with it at the
@@ -43,7 +47,8 @@ mod tests {
         let comment = r#"{"id":"new","content":"hi","status":"pending"}"#;
         let older = comment.replace("new", "old");
         for answer in [comment.to_owned(), format!("[{older},{comment}]")] {
-            let CommentUpdates { mut comments, comment } = serde_json::from_str(&created(&answer)).unwrap();
+            let CommentUpdates { mut comments, comment, .. } =
+                serde_json::from_str(&created(&answer)).unwrap();
             assert_eq!(comment.or_else(|| comments.pop()).unwrap().id.as_str(), "new", "{answer}");
         }
     }

@@ -1,39 +1,113 @@
 //! The comments of a post as one page shows them, and how updates change them.
 //!
-//! Updates come from several sources (the page itself, the answer to a new comment, the stream, a reload of the whole
-//! thread), in any order and more than once. Merging them yields the same thread in any order (but for new comments with equal times).
+//! Updates come from several sources (the page itself, the answer to a new comment, the stream, a reload), in any order
+//! and more than once. Merging them yields the same comments in any order (but for new comments with equal times).
 
-use shared::CommentId;
+use super::responses::CommentUpdates;
+use super::urls::{comment_page, newest_comments, page_of_comments};
 use shared::events::Status;
 use shared::views::CommentView;
+use shared::{CommentId, PostId};
+
+/// The most comments of a page that stays open. The oldest leave first.
+const MAX_SHOWN: usize = 200;
 
 /// What the page shows, and what a screen reader announces.
+#[derive(Default)]
 pub(crate) struct Thread {
     /// Oldest first.
     pub comments: Vec<CommentView>,
+    /// The number of approved comments, on all pages.
+    pub count: usize,
+    /// The cursor of the page before; nothing where no comment is older than these.
+    pub earlier: Option<String>,
+    /// The cursor of the page after; nothing on the newest page.
+    pub later: Option<String>,
     /// About the reader's own comments only: nothing else is worth an interruption.
     pub announcement: String,
+    /// Whether older comments have left this page, so that its cursor is no longer that of its oldest comment.
+    pub trimmed: bool,
 }
 
 impl Thread {
-    pub(crate) fn new(comments: Vec<CommentView>) -> Self {
-        Self { comments, announcement: String::new() }
+    /// Merges what has changed. Announces the verdict on the reader's own comment.
+    pub(crate) fn merge(&mut self, updates: CommentUpdates) {
+        if let Some(count) = updates.comment_count {
+            self.count = count;
+        }
+        if let Some(comment) = updates.comment.filter(|comment| self.has_place_for(comment)) {
+            self.merge_comment(comment);
+        }
     }
 
-    /// Merges a comment as it is now. Announces the verdict on the reader's own comment.
-    pub(crate) fn merge(&mut self, update: CommentView) {
+    /// Shows a page that was loaded again in place of what is shown. The reader's own comments that it does not know yet
+    /// stay.
+    pub(crate) fn replace(&mut self, page: CommentUpdates) {
+        let shown = std::mem::replace(&mut self.comments, page.comments);
+        for own in shown.into_iter().filter(|shown| shown.mine && shown.status == Status::Pending) {
+            let id = own.id.clone();
+            merge(&mut self.comments, own);
+            self.announce(&id);
+        }
+        (self.earlier, self.later, self.trimmed) = (page.earlier, page.later, false);
+        self.count = page.comment_count.unwrap_or(self.count);
+    }
+
+    /// Merges the answer to the reader's own new comment, and announces where that comment stands. The stream may have
+    /// been faster and have delivered the verdict. Returns whether the comment is on this page.
+    pub(crate) fn merge_sent(&mut self, comment: CommentView) -> bool {
+        if !self.has_place_for(&comment) {
+            return false;
+        }
+        let id = comment.id.clone();
+        merge(&mut self.comments, CommentView { mine: true, ..comment });
+        self.announce(&id);
+        self.trim();
+        true
+    }
+
+    /// The address of the page with the comments before these; empty where there are none.
+    pub(crate) fn earlier_page(&self, post: &PostId) -> String {
+        match (self.comments.first(), &self.earlier) {
+            (Some(oldest), _) if self.trimmed => comment_page(post, &oldest.id),
+            (_, Some(cursor)) => page_of_comments(post, "before", cursor),
+            _ => String::new(),
+        }
+    }
+
+    /// The address of the page with the comments after these; empty where there are none.
+    pub(crate) fn later_page(&self, post: &PostId) -> String {
+        self.later.as_ref().map(|cursor| page_of_comments(post, "after", cursor)).unwrap_or_default()
+    }
+
+    /// The address of the newest page; empty on that page.
+    pub(crate) fn newest_page(&self, post: &PostId) -> String {
+        self.later.as_ref().map(|_| newest_comments(post)).unwrap_or_default()
+    }
+
+    /// Whether the comment is shown, or is one of those that follow: on the newest page all that are not older than its
+    /// oldest one, on other pages none.
+    fn has_place_for(&self, comment: &CommentView) -> bool {
+        let is_shown = self.comments.iter().any(|shown| shown.id == comment.id);
+        let has_older = self.earlier.is_some() || self.trimmed;
+        let oldest = self.comments.first().filter(|_| has_older);
+        is_shown
+            || self.later.is_none() && oldest.is_none_or(|oldest| oldest.created_at <= comment.created_at)
+    }
+
+    fn merge_comment(&mut self, update: CommentView) {
         let id = update.id.clone();
         if merge(&mut self.comments, update) {
             self.announce(&id);
         }
+        self.trim();
     }
 
-    /// Merges the answer to the reader's own new comment, and announces where that comment stands. The stream may have
-    /// been faster and have delivered the verdict.
-    pub(crate) fn merge_sent(&mut self, comment: CommentView) {
-        let id = comment.id.clone();
-        merge(&mut self.comments, CommentView { mine: true, ..comment });
-        self.announce(&id);
+    fn trim(&mut self) {
+        while self.comments.len() > MAX_SHOWN {
+            self.comments.remove(0);
+            self.trimmed = true;
+        }
     }
 
     fn announce(&mut self, id: &CommentId) {
@@ -46,9 +120,10 @@ impl Thread {
     }
 }
 
-/// Orders the states of one comment: by version, and without versions a comment with a verdict comes after a pending one.
-fn progress(comment: &CommentView) -> (u32, bool) {
-    (comment.version.unwrap_or_default(), comment.status != Status::Pending)
+/// Orders the states of one comment: one with a verdict comes after a pending one, otherwise by version. (Comments that
+/// were read from the page have no version.)
+fn progress(comment: &CommentView) -> (bool, u32) {
+    (comment.status != Status::Pending, comment.version.unwrap_or_default())
 }
 
 /// Returns whether this update decides the reader's own comment.
@@ -81,10 +156,6 @@ fn merge(thread: &mut Vec<CommentView>, update: CommentView) -> bool {
     newer.created_at = newer.created_at.or(older.created_at);
     newer.mine = mine;
     decided
-}
-
-pub(crate) fn published(thread: &[CommentView]) -> usize {
-    thread.iter().filter(|c| c.status == Status::Approved).count()
 }
 
 /// `1 comment`, `2 comments`.
@@ -130,7 +201,6 @@ mod tests {
         assert!(merge(&mut thread, comment("a", Status::Approved, Some(2), "hello")));
         assert!(!merge(&mut thread, comment("a", Status::Approved, Some(2), "hello")));
         assert!(thread[0].mine);
-        assert_eq!(published(&thread), 1);
     }
 
     #[test]
@@ -154,7 +224,6 @@ mod tests {
             CommentView { reason: Some("no".into()), ..comment("a", Status::Rejected, Some(2), "") };
         assert!(merge(&mut thread, verdict));
         assert_eq!((thread[0].content.as_str(), thread[0].reason.as_deref()), ("", Some("no")));
-        assert_eq!(published(&thread), 0);
     }
 
     #[test]
@@ -166,9 +235,9 @@ mod tests {
         };
         let verdict = comment("a", Status::Rejected, Some(2), "");
         for updates in [[mine.clone(), verdict.clone()], [verdict, mine]] {
-            let mut thread = Thread::new(vec![]);
+            let mut thread = Thread::default();
             for update in updates {
-                thread.merge(update);
+                thread.merge_comment(update);
             }
             assert_eq!((thread.comments[0].author.as_str(), thread.comments[0].content.as_str()), ("", ""));
         }
@@ -183,9 +252,9 @@ mod tests {
         };
         let public = comment("a", Status::Pending, Some(1), "");
         for updates in [[mine.clone(), public.clone()], [public, mine]] {
-            let mut thread = Thread::new(vec![]);
+            let mut thread = Thread::default();
             for update in updates {
-                thread.merge(update);
+                thread.merge_comment(update);
             }
             assert_eq!(thread.comments[0].author, "Ada");
         }
@@ -200,14 +269,14 @@ mod tests {
         for (verdict, announcement) in
             [(approved, "Your comment is published."), (rejected, "Your comment has been rejected: spam.")]
         {
-            let mut thread = Thread::new(vec![]);
+            let mut thread = Thread::default();
             thread.merge_sent(sent.clone());
             assert_eq!(thread.announcement, "Your comment has been sent and is awaiting moderation.");
-            thread.merge(verdict.clone());
+            thread.merge_comment(verdict.clone());
             assert_eq!(thread.announcement, announcement);
             // The stream may be faster than the answer.
-            let mut thread = Thread::new(vec![]);
-            thread.merge(verdict);
+            let mut thread = Thread::default();
+            thread.merge_comment(verdict);
             assert_eq!(thread.announcement, "", "so far it may be anybody's");
             thread.merge_sent(sent.clone());
             assert_eq!(thread.announcement, announcement);
@@ -228,6 +297,87 @@ mod tests {
         let mut thread = vec![comment("a", Status::Approved, None, "hello")];
         merge(&mut thread, comment("a", Status::Pending, None, ""));
         assert_eq!(thread[0].status, Status::Approved);
+    }
+
+    /// The `n`-th comment of a thread.
+    fn nth(n: i64) -> CommentView {
+        let created_at = Some(Timestamp::from_unix_ms(n));
+        CommentView { created_at, ..comment(&format!("c{n}"), Status::Approved, Some(2), "hello") }
+    }
+
+    fn update(comment: CommentView) -> CommentUpdates {
+        CommentUpdates { comment: Some(comment), ..CommentUpdates::default() }
+    }
+
+    fn ids(thread: &Thread) -> Vec<&str> {
+        thread.comments.iter().map(|comment| comment.id.as_str()).collect()
+    }
+
+    #[test]
+    fn an_earlier_page_changes_what_it_shows_and_adds_nothing() {
+        let pending = CommentView { status: Status::Pending, version: Some(1), ..nth(5) };
+        let later = Some("5~5~c5".to_owned());
+        let mut thread = Thread { comments: vec![nth(4), pending], count: 9, later, ..Thread::default() };
+        thread.merge(CommentUpdates { comment_count: Some(10), ..update(nth(5)) });
+        thread.merge(CommentUpdates { comment_count: Some(11), ..update(nth(6)) });
+        assert_eq!((ids(&thread), thread.count), (vec!["c4", "c5"], 11));
+        assert_eq!(thread.comments[1].status, Status::Approved);
+        assert!(!thread.merge_sent(nth(7)), "it is on another page");
+        assert_eq!((ids(&thread), thread.announcement.as_str()), (vec!["c4", "c5"], ""));
+    }
+
+    #[test]
+    fn the_newest_page_adds_what_is_new_and_nothing_of_the_pages_before() {
+        let earlier = Some("4~4~c4".to_owned());
+        let mut thread = Thread { comments: vec![nth(4), nth(6)], earlier, ..Thread::default() };
+        for n in [3, 7, 5] {
+            thread.merge(update(nth(n)));
+        }
+        assert!(thread.merge_sent(nth(8)));
+        assert_eq!(ids(&thread), ["c4", "c5", "c6", "c7", "c8"]);
+    }
+
+    #[test]
+    fn a_page_that_stays_open_is_bounded_and_links_to_what_has_left() {
+        let post: PostId = "p".parse().unwrap();
+        let mut thread = Thread { comments: vec![nth(0)], ..Thread::default() };
+        assert_eq!(thread.earlier_page(&post), "");
+        for n in 1..300 {
+            thread.merge(update(nth(n)));
+        }
+        assert_eq!((thread.comments.len(), ids(&thread)[0]), (MAX_SHOWN, "c100"));
+        assert_eq!(thread.earlier_page(&post), "/p/p?comment=c100#comment-c100");
+        thread.merge(update(nth(99)));
+        assert_eq!(ids(&thread)[0], "c100", "what has left does not come back");
+    }
+
+    #[test]
+    fn a_page_that_is_loaded_again_shows_that_page_and_what_is_not_known_yet() {
+        let waiting = CommentView { mine: true, status: Status::Pending, version: Some(1), ..nth(9) };
+        let mut thread = Thread { comments: vec![nth(1), nth(2), waiting], ..Thread::default() };
+        thread.replace(CommentUpdates {
+            comments: vec![nth(2), nth(3)],
+            earlier: Some("2~2~c2".to_owned()),
+            comment_count: Some(3),
+            ..CommentUpdates::default()
+        });
+        assert_eq!((ids(&thread), thread.count), (vec!["c2", "c3", "c9"], 3));
+        let post: PostId = "p".parse().unwrap();
+        assert_eq!(thread.earlier_page(&post), "/p/p?comments=before:2~2~c2#comments");
+    }
+
+    #[test]
+    fn a_comment_read_from_the_page_has_no_version_and_every_update_counts() {
+        let shown = CommentView { mine: true, version: None, ..comment("a", Status::Pending, None, "hello") };
+        let mut thread = Thread { comments: vec![shown], ..Thread::default() };
+        thread.merge_comment(comment("a", Status::Pending, Some(1), ""));
+        assert_eq!(thread.comments[0].content, "hello");
+        thread.merge_comment(comment("a", Status::Approved, Some(2), "hello"));
+        assert_eq!(thread.announcement, "Your comment is published.");
+        let decided = comment("b", Status::Rejected, None, "");
+        let mut thread = Thread { comments: vec![decided], ..Thread::default() };
+        thread.merge_comment(comment("b", Status::Pending, Some(1), ""));
+        assert_eq!(thread.comments[0].status, Status::Rejected);
     }
 
     #[test]

@@ -11,6 +11,21 @@ pub(crate) fn comment_page(post: &PostId, comment: &CommentId) -> String {
     format!("{}?comment={comment}#comment-{comment}", routes::post_page(post))
 }
 
+/// The page with the newest comments of a post.
+pub(crate) fn newest_comments(post: &PostId) -> String {
+    format!("{}#comments", routes::post_page(post))
+}
+
+/// The page with the comments before or after a cursor, which needs no escapes.
+pub(crate) fn page_of_comments(post: &PostId, side: &str, cursor: &str) -> String {
+    format!("{}?comments={side}:{cursor}#comments", routes::post_page(post))
+}
+
+/// The comment that an address names in its fragment.
+pub(crate) fn comment_in(fragment: &str) -> Option<CommentId> {
+    fragment.strip_prefix("#comment-")?.parse().ok()
+}
+
 /// Where the plain form for a new post is sent.
 pub(crate) const NEW_POST_ACTION: &str = "/p/new";
 
@@ -27,6 +42,12 @@ pub(crate) fn new_post_page(post: &PostId) -> String {
 /// The API's address of a post; query waits a moment for one that was just written.
 pub(crate) fn awaited_post(post: &PostId) -> String {
     format!("{}?wait=2000", routes::query_post(post))
+}
+
+/// The API's address of a page of comments, chosen by `before:CURSOR` and the like.
+#[cfg(feature = "ssr")]
+pub(crate) fn list_of_comments(post: &PostId, page: &str) -> String {
+    format!("{}?comments={}", routes::query_post(post), utf8_percent_encode(page, RESERVED))
 }
 
 /// The API's address of a page of posts, from a cursor on.

@@ -1,6 +1,6 @@
 //! The list of posts, and the form for a new one.
 
-use super::page::Page;
+use super::page::{Page, number};
 use crate::islands::{NewPostProps, NewPostsProps, PostDraft, count_element, new_post, new_posts};
 use crate::islands::{dates, thread, urls};
 use leptos::prelude::*;
@@ -65,7 +65,11 @@ fn posts(list: PostPage, source: Source) -> impl IntoView {
         }
     });
     view! {
-        {new_posts(NewPostsProps { list: source.address, is_newest: source.is_newest })}
+        {new_posts(NewPostsProps {
+            list: source.address,
+            is_newest: source.is_newest,
+            sequence: list.sequence.to_string(),
+        })}
         {empty}
         <ol class="list">{list.items.into_iter().map(entry).collect_view()}</ol>
         {pager}
@@ -75,7 +79,6 @@ fn posts(list: PostPage, source: Source) -> impl IntoView {
 fn entry(summary: PostSummary) -> impl IntoView {
     let PostSummary { post, excerpt, comment_count } = summary;
     let page = routes::post_page(&post.id);
-    let count = usize::try_from(comment_count).unwrap_or(usize::MAX);
     let excerpt = (!excerpt.is_empty()).then(|| {
         view! {
             <p class="excerpt" dir="auto">
@@ -93,7 +96,7 @@ fn entry(summary: PostSummary) -> impl IntoView {
                 <p class="meta">
                     {super::post::byline(post.author, post.created_at, dates::day)}
                     <a class="count" href=format!("{page}#comments") id=count_element(&post.id)>
-                        {thread::count_in_words(count)}
+                        {thread::count_in_words(number(comment_count))}
                     </a>
                 </p>
             </article>

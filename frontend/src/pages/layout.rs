@@ -34,14 +34,25 @@ pub(crate) struct Assets {
     pub script: Option<(String, String)>,
 }
 
-/// What differs between answers besides the content.
+/// What a page has besides its content.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    pub assets: Assets,
-    /// Of `cargo leptos watch`, while it runs.
-    pub reload_port: Option<u16>,
-    /// The nonce of this answer's content security policy.
-    pub nonce: String,
+    css: Option<String>,
+    /// The scripts inside the page, which its content security policy names.
+    scripts: Vec<String>,
+}
+
+impl Frame {
+    /// `reload_port` is that of `cargo leptos watch`, while it runs.
+    pub(crate) fn new(assets: Assets, reload_port: Option<u16>) -> Self {
+        let hydrate = assets.script.iter().map(|(js, wasm)| call(HYDRATE, &[js, wasm]));
+        let reload = reload_port.iter().map(|port| call(RELOAD, &[&port.to_string()]));
+        Self { scripts: hydrate.chain(reload).collect(), css: assets.css }
+    }
+
+    pub(crate) fn scripts(&self) -> &[String] {
+        &self.scripts
+    }
 }
 
 /// Calls a script with these arguments.
@@ -65,25 +76,15 @@ pub(crate) fn document(page: Page, frame: &Frame) -> impl IntoView + use<> {
 
 fn head(title: &str, frame: &Frame) -> String {
     let title = if title.is_empty() { SITE.to_owned() } else { format!("{title} · {SITE}") };
-    let css =
-        frame.assets.css.iter().map(|css| format!("<link rel=\"stylesheet\" href=\"{}\">\n", escape(css)));
-    let hydrate = frame.assets.script.iter().map(|(js, wasm)| call(HYDRATE, &[js, wasm]));
-    let reload = frame.reload_port.iter().map(|port| call(RELOAD, &[&port.to_string()]));
-    let nonce = escape(&frame.nonce);
-    let scripts = hydrate
-        .chain(reload)
-        .map(|script| format!("<script type=\"module\" nonce=\"{nonce}\">{script}</script>\n"));
+    let css = frame.css.iter().map(|css| format!("<link rel=\"stylesheet\" href=\"{}\">\n", escape(css)));
+    let scripts = frame.scripts.iter().map(|script| format!("<script type=\"module\">{script}</script>\n"));
     let files: String = css.chain(scripts).collect();
     format!("\n<meta charset=\"utf-8\">\n<title>{}</title>\n{HEAD}{files}", escape(&title))
 }
 
 /// A whole page of ready HTML, without Leptos and without scripts.
 pub(crate) fn plain_document(title: &str, content: &str, frame: &Frame) -> String {
-    let frame = Frame {
-        assets: Assets { script: None, ..frame.assets.clone() },
-        reload_port: None,
-        nonce: String::new(),
-    };
+    let frame = Frame { css: frame.css.clone(), scripts: Vec::new() };
     format!(
         "<!DOCTYPE html><html lang=\"en\"><head>{}</head><body>\
          <header class=\"site\"><a class=\"name\" href=\"/\">{SITE}</a></header>\

@@ -19,3 +19,8 @@ impl Page {
         Self { title: title.into(), content: Box::new(|| content().into_any()) }
     }
 }
+
+/// A number of comments, as islands count them.
+pub(super) fn number(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

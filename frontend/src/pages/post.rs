@@ -1,6 +1,6 @@
-//! A post with its comments.
+//! A post with a page of its comments.
 
-use super::page::Page;
+use super::page::{Page, number};
 use crate::islands::urls::comment_page;
 use crate::islands::{CommentDraft, CommentsProps, comments as island, dates};
 use leptos::prelude::*;
@@ -16,7 +16,8 @@ pub(crate) fn post(
     draft: CommentDraft,
     problem: Option<Problem>,
 ) -> Page {
-    let Thread { post, comments, .. } = post;
+    let Thread { post, comments, earlier, later, comment_count, sequence } = post;
+    let (count, sequence) = (number(comment_count), sequence.to_string());
     Page::new(post.title.clone(), move || {
         provide_context(draft);
         let waiting = missing.map(|comment| {
@@ -39,7 +40,7 @@ pub(crate) fn post(
             </article>
             <section class="comments" id="comments" aria-label="Comments">
                 {waiting}
-                {island(CommentsProps { post: post.id, comments, problem })}
+                {island(CommentsProps { post: post.id, earlier, later, count, sequence, problem }, comments)}
             </section>
         }
     })

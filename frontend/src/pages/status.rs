@@ -56,7 +56,7 @@ pub(crate) fn comment_form_alone(post: PostId, draft: CommentDraft, problem: Pro
     let title = "Your comment was not sent";
     Page::new(title, move || {
         provide_context(draft);
-        let state = RwSignal::new(Form { problem: Some(problem), ..Form::default() });
+        let state = RwSignal::new(Form::new(Some(problem)));
         view! {
             <div class="status">
                 <h1>{title}</h1>

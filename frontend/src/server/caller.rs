@@ -53,6 +53,13 @@ impl Caller {
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.0
     }
+
+    /// For what several readers share.
+    pub(super) fn anonymous(&self) -> Self {
+        let mut headers = self.0.clone();
+        headers.remove(header::COOKIE);
+        Self(headers)
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {

@@ -2,15 +2,15 @@
 //! form again with its errors and every text as it was typed.
 
 use super::caller::Caller;
-use super::services::Awaited;
-use super::site::{NO_STORE, Site};
-use crate::islands::urls::{comment_page, new_post_page};
+use super::services::ThreadPage;
+use super::site::{Site, for_its_reader_alone};
+use crate::islands::urls::{comment_page, new_post_page, newest_comments};
 use crate::islands::{CommentDraft, PostDraft};
 use crate::pages;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use http::{StatusCode, header};
+use http::StatusCode;
 use shared::commands::{CreateComment, CreatePost};
 use shared::text::IDEMPOTENCY_KEY_CHARS;
 use shared::{PostId, Problem, ProblemKind, routes};
@@ -31,7 +31,7 @@ pub(super) async fn new_post(
     };
     match sent {
         Ok(id) => {
-            let known = site.services.post(&id, Awaited::Post, &caller).await.is_ok();
+            let known = site.services.post(&id, ThreadPage::OfNewPost, &caller).await.is_ok();
             see_other(&if known { routes::post_page(&id) } else { new_post_page(&id) })
         }
         Err(problem) => {
@@ -39,7 +39,7 @@ pub(super) async fn new_post(
             let list = site.services.posts(None, &caller).await.ok();
             let mut response =
                 site.show(status_of(&problem), pages::home(list, None, draft, Some(problem))).await;
-            response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+            for_its_reader_alone(&mut response);
             response
         }
     }
@@ -70,12 +70,12 @@ pub(super) async fn new_comment(
         Err(problem) => {
             draft.key = site.key_after(draft.key, &problem);
             let status = status_of(&problem);
-            if let Ok(post) = site.services.post(&id, Awaited::Nothing(None), &caller).await {
+            if let Ok(post) = site.services.post(&id, ThreadPage::Newest, &caller).await {
                 return site.show_post(status, post, None, draft, Some(problem)).await;
             }
             // The post's page cannot be shown, but the text must not be lost.
             let mut response = site.show(status, pages::comment_form_alone(id, draft, problem)).await;
-            response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+            for_its_reader_alone(&mut response);
             response
         }
     }
@@ -88,7 +88,7 @@ pub(super) async fn to_new_post() -> Response {
 
 pub(super) async fn to_comments(State(site): State<Site>, Path(id): Path<String>) -> Response {
     match id.parse::<PostId>() {
-        Ok(id) => see_other(&format!("{}#comments", routes::post_page(&id))),
+        Ok(id) => see_other(&newest_comments(&id)),
         Err(_) => site.not_found().await,
     }
 }

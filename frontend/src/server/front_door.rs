@@ -1,9 +1,10 @@
 //! Forwards the public routes of the services, where no ingress does.
 //!
 //! [`shared::routes`] says which path belongs to which service. Bodies are streamed in both directions, and answers are
-//! not changed. When a client disconnects, the connection to the service is closed.
+//! not changed (but for compression, which the layer around it adds). When a client disconnects, the connection to the service is closed.
 
 use super::caller::{add_origin, strip_hop_by_hop};
+use super::gzip::Uncompressed;
 use super::services::root_cause;
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -99,6 +100,7 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     } else {
         None
     };
+    let is_known = head.headers.contains_key(header::COOKIE);
     strip_hop_by_hop(&mut head.headers);
     // This server has answered it.
     head.headers.remove(header::EXPECT);
@@ -112,6 +114,9 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     let answer = answer.map_err(|error| not_forwarded(route.service, &error))?;
     let (mut head, body) = http::Response::from(answer).into_parts();
     strip_hop_by_hop(&mut head.headers);
+    if is_known {
+        head.extensions.insert(Uncompressed);
+    }
     let body = if route.stream && is_event_stream(&head.headers) {
         let stopping = door.stopping.cancelled_owned();
         let stream = Body::new(body).into_data_stream().take_until(stopping);

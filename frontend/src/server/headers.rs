@@ -4,20 +4,30 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, header};
 use kit::http::{ApiError, SecurityEvent};
+use sha2::{Digest, Sha256};
 use shared::ProblemKind;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-/// The policy of a page. While `cargo leptos watch` runs the site, pages may also listen for reloads.
-pub(super) fn content_security_policy(nonce: &str, reload_port: Option<u16>) -> String {
+/// The policy of a page with these scripts, which are named by their hashes: so the policy is the same for each answer with
+/// the same page. While `cargo leptos watch` runs the site, pages may also listen for reloads.
+pub(super) fn content_security_policy(scripts: &[String], reload_port: Option<u16>) -> String {
+    let hashes: String =
+        scripts.iter().flat_map(|script| ["'sha256-".to_owned(), hash(script), "' ".to_owned()]).collect();
     let reload =
         reload_port.map(|port| format!(" ws://127.0.0.1:{port} ws://localhost:{port}")).unwrap_or_default();
     format!(
-        "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic' 'wasm-unsafe-eval'; style-src 'self'; \
+        "default-src 'none'; script-src {hashes}'strict-dynamic' 'wasm-unsafe-eval'; style-src 'self'; \
          img-src 'self' data:; connect-src 'self'{reload}; font-src 'self'; form-action 'self'; base-uri 'none'; \
          object-src 'none'; frame-ancestors 'none'"
     )
+}
+
+fn hash(script: &str) -> String {
+    STANDARD.encode(Sha256::digest(script))
 }
 
 /// Headers of every answer that has none of its own.
@@ -75,14 +85,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_lets_in_nothing_but_the_nonce() {
-        let policy = content_security_policy("word", None);
-        assert!(policy.contains("'nonce-word'"));
+    fn the_policy_lets_in_nothing_but_the_scripts_of_the_page() {
+        let policy = content_security_policy(&["alert(1)".to_owned()], None);
+        // echo -n 'alert(1)' | openssl dgst -sha256 -binary | base64
+        assert!(
+            policy.contains("script-src 'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI=' "),
+            "{policy}"
+        );
         for loose in ["unsafe-inline", "'unsafe-eval'", "*", "http:", "ws:"] {
             assert!(!policy.contains(loose), "{loose}");
         }
-        assert!(
-            content_security_policy("word", Some(3101)).contains("connect-src 'self' ws://127.0.0.1:3101")
-        );
+        assert!(content_security_policy(&[], Some(3101)).contains("connect-src 'self' ws://127.0.0.1:3101"));
     }
 }

@@ -5,8 +5,10 @@ mod caller;
 mod config;
 mod forms;
 mod front_door;
+mod gzip;
 mod headers;
 mod markdown;
+mod newest_posts;
 mod reader;
 mod render;
 mod services;
@@ -64,6 +66,7 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         services: Services { client, posts, comments, query },
         files: Arc::new(SiteFiles::new(config)),
         rendered: Arc::default(),
+        newest_posts: Arc::default(),
         deps,
         reload_port: config.watch.then_some(config.reload_port),
     };
@@ -81,6 +84,7 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         .fallback_service(files)
         .layer(from_fn(assets::cache))
         .merge(front_door::router(door))
+        .layer(gzip::layer())
         .layer(headers::same_origin_only())
         .layer(from_fn(front_door::plain_paths_only))
         .layer(from_fn_with_state(HttpsOnly(config.common.is_https()), headers::everywhere)))

@@ -1,12 +1,13 @@
 //! The pages that readers open: load the data, decide the status, render.
 
 use super::caller::Caller;
-use super::services::Awaited;
+use super::services::ThreadPage;
 use super::site::Site;
+use crate::islands::urls::newest_comments;
 use crate::islands::{CommentDraft, PostDraft};
 use crate::pages;
 use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, header};
 use kit::http::ApiError;
 use serde::Deserialize;
@@ -18,7 +19,20 @@ pub(super) struct List {
 }
 
 /// `GET /`: the newest posts, or those after a cursor.
-pub(super) async fn home(State(site): State<Site>, Query(list): Query<List>, caller: Caller) -> Response {
+pub(super) async fn home(
+    State(site): State<Site>,
+    Query(list): Query<List>,
+    caller: Caller,
+    asked: HeaderMap,
+) -> Response {
+    if list.cursor.is_none() {
+        match site.newest_posts.response(&site, &caller, &asked).await {
+            Ok(Some(response)) => return response,
+            // Rendered again, it is the page that says what went wrong.
+            Ok(None) => {}
+            Err(problem) => return site.unavailable(&problem).await,
+        }
+    }
     match site.services.posts(list.cursor.as_deref(), &caller).await {
         Ok(posts) => {
             let draft = PostDraft { key: site.new_key(), ..PostDraft::default() };
@@ -30,25 +44,34 @@ pub(super) async fn home(State(site): State<Site>, Query(list): Query<List>, cal
     }
 }
 
-/// What was just written, so that the page can wait for it.
+/// Which comments to show, and whether the post was just written.
 #[derive(Debug, Deserialize)]
-pub(super) struct Written {
+pub(super) struct Parameters {
+    /// The comment around which to show others. It may have just been written.
     comment: Option<String>,
+    /// A page, in the words of the API.
+    comments: Option<String>,
     new: Option<String>,
 }
 
-/// `GET /p/{id}`: a post with its comments.
+/// `GET /p/{id}`: a post with a page of its comments.
 pub(super) async fn post(
     State(site): State<Site>,
     Path(id): Path<String>,
-    Query(written): Query<Written>,
+    Query(parameters): Query<Parameters>,
     caller: Caller,
 ) -> Response {
     let Ok(id) = id.parse::<PostId>() else { return site.not_found().await };
-    let mut comment: Option<CommentId> = written.comment.and_then(|text| text.parse().ok());
-    let is_new = comment.is_none() && written.new.is_some();
-    let awaited = if is_new { Awaited::Post } else { Awaited::Nothing(comment.as_ref()) };
-    let mut found = site.services.post(&id, awaited, &caller).await;
+    let mut comment: Option<CommentId> = parameters.comment.and_then(|text| text.parse().ok());
+    let page = match (&comment, &parameters.comments, &parameters.new) {
+        (Some(comment), _, _) => ThreadPage::Around(comment),
+        (None, Some(page), _) => ThreadPage::At(page),
+        (None, None, Some(_)) => ThreadPage::OfNewPost,
+        (None, None, None) => ThreadPage::Newest,
+    };
+    let is_new = page == ThreadPage::OfNewPost;
+    let may_end = matches!(page, ThreadPage::At(_));
+    let mut found = site.services.post(&id, page, &caller).await;
     if let Some(wanted) = &comment {
         let may_be_late = match &found {
             Ok(post) => post.comments.iter().all(|comment| comment.id != *wanted),
@@ -56,12 +79,16 @@ pub(super) async fn post(
         };
         // Anybody can write an address. Only a comment that was really sent is worth the wait.
         if may_be_late && site.services.has_comment(&id, wanted, &caller).await {
-            found = site.services.post(&id, Awaited::Comment(wanted), &caller).await;
+            found = site.services.post(&id, ThreadPage::OfNewComment(wanted), &caller).await;
         } else {
             comment = None;
         }
     }
     match found {
+        // Nothing is before or after: the comment at the cursor was the last one.
+        Ok(post) if may_end && post.comments.is_empty() => {
+            Redirect::to(&newest_comments(&id)).into_response()
+        }
         Ok(post) => {
             let draft = CommentDraft { key: site.new_key(), ..CommentDraft::default() };
             let missing = comment.filter(|id| post.comments.iter().all(|comment| comment.id != *id));
@@ -71,6 +98,8 @@ pub(super) async fn post(
             site.show(StatusCode::SERVICE_UNAVAILABLE, pages::on_its_way(&id)).await
         }
         Err(problem) if problem.status == ProblemKind::NotFound.status() => site.not_found().await,
+        // An invalid cursor.
+        Err(problem) if problem.status == ProblemKind::BadRequest.status() => site.not_found().await,
         Err(problem) => site.unavailable(&problem).await,
     }
 }

@@ -3,13 +3,12 @@
 use super::headers::content_security_policy;
 use crate::pages::{Assets, Frame, Page, document, failure_page};
 use any_spawner::Executor;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{self, IntoResponse, Response};
 use futures_util::FutureExt;
 use futures_util::stream::{Stream, once};
 use http::{HeaderValue, StatusCode, header};
-use leptos::nonce::Nonce;
 use leptos::prelude::*;
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
@@ -17,6 +16,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 type Chunks = Pin<Box<dyn Stream<Item = String> + Send>>;
+
+/// A rendered page, and the policy under which a browser may show it.
+pub(super) struct Html {
+    pub text: String,
+    pub policy: HeaderValue,
+}
 
 /// Renders a page whole: its data is already there, so nothing is streamed, and the status is known before the first
 /// byte. Whatever happens while it is rendered, the answer is a page with a policy.
@@ -26,41 +31,49 @@ pub(super) async fn render(
     assets: Assets,
     reload_port: Option<u16>,
 ) -> Response {
-    let nonce = Nonce::new();
-    let frame = Arc::new(Frame { assets, reload_port, nonce: nonce.to_string() });
-    let rendered = AssertUnwindSafe(html(page, nonce, frame.clone())).catch_unwind().await;
-    let html = match rendered {
-        Ok(Ok(html)) => Some(html),
+    let frame = Frame::new(assets.clone(), None);
+    let (status, Html { text, policy }) = if let Some(html) = html(page, assets, reload_port).await {
+        (status, html)
+    } else {
+        let html = Html { text: failure_page(&frame), policy: policy(&[], None) };
+        (StatusCode::INTERNAL_SERVER_ERROR, html)
+    };
+    (status, [(header::CONTENT_SECURITY_POLICY, policy)], response::Html(text)).into_response()
+}
+
+/// Renders a page. Where it cannot be rendered, the reason is logged.
+pub(super) async fn html(page: Page, assets: Assets, reload_port: Option<u16>) -> Option<Html> {
+    let frame = Arc::new(Frame::new(assets, reload_port));
+    let policy = policy(frame.scripts(), reload_port);
+    match AssertUnwindSafe(rendered(page, frame)).catch_unwind().await {
+        Ok(Ok(text)) => Some(Html { text, policy }),
         Ok(Err(error)) => {
             tracing::error!(%error, "a page cannot be rendered");
             None
         }
         // The panic hook has logged the cause. What is half rendered was dropped with its owner.
         Err(_) => None,
-    };
-    let mut response = match html {
-        Some(html) => (status, Html(html)).into_response(),
-        None => (StatusCode::INTERNAL_SERVER_ERROR, Html(failure_page(&frame))).into_response(),
-    };
-    match HeaderValue::from_str(&content_security_policy(&frame.nonce, reload_port)) {
-        Ok(policy) => drop(response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy)),
-        // Without a policy of its own the page gets that of files, under which no script runs.
-        Err(error) => tracing::error!(%error, "a page has no valid Content-Security-Policy"),
     }
-    response
 }
 
-async fn html(page: Page, nonce: Nonce, frame: Arc<Frame>) -> Result<Bytes, axum::Error> {
+fn policy(scripts: &[String], reload_port: Option<u16>) -> HeaderValue {
+    HeaderValue::from_str(&content_security_policy(scripts, reload_port)).unwrap_or_else(|error| {
+        // Under this one no script runs.
+        tracing::error!(%error, "a page has no valid Content-Security-Policy");
+        HeaderValue::from_static("default-src 'none'")
+    })
+}
+
+async fn rendered(page: Page, frame: Arc<Frame>) -> Result<String, axum::Error> {
     // Leptos starts tasks while it renders. An error says that this was done before.
     let _ = Executor::init_tokio();
     // The page is made from data alone and needs nothing of the reader's request; `leptos_axum` panics where that has
     // no path.
     let request = Request::new(Body::empty());
-    // Replaces the nonce of `leptos_axum`, so that there is one for the policy, the page, and what Leptos may add.
-    let context = move || provide_context(nonce.clone());
     let app = move || document(page, &frame);
-    let response = leptos_axum::handle_response_inner(context, app, request, in_one_piece).await;
-    to_bytes(response.into_body(), usize::MAX).await
+    let response = leptos_axum::handle_response_inner(|| {}, app, request, in_one_piece).await;
+    let bytes = to_bytes(response.into_body(), usize::MAX).await?;
+    String::from_utf8(bytes.into()).map_err(axum::Error::new)
 }
 
 /// What could follow the page are scripts with resources that were loaded while it was rendered: there are none.
@@ -94,7 +107,7 @@ mod tests {
         let page = Page::new("Broken", || -> &'static str { panic!("a fault in a page") });
         let (status, policy, body) = rendered(page).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(policy.starts_with("default-src 'none'; script-src 'nonce-"), "{policy}");
+        assert!(policy.starts_with("default-src 'none'; script-src 'strict-dynamic' "), "{policy}");
         assert!(
             body.contains("<h1>Something went wrong</h1>") && body.contains("/pkg/mini-blog.css"),
             "{body}"
@@ -103,12 +116,5 @@ mod tests {
         // The next page is not affected.
         let (status, _, body) = rendered(Page::new("Fine", || "fine")).await;
         assert!(status == StatusCode::OK && body.contains("fine"), "{body}");
-    }
-    #[tokio::test]
-    async fn the_page_its_contexts_and_its_policy_have_one_nonce() {
-        let page = Page::new("Nonce", || use_context::<Nonce>().map(|nonce| format!("[{nonce}]")));
-        let (_, policy, body) = rendered(page).await;
-        let nonce = policy.split("'nonce-").nth(1).and_then(|rest| rest.split('\'').next()).unwrap();
-        assert!(nonce.len() >= 22 && body.contains(&format!("[{nonce}]")), "{policy}\n{body}");
     }
 }

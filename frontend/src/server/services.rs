@@ -2,8 +2,8 @@
 
 use super::caller::Caller;
 use crate::islands::notice;
-use crate::islands::urls::list_of_posts;
-use bytes::BytesMut;
+use crate::islands::urls::{list_of_comments, list_of_posts};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Serialize;
@@ -42,21 +42,31 @@ impl Services {
         read("query", self.ask("query", request.timeout(READ_TIMEOUT), caller).await?).await
     }
 
-    /// A post with a page of its comments: the newest, or those around the comment in question. Query waits up to
-    /// [`WAIT_MS`] for what is awaited.
+    /// The first page of posts, as query sends it.
+    pub(super) async fn posts_json(&self, caller: &Caller) -> Result<Bytes, Problem> {
+        let request = self.client.get(format!("{}{}", self.query, list_of_posts(None)));
+        let answer = self.ask("query", request.timeout(READ_TIMEOUT), caller).await?;
+        bounded(answer).await.map(BytesMut::freeze).map_err(|error| unreadable("query", &error))
+    }
+
+    /// A post with a page of its comments.
     pub(super) async fn post(
         &self,
         id: &PostId,
-        awaited: Awaited<'_>,
+        page: ThreadPage<'_>,
         caller: &Caller,
     ) -> Result<Thread, Problem> {
-        let (parameters, wait) = match awaited {
-            Awaited::Nothing(None) => (String::new(), 0),
-            Awaited::Nothing(Some(comment)) => (format!("?comment={comment}"), 0),
-            Awaited::Post => (format!("?wait={WAIT_MS}"), WAIT_MS),
-            Awaited::Comment(comment) => (format!("?wait={WAIT_MS}&comment={comment}"), WAIT_MS),
+        let post = routes::query_post(id);
+        let (path, wait) = match page {
+            ThreadPage::Newest => (post, 0),
+            ThreadPage::At(page) => (list_of_comments(id, page), 0),
+            ThreadPage::Around(comment) => (format!("{post}?comment={comment}"), 0),
+            ThreadPage::OfNewPost => (format!("{post}?wait={WAIT_MS}"), WAIT_MS),
+            ThreadPage::OfNewComment(comment) => {
+                (format!("{post}?wait={WAIT_MS}&comment={comment}"), WAIT_MS)
+            }
         };
-        let url = format!("{}{}{parameters}", self.query, routes::query_post(id));
+        let url = format!("{}{path}", self.query);
         let timeout = READ_TIMEOUT + Duration::from_millis(wait);
         read("query", self.ask("query", self.client.get(url).timeout(timeout), caller).await?).await
     }
@@ -139,13 +149,21 @@ impl Services {
     }
 }
 
-/// What was just written and query may not know yet.
+/// Which comments of a post to read. For what was just written, and query may not know yet, query waits up to
+/// [`WAIT_MS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Awaited<'a> {
-    /// The page around this comment, if one is named.
-    Nothing(Option<&'a CommentId>),
-    Post,
-    Comment(&'a CommentId),
+pub(super) enum ThreadPage<'a> {
+    Newest,
+    /// In the words of the API, such as `before:CURSOR`.
+    At(&'a str),
+    Around(&'a CommentId),
+    OfNewPost,
+    OfNewComment(&'a CommentId),
+}
+
+/// Reads an answer of [`Services::posts_json`].
+pub(super) fn posts_of(json: &[u8]) -> Result<PostPage, Problem> {
+    serde_json::from_slice(json).map_err(|error| unreadable("query", &error))
 }
 
 async fn refusal(status: StatusCode, answer: Response) -> Problem {

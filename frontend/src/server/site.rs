@@ -1,7 +1,9 @@
 //! What the handlers of pages and forms share, and how they answer with a page.
 
 use super::assets::SiteFiles;
+use super::gzip::Uncompressed;
 use super::markdown::Rendered;
+use super::newest_posts::NewestPosts;
 use super::render::render;
 use super::services::Services;
 use crate::islands::CommentDraft;
@@ -15,9 +17,8 @@ use std::sync::Arc;
 
 /// Only this reader's browser may store the page, and asks again each time. With it, going back keeps the text of a
 /// form.
-const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
-/// For pages with text that only its writer may read.
-pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// Seconds.
 const RETRY_AFTER: u64 = 2;
 
@@ -27,8 +28,15 @@ pub(super) struct Site {
     pub services: Services,
     pub files: Arc<SiteFiles>,
     pub rendered: Arc<Rendered>,
+    pub newest_posts: Arc<NewestPosts>,
     pub deps: Deps,
     pub reload_port: Option<u16>,
+}
+
+/// For pages with text that only its writer may read.
+pub(super) fn for_its_reader_alone(response: &mut Response) {
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    response.extensions_mut().insert(Uncompressed);
 }
 
 impl Site {
@@ -49,7 +57,7 @@ impl Site {
         let body = self.rendered.body(&post.post);
         let mut response = self.show(status, pages::post(post, body, missing, draft, problem)).await;
         if own {
-            response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+            for_its_reader_alone(&mut response);
         }
         response
     }

@@ -1,8 +1,10 @@
 //! The frontend with its real listeners and router, in front of routers that replace the services.
 
 mod assets;
+mod compression;
 mod forms;
 mod front_door;
+mod newest_posts;
 mod pages;
 mod passing_on;
 mod streams;

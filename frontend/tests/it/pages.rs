@@ -35,11 +35,29 @@ fn thread() -> Value {
     })
 }
 
-/// A query service with these two answers.
+/// One page of the thread of a post, in the middle or, of the comments before the first one, without any.
+fn page_of_thread(asked: &str) -> Response {
+    if asked == "comments=nonsense" {
+        return StatusCode::BAD_REQUEST.into_response();
+    }
+    let comments = match asked {
+        "comments=before%3A1~1~c1" => json!([]),
+        _ => json!([{"id": "c5", "content": "in the middle", "status": "approved",
+                     "createdAt": "2026-11-20T09:38:56.123Z"}]),
+    };
+    let page = json!({
+        "id": "long", "title": asked, "comments": comments, "earlier": "5~5~c5", "later": "6~6~c5", "commentCount": 120,
+        "sequence": "7"
+    });
+    axum::Json(page).into_response()
+}
+
+/// A query service with these answers.
 fn query() -> Router {
     let post = async |Path(id): Path<String>, RawQuery(asked): RawQuery, headers: HeaderMap| -> Response {
         let asked = asked.unwrap_or_default();
         match id.as_str() {
+            "long" => page_of_thread(&asked),
             "a1" if headers.get(header::COOKIE).is_some_and(|cookie| cookie == "author=me") => {
                 axum::Json(thread()).into_response()
             }
@@ -164,6 +182,43 @@ async fn a_post_shows_its_text_and_each_comment_as_it_stands() {
 }
 
 #[tokio::test]
+async fn a_page_of_a_long_thread_links_to_the_others() {
+    let frontend = start().await;
+    for (path, asked) in [
+        ("/p/long", ""),
+        ("/p/long?comments=before:6~6~c6", "comments=before%3A6~6~c6"),
+        ("/p/long?comment=c5", "comment=c5"),
+    ] {
+        let page = frontend.get(path).await;
+        assert_eq!(page.status, 200);
+        for there in [
+            format!("<h1 dir=\"auto\">{}", if asked.is_empty() { " " } else { asked }).as_str(),
+            "<h2>120 comments",
+            "href=\"/p/long?comments=before:5~5~c5#comments\"",
+            "href=\"/p/long?comments=after:6~6~c5#comments\"",
+            "href=\"/p/long#comments\"",
+            "href=\"/p/long?comment=c5#comment-c5\"",
+        ] {
+            assert!(page.body.contains(there), "{path}: {there}: {}", page.body);
+        }
+    }
+    let end = frontend.get("/p/long?comments=before:1~1~c1").await;
+    assert_eq!((end.status, end.header("location")), (303, "/p/long#comments"));
+    assert_eq!(frontend.get("/p/long?comments=nonsense").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_page_holds_each_comment_once() {
+    let frontend = start().await;
+    let page = frontend.get("/p/long").await;
+    assert_eq!(page.body.matches("in the middle").count(), 1, "{}", page.body);
+    let props = "{&quot;post&quot;:&quot;long&quot;,&quot;earlier&quot;:&quot;5~5~c5&quot;,\
+                 &quot;later&quot;:&quot;6~6~c5&quot;,&quot;count&quot;:120,\
+                 &quot;sequence&quot;:&quot;00000000000000000007&quot;,&quot;problem&quot;:null}";
+    assert!(page.body.contains(props), "{}", page.body);
+}
+
+#[tokio::test]
 async fn a_page_waits_only_for_what_was_just_written() {
     let frontend = start().await;
     for (path, asked) in [
@@ -217,7 +272,7 @@ async fn every_page_says_what_a_browser_may_do_with_it() {
     for path in ["/", "/p/asked", "/p/none"] {
         let page = frontend.get(path).await;
         let policy = page.header("content-security-policy");
-        assert!(policy.starts_with("default-src 'none'; script-src 'nonce-"), "{policy}");
+        assert!(policy.starts_with("default-src 'none'; script-src 'strict-dynamic'"), "{policy}");
         assert!(
             policy.contains("frame-ancestors 'none'") && policy.contains("form-action 'self'"),
             "{policy}"

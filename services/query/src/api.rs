@@ -18,6 +18,7 @@ use kit::http::sse::with_heartbeat;
 use kit::http::{ApiError, ApiResult, ClientAddress, OperatorToken, operator_only};
 use kit::runtime::key_waiters::KeyWaiters;
 use kit::store::Store;
+use rusqlite::Connection;
 use serde::Deserialize;
 use shared::views::{DEFAULT_PAGE, MAX_PAGE, PostPage, PostSummary};
 use shared::{PostId, ProblemKind, Sequence, Timestamp};
@@ -84,7 +85,8 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
         return api.posts.response().await;
     }
     let (limit, before) = (page.limit()?, page.before()?);
-    let mut found = api.store.read(move |c| store::list(c, before, limit + 1)).await?;
+    let read = move |c: &Connection| Ok((store::list(c, before, limit + 1)?, store::last_change(c)?.1));
+    let (mut found, sequence) = api.store.read(read).await?;
     let next = (found.len() > limit)
         .then(|| found.truncate(limit))
         .and(found.last())
@@ -94,7 +96,7 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
         excerpt,
         comment_count: approved,
     });
-    let page = PostPage { items: items.collect(), next };
+    let page = PostPage { items: items.collect(), next, sequence };
     Ok(axum::Json(page).into_response())
 }
 

@@ -1,7 +1,7 @@
 //! `GET /live`: changes as they happen, as Server-Sent Events.
 //!
 //! One task reads each change from the store once, encodes it, and broadcasts the bytes to all listeners. A listener
-//! that falls behind, or comes back with a `Last-Event-ID`, reads what it missed from the store; where that is too much,
+//! that falls behind, or says which change it received last, reads what it missed from the store; where that is too much,
 //! it gets the event `reload` in place of it, and has to load again what it shows.
 //!
 //! | event | data | when |
@@ -235,12 +235,16 @@ fn updates_after(c: &Connection, after: i64) -> rusqlite::Result<Vec<LiveUpdate>
 
 /// The current state of what changed, as everybody may see it.
 fn update(c: &Connection, change: Change) -> rusqlite::Result<LiveUpdate> {
-    let (mut post, mut comment) = (None, None);
+    let (mut post, mut comment, mut comment_count) = (None, None, None);
     match &change.comment_id {
-        Some(id) => comment = store::comment(c, id)?.map(|comment| comment.view(None)),
+        Some(id) => {
+            comment = store::comment(c, id)?.map(|comment| comment.view(None));
+            comment_count = store::approved(c, &change.post_id)?;
+        }
         None => post = store::headline(c, &change.post_id)?.map(|post| post.headline()),
     }
-    let live = LiveChange { sequence: change.sequence, post_id: change.post_id.clone(), post, comment };
+    let (sequence, post_id) = (change.sequence, change.post_id.clone());
+    let live = LiveChange { sequence, post_id, post, comment, comment_count };
     let json =
         serde_json::to_string(&live).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     let event = sse_event("change", change.sequence, &json);

@@ -57,11 +57,13 @@ pub fn is_known(c: &Connection, post: &PostId, comment: Option<&CommentId>) -> r
     Ok(known)
 }
 
-/// The number of approved comments of a post.
-pub fn approved(c: &Connection, id: &PostId) -> rusqlite::Result<u64> {
-    c.prepare_cached("SELECT approved FROM posts WHERE id = ?1")?
+/// The number of approved comments of a post; nothing while the post is not known.
+pub fn approved(c: &Connection, id: &PostId) -> rusqlite::Result<Option<u64>> {
+    let count = c
+        .prepare_cached("SELECT approved FROM posts WHERE id = ?1")?
         .query_row([id.as_str()], |row| row.get::<_, i64>(0))
-        .map(i64::unsigned_abs)
+        .optional()?;
+    Ok(count.map(i64::unsigned_abs))
 }
 
 pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {

@@ -124,7 +124,7 @@ fn read(
         earlier: has_earlier.then(|| cursor(comments.first())).flatten(),
         later: has_later.then(|| cursor(comments.last())).flatten(),
         comments: comments.iter().map(|comment| comment.view(reader_key)).collect(),
-        comment_count: store::approved(c, id)?,
+        comment_count: store::approved(c, id)?.unwrap_or_default(),
         sequence: store::last_change(c)?.1,
     }))
 }

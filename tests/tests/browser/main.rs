@@ -4,6 +4,7 @@ mod connections;
 mod forms;
 mod live;
 mod page;
+mod threads;
 mod without_script;
 
 use page::browse;

@@ -1,10 +1,11 @@
 //! Plain forms that an island takes over. What a user typed stays in its field until it has been stored.
 
+use crate::islands::browser;
 use leptos::prelude::*;
 use leptos::web_sys::HtmlElement;
 use shared::{Problem, ProblemKind};
 use wasm_bindgen::JsCast;
-use web_sys::{FormData, HtmlFormElement, HtmlTextAreaElement, SubmitEvent};
+use web_sys::{FormData, HtmlFormElement, HtmlTextAreaElement, SubmitEvent, js_sys};
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Form {
@@ -14,11 +15,24 @@ pub(crate) struct Form {
     pub sending: bool,
     /// How many submissions are settled (stored, or refused for good): the next one needs a new idempotency key.
     pub sent: u32,
+    /// Makes the keys of this form in this page different from those in other tabs, which may have got the same page from
+    /// the browser's cache. Nothing after a refusal: what is sent now may be the same attempt.
+    page: Option<u32>,
+}
+
+impl Form {
+    /// A form, and why the server has refused it, if it has.
+    pub(crate) fn new(problem: Option<Problem>) -> Self {
+        let is_fresh = browser::IS_BROWSER && problem.is_none();
+        let page = is_fresh.then(|| (js_sys::Math::random() * f64::from(u32::MAX)) as u32);
+        Self { problem, page, ..Self::default() }
+    }
 }
 
 /// The values of a form at the moment of its submission.
 pub(crate) struct Fields {
     values: FormData,
+    page: Option<u32>,
     sent_before: u32,
 }
 
@@ -27,20 +41,21 @@ impl Fields {
         self.values.get(name).as_string().unwrap_or_default()
     }
 
-    /// The idempotency key: that of the form's hidden field for the first submission, then `key.1`, `key.2`, …
+    /// The idempotency key: that of the form's hidden field with the number of the page, and from the second submission on
+    /// with that of the submission.
     pub(crate) fn key(&self) -> String {
-        numbered(self.text("key"), self.sent_before)
+        numbered(numbered(self.text("key"), self.page.unwrap_or_default()), self.sent_before)
     }
 }
 
-fn numbered(key: String, sent_before: u32) -> String {
-    if sent_before == 0 { key } else { format!("{key}.{sent_before}") }
+fn numbered(key: String, number: u32) -> String {
+    if number == 0 { key } else { format!("{key}.{number}") }
 }
 
 /// Takes over a submission. `None` if one is under way already, or if the form cannot be read; the browser then submits
 /// it as it would without script.
 pub(crate) fn take_over(event: &SubmitEvent, state: RwSignal<Form>) -> Option<Fields> {
-    let Form { sending, sent, .. } = *state.read_untracked();
+    let Form { sending, sent, page, .. } = *state.read_untracked();
     if sending {
         event.prevent_default();
         return None;
@@ -50,7 +65,7 @@ pub(crate) fn take_over(event: &SubmitEvent, state: RwSignal<Form>) -> Option<Fi
     let values = FormData::new_with_form(&form).ok()?;
     event.prevent_default();
     state.write().sending = true;
-    Some(Fields { values, sent_before: sent })
+    Some(Fields { values, page, sent_before: sent })
 }
 
 /// The element of a field, whose type the caller knows from the markup.
@@ -86,7 +101,9 @@ pub(crate) fn stored(form: &str, state: RwSignal<Form>, sent: &[(&str, &str)]) {
 }
 
 fn finish(state: RwSignal<Form>, next_key: bool, problem: Option<Problem>) {
-    state.update(|form| *form = Form { problem, sending: false, sent: form.sent + u32::from(next_key) });
+    state.update(|form| {
+        *form = Form { problem, sending: false, sent: form.sent + u32::from(next_key), page: form.page };
+    });
 }
 
 #[cfg(test)]

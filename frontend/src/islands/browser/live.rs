@@ -7,8 +7,9 @@
 //! visited. Of many windows side by side only the newest have one ([`Peers`]). (One stream for all would need a leader
 //! and a way to notice its death; Chrome on Android has no SharedWorker, and Web Locks need https.)
 //!
-//! No change is missed. The browser resumes a broken stream by itself and sends `Last-Event-ID`. A new stream cannot
-//! send it; therefore `on_open` is called each time a stream opens, and loads the current state.
+//! No change is missed, and nothing is loaded again for that. A stream begins after the change that the page has seen
+//! last: in its address, as a new `EventSource` cannot send `Last-Event-ID` (the browser does when it resumes a broken
+//! stream by itself). Where a page has missed too much, the server says so instead, and `load_again` is called.
 
 use super::Listener;
 use super::peers::Peers;
@@ -19,8 +20,9 @@ use std::time::Duration;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{EventSource, MessageEvent, js_sys};
 
-/// The SSE event name.
-const EVENT: &str = "change";
+/// The names of the events: something has changed, and too much has changed since.
+const CHANGE: &str = "change";
+const RELOAD: &str = "reload";
 /// The longest pause between two attempts to connect, in milliseconds.
 const MAX_PAUSE_MS: u32 = 30_000;
 /// The attribute of `<html>` that says whether the page is live: `connecting`, `on` or `off`. Styles and tests use it.
@@ -40,7 +42,7 @@ fn is_off() -> bool {
 /// Closes when it is dropped.
 struct Stream {
     source: EventSource,
-    _listeners: [(&'static str, Listener); 3],
+    _listeners: [(&'static str, Listener); 4],
 }
 
 impl Stream {
@@ -56,9 +58,12 @@ impl Drop for Stream {
 }
 
 struct Follower {
+    /// The address of the stream, to which the sequence is added.
     url: String,
-    on_open: Box<dyn Fn()>,
-    on_change: Rc<dyn Fn(String)>,
+    /// The change that the page has seen last.
+    after: RefCell<String>,
+    load_again: Box<dyn Fn()>,
+    on_change: Box<dyn Fn(&str)>,
     stream: RefCell<Option<Stream>>,
     peers: RefCell<Option<Peers>>,
     failures: Cell<u32>,
@@ -66,13 +71,19 @@ struct Follower {
     retry: Cell<Option<TimeoutHandle>>,
 }
 
-/// Calls `on_open` whenever a stream from `url` opens or resumes, and `on_change` with the data of each change, for as
-/// long as the page exists.
-pub(crate) fn follow(url: String, on_open: impl Fn() + 'static, on_change: impl Fn(String) + 'static) {
+/// Calls `on_change` with the data of each change after `sequence`, and `load_again` where changes are missing, for as
+/// long as the page exists. `url` ends where the sequence belongs.
+pub(crate) fn follow(
+    url: String,
+    sequence: String,
+    load_again: impl Fn() + 'static,
+    on_change: impl Fn(&str) + 'static,
+) {
     let follower = Rc::new(Follower {
         url,
-        on_open: Box::new(on_open),
-        on_change: Rc::new(on_change),
+        after: RefCell::new(sequence),
+        load_again: Box::new(load_again),
+        on_change: Box::new(on_change),
         stream: RefCell::new(None),
         peers: RefCell::new(None),
         failures: Cell::new(0),
@@ -108,22 +119,27 @@ impl Follower {
         if !is_off() {
             set_state("connecting");
         }
-        let Ok(source) = EventSource::new(&self.url) else { return };
+        let url = self.url.clone() + &self.after.borrow();
+        let Ok(source) = EventSource::new(&url) else { return };
         let this = self.clone();
         let open = Listener::new(move |_| {
             this.failures.set(0);
             set_state("on");
-            (this.on_open)();
         });
-        let on_change = self.on_change.clone();
+        let this = self.clone();
         let change = Listener::new(move |event: JsValue| {
-            if let Some(data) = event.unchecked_into::<MessageEvent>().data().as_string() {
-                on_change(data);
+            if let Some(data) = this.seen(event).data().as_string() {
+                (this.on_change)(&data);
             }
         });
         let this = self.clone();
+        let reload = Listener::new(move |event: JsValue| {
+            this.seen(event);
+            (this.load_again)();
+        });
+        let this = self.clone();
         let error = Listener::new(move |_| this.on_error());
-        let listeners = [("open", open), (EVENT, change), ("error", error)];
+        let listeners = [("open", open), (CHANGE, change), (RELOAD, reload), ("error", error)];
         for (event, listener) in &listeners {
             // No browser refuses this; in one that did, the page would not be live.
             let _ = source.add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
@@ -136,6 +152,13 @@ impl Follower {
         if let Some(peers) = &*self.peers.borrow() {
             peers.opened();
         }
+    }
+
+    /// Notes the event as the last one.
+    fn seen(&self, event: JsValue) -> MessageEvent {
+        let event: MessageEvent = event.unchecked_into();
+        *self.after.borrow_mut() = event.last_event_id();
+        event
     }
 
     fn cancel_retry(&self) {

@@ -54,7 +54,8 @@ async fn it_says_hello_and_then_each_change_as_everybody_may_see_it() {
     let view = json!({"id": "p3", "title": "T", "createdAt": at(3), "version": 1});
     assert_eq!(post.json(), json!({"sequence": seq(3), "postId": "p3", "post": view}));
     let view = json!({"id": "c1", "content": "", "status": "pending", "createdAt": at(4), "version": 1});
-    assert_eq!(live.expect().await.json(), json!({"sequence": seq(4), "postId": "p3", "comment": view}));
+    let change = json!({"sequence": seq(4), "postId": "p3", "comment": view, "commentCount": 0});
+    assert_eq!(live.expect().await.json(), change);
 
     deliver(&world, &query, 5, &[comment_updated("c1", "p3", "a secret orange", Status::Rejected)]).await;
     let rejected = live.expect().await.json();
@@ -65,7 +66,7 @@ async fn it_says_hello_and_then_each_change_as_everybody_may_see_it() {
     );
     deliver(&world, &query, 6, &judged("c2", "p3", "fine", 6, Status::Approved)).await;
     let approved = live.take(2).await.pop().unwrap().json();
-    assert_eq!(approved["comment"]["content"], "fine");
+    assert_eq!((&approved["comment"]["content"], &approved["commentCount"]), (&json!("fine"), &json!(1)));
     // Nothing changed: nothing is said.
     deliver(&world, &query, 8, &[comment_updated("c2", "p3", "fine", Status::Approved)]).await;
     deliver(&world, &query, 9, &posts(9, 9)).await;
@@ -115,6 +116,21 @@ async fn whoever_comes_back_misses_nothing_and_hears_nothing_twice() {
     for live in [&mut all, &mut none, &mut beyond] {
         assert_eq!(live.expect().await.id, seq(26));
     }
+}
+
+#[tokio::test]
+async fn a_page_listens_from_the_state_that_it_shows() {
+    let world = World::new();
+    let query = start(&world).await;
+    deliver(&world, &query, 1, &posts(1, 3)).await;
+    let page = query.get("/posts?limit=2").await.ok(200);
+    let after = format!("/live?after={}", page["sequence"].as_str().unwrap());
+    deliver(&world, &query, 4, &posts(4, 5)).await;
+    let mut live = listen(&query, &after).await;
+    assert_eq!(ids(&mut live, 2).await, [seq(4), seq(5)]);
+    // The browser resumes with the same address, and says what it received last.
+    let mut live = resume(&query, &after, &seq(4)).await;
+    assert_eq!(ids(&mut live, 1).await, [seq(5)]);
 }
 
 #[tokio::test]
@@ -320,6 +336,9 @@ async fn ids_that_are_none_are_refused() {
     let query = start(&world).await;
     for bad in ["a.b", "", "%00", &"x".repeat(65)] {
         query.get(&format!("/live?post={bad}")).await.problem(ProblemKind::BadRequest);
+    }
+    for bad in ["x", "", "-1", "99999999999999999999"] {
+        query.get(&format!("/live?after={bad}")).await.problem(ProblemKind::BadRequest);
     }
     for bad in [&b"x"[..], b"", b"-1", b"1.5", b"99999999999999999999", b"\xff", b"1 2"] {
         query.send(get("/live").header("last-event-id", bad)).await.problem(ProblemKind::BadRequest);

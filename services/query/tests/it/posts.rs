@@ -4,7 +4,7 @@ use crate::{all, comment_by, deliver, judged, start};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::events::{PostCreated, Status};
-use shared::{Event, ProblemKind};
+use shared::{Event, ProblemKind, Sequence};
 use testkit::events::{at, comment_created, comment_updated, post_created};
 use testkit::{Running, World};
 
@@ -109,7 +109,8 @@ async fn pages(query: &Running, limit: usize) -> Vec<Vec<Value>> {
 async fn pages_hold_every_post_once_newest_first() {
     let world = World::new();
     let query = start(&world).await;
-    assert_eq!(query.get("/posts?limit=5").await.ok(200), json!({"items": [], "next": null}));
+    let empty = json!({"items": [], "next": null, "sequence": Sequence::START});
+    assert_eq!(query.get("/posts?limit=5").await.ok(200), empty);
     // Seven of each moment, so that pages end among posts of the same one.
     let ids: Vec<String> = (0..45).map(|n| format!("p{n:02}")).collect();
     let events: Vec<Event> =
@@ -152,7 +153,7 @@ async fn a_page_shows_posts_with_an_excerpt_and_their_readable_comments_counted(
                 "id": "p1", "title": "A title", "author": "Ada", "createdAt": at(1), "version": 1,
                 "excerpt": "Heading Some bold text", "commentCount": 2
             }],
-            "next": null
+            "next": null, "sequence": Sequence::new(events.len() as i64)
         })
     );
 }
