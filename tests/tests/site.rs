@@ -152,7 +152,7 @@ async fn everything_is_written_and_read_with_plain_forms() {
 }
 
 #[tokio::test]
-async fn whoever_writes_reads_it_on_the_very_next_page() {
+async fn the_next_page_shows_what_was_just_written() {
     let stack = Stack::start().await;
     for n in 0..10 {
         let title = format!("Written a moment ago {n}");

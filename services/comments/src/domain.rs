@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_verdict_stands_and_is_told_the_same_each_time() {
+    fn the_first_verdict_stands_and_gives_the_same_event_each_time() {
         let mut c = comment();
         let told = c.apply_verdict(&verdict(Status::Rejected)).unwrap();
         assert_eq!(

@@ -170,7 +170,7 @@ fn signals_stop_it_cleanly() {
 }
 
 #[test]
-fn the_log_tells_who_asked_for_what_and_who_was_refused() {
+fn log_lines_name_the_client_of_each_request_and_refusal() {
     let data = dir();
     let mut command = service(&format!(
         "--data-dir {} --listen 127.0.0.1:0 --site-url http://posts.com --trusted-proxies 1",

@@ -85,7 +85,7 @@ async fn a_comment_written_in_one_tab_appears_and_is_approved_in_the_other() {
 }
 
 #[tokio::test]
-async fn a_waiting_comment_is_its_writers_alone_and_a_stranger_sees_it_come() {
+async fn only_its_author_sees_a_pending_comment_and_others_see_it_once_approved() {
     let stack = Stack::start().await;
     let (writer, stranger) = (browse(&stack, Ability::Full).await, browse(&stack, Ability::Full).await);
     let post = stack.public_blog().post("Between two people").await;

@@ -77,7 +77,7 @@ async fn an_event_too_early_is_sent_back_and_one_too_late_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_poison_event_stops_its_own_post_alone_until_it_is_discarded() {
+async fn a_poison_event_blocks_only_its_own_post_until_it_is_discarded() {
     let stack = Stack::services().await;
     let blog = stack.blog();
     let poison = json!({ "type": "PostCreated", "data": { "id": "poisoned", "title": { "an": "object" } } });

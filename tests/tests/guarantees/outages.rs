@@ -7,7 +7,7 @@ use system_tests::load::{Load, until_all_approved};
 use system_tests::{LIMIT, Stack, eventually, holds};
 
 #[tokio::test]
-async fn whoever_was_down_catches_up() {
+async fn a_service_that_was_down_catches_up() {
     let stack = Stack::services().await;
     let blog = stack.blog();
     let first = blog.post("Before").await;
@@ -84,7 +84,7 @@ async fn posts_and_comments_keep_accepting_while_the_bus_is_down_and_all_arrives
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_kill_9_of_every_process() {
+async fn acknowledged_writes_are_there_after_kill_9_of_every_process() {
     let mut stack = Stack::services().await;
     let blog = stack.blog();
     let mut posts = Vec::new();

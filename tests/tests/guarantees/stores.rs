@@ -170,7 +170,7 @@ async fn a_comment_that_a_rule_holds_waits_for_a_person() {
 }
 
 #[tokio::test]
-async fn a_log_that_lost_its_tail_is_said_and_nothing_is_delivered() {
+async fn a_log_that_lost_its_tail_is_reported_and_nothing_is_delivered() {
     let stack = Stack::services().await;
     let blog = stack.blog();
     let posts = some_history(&blog).await;

@@ -17,7 +17,7 @@ async fn an_unknown_post_has_no_comments() {
 }
 
 #[tokio::test]
-async fn pending_text_is_its_writers_alone_and_rejected_text_is_nobodys() {
+async fn only_its_author_sees_pending_text_and_nobody_sees_rejected_text() {
     let world = World::new();
     let comments = start(&world).await;
     add_post(&comments, "p1").await;

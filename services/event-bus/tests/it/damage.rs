@@ -115,7 +115,7 @@ fn whatever_byte_of_the_file_changes_the_log_is_refused_or_reads_the_same() {
 }
 
 #[tokio::test]
-async fn a_log_whose_last_writes_are_torn_holds_who_has_seen_them() {
+async fn a_log_whose_last_writes_are_torn_suspends_consumers_that_have_applied_them() {
     let (world, bus) = insecure().await;
     for n in 1..=9 {
         publish_posts(&bus, n, n).await;

@@ -82,7 +82,7 @@ async fn a_log_that_has_grown_again_is_known_by_the_event_at_the_consumers_place
 }
 
 #[tokio::test]
-async fn a_log_that_comes_back_shorter_is_held_from_the_start_for_whoever_was_saved() {
+async fn a_log_that_comes_back_shorter_suspends_saved_subscriptions_from_the_start() {
     let (world, bus) = insecure().await;
     let one = Subscriber::at(&world, "one");
     publish_posts(&bus, 1, 3).await;

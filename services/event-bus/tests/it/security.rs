@@ -122,7 +122,7 @@ async fn what_was_signed_for_one_route_is_no_use_on_the_other() {
 }
 
 #[tokio::test]
-async fn each_service_subscribes_itself_alone() {
+async fn a_service_can_subscribe_only_itself() {
     let world = World::secure();
     let bus = world.start_bus().await;
     let request = |name: &str| json!({"name": name, "url": "http://somewhere/events", "cursor": seq(0)});

@@ -104,7 +104,7 @@ async fn what_was_published_while_it_was_away_is_read_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_log_that_has_lost_its_tail_is_said_loudly_and_nothing_is_skipped() {
+async fn a_log_that_has_lost_its_tail_is_reported_and_nothing_is_skipped() {
     let world = World::secure();
     let bus = world.start_bus().await;
     let query = start(&world).await;

@@ -74,7 +74,7 @@ async fn it_says_hello_and_then_each_change_as_everybody_may_see_it() {
 }
 
 #[tokio::test]
-async fn waiting_text_is_told_to_nobody_though_its_writer_may_read_it() {
+async fn pending_text_is_sent_to_nobody_though_its_author_may_read_it() {
     let world = World::new();
     let query = start(&world).await;
     let mut live = listen(&query, "/live").await;
@@ -86,7 +86,7 @@ async fn waiting_text_is_told_to_nobody_though_its_writer_may_read_it() {
 }
 
 #[tokio::test]
-async fn whoever_comes_back_misses_nothing_and_hears_nothing_twice() {
+async fn a_client_that_reconnects_misses_nothing_and_gets_nothing_twice() {
     let world = World::new();
     let query = start(&world).await;
     let mut live = listen(&query, "/live").await;
@@ -234,7 +234,7 @@ async fn one_posts_listeners_hear_of_it_alone() {
 }
 
 #[tokio::test]
-async fn a_listener_who_falls_behind_hears_everything_in_order() {
+async fn a_client_that_falls_behind_gets_everything_in_order() {
     let world = World::new();
     let query = start(&world).await;
     let mut slow = listen(&query, "/live").await;

@@ -38,7 +38,7 @@ async fn a_post_with_its_body_and_its_comments() {
 }
 
 #[tokio::test]
-async fn pending_text_is_its_writers_alone_and_rejected_text_is_nobodys() {
+async fn only_its_author_sees_pending_text_and_nobody_sees_rejected_text() {
     let world = World::new();
     let query = start(&world).await;
     deliver(&world, &query, 1, &[post_created("p1", "T", 1), comment_by(ADA, "c1", "p1", "her text", 2)])

@@ -104,7 +104,7 @@ fn shuffled(events: Vec<Envelope>) -> impl Strategy<Value = Vec<Envelope>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn every_order_and_repetition_of_a_history_comes_to_the_same(
+    fn every_order_and_repetition_of_a_history_gives_the_same_read_model(
         (bare, events) in any::<bool>().prop_flat_map(|bare| (Just(bare), shuffled(enveloped(&history(), bare)))),
         sizes in prop::collection::vec(1..8_usize, 0..6),
     ) {

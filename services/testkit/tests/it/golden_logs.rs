@@ -80,7 +80,7 @@ impl Replay {
 }
 
 #[tokio::test]
-async fn a_log_of_the_courses_services_comes_to_what_it_always_did() {
+async fn a_log_of_the_courses_services_gives_the_same_read_model() {
     let golden = Golden::open("course");
     let replay = Replay::of(&golden).await;
     assert_eq!(replay.read_model().await, golden.text("read-model.jsonl"));
@@ -89,7 +89,7 @@ async fn a_log_of_the_courses_services_comes_to_what_it_always_did() {
 }
 
 #[tokio::test]
-async fn a_log_of_version_1_comes_to_what_it_always_did_and_nothing_is_added_to_it() {
+async fn a_log_of_version_1_gives_the_same_read_model_and_nothing_is_added_to_it() {
     let golden = Golden::open("version-1");
     let replay = Replay::of(&golden).await;
     assert_eq!(replay.read_model().await, golden.text("read-model.jsonl"));

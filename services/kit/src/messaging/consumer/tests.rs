@@ -87,7 +87,7 @@ fn what_stands_before_a_gap_is_applied() {
 }
 
 #[test]
-fn a_poison_event_stops_only_its_own_key() {
+fn a_poison_event_blocks_only_its_own_key() {
     let c = database();
     let delivery = [
         event(1, "a", "bad"),

@@ -9,7 +9,7 @@ const LATE: &[Migration] = &[&[
 ]];
 
 #[tokio::test]
-async fn nobody_is_told_that_it_is_done_before_the_commit_has_succeeded() {
+async fn no_write_is_answered_before_its_commit_has_succeeded() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", LATE).unwrap();
     let before = *store.committed().borrow();
