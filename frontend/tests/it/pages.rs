@@ -212,9 +212,8 @@ async fn a_page_holds_each_comment_once() {
     let frontend = start().await;
     let page = frontend.get("/p/long").await;
     assert_eq!(page.body.matches("in the middle").count(), 1, "{}", page.body);
-    let props = "{&quot;post&quot;:&quot;long&quot;,&quot;earlier&quot;:&quot;5~5~c5&quot;,\
-                 &quot;later&quot;:&quot;6~6~c5&quot;,&quot;count&quot;:120,\
-                 &quot;sequence&quot;:&quot;00000000000000000007&quot;,&quot;problem&quot;:null}";
+    let props = "{&quot;post&quot;:&quot;long&quot;,&quot;has_earlier&quot;:true,&quot;is_newest&quot;:false,\
+                 &quot;count&quot;:120,&quot;sequence&quot;:&quot;00000000000000000007&quot;,&quot;problem&quot;:null}";
     assert!(page.body.contains(props), "{}", page.body);
 }
 
