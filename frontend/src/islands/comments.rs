@@ -29,18 +29,14 @@ pub(crate) struct CommentDraft {
 /// The id of the link to the comments before these, which the page has outside the island.
 pub(crate) const EARLIER: &str = "earlier";
 
-/// Changes the thread. Once its oldest comment is another one, the link to the comments before it leads elsewhere.
-fn update<R>(thread: RwSignal<Thread>, post: &PostId, change: impl FnOnce(&mut Thread) -> R) -> R {
-    let result = change(&mut thread.write());
+/// Once the oldest comment of the thread is another one, the link to the comments before it leads elsewhere.
+fn lead_earlier(thread: RwSignal<Thread>, post: &PostId) {
     let thread = thread.read_untracked();
-    if let (true, Some(oldest)) = (thread.is_trimmed, thread.comments.first()) {
-        if let Some(link) = document().get_element_by_id(EARLIER) {
-            // Both fail for invalid names only.
-            let _ = link.set_attribute("href", &comment_page(post, &oldest.id));
-            let _ = link.remove_attribute("hidden");
-        }
-    }
-    result
+    let oldest = thread.comments.first().filter(|_| thread.is_trimmed);
+    let (Some(oldest), Some(link)) = (oldest, document().get_element_by_id(EARLIER)) else { return };
+    // Both fail for invalid names only.
+    let _ = link.set_attribute("href", &comment_page(post, &oldest.id));
+    let _ = link.remove_attribute("hidden");
 }
 
 /// Follows the post for as long as the page is open, from the state that the page shows.
@@ -53,14 +49,16 @@ fn follow(thread: RwSignal<Thread>, post: &PostId, sequence: String) {
         browser::spawn(async move {
             // A failure is a broken connection, and so it is for the stream, which says again what it has missed.
             if let Ok(page) = request::get(&page).await.and_then(|json| request::parse(&json)) {
-                update(thread, &post, |thread| thread.replace(page));
+                thread.write().replace(page);
+                lead_earlier(thread, &post);
             }
         });
     };
     let this = post.clone();
     let change = move |json: &str| {
         if let Ok(updates) = request::parse(json) {
-            update(thread, &this, |thread| thread.merge(updates));
+            thread.write().merge(updates);
+            lead_earlier(thread, &this);
         }
     };
     live::follow(format!("{}?post={post}&after=", routes::LIVE), sequence, load_again, change);
@@ -72,8 +70,8 @@ fn find_named_comment(post: &PostId) {
     let (Ok(fragment), Ok(search)) = (location.hash(), location.search()) else { return };
     let Some(comment) = comment_in(&fragment) else { return };
     let is_here = document().get_element_by_id(fragment.trim_start_matches('#')).is_some();
-    // The server has looked for it already if it is named in the query.
-    if !is_here && !search.contains("comment=") {
+    // An address with a query is a newer one: the server knows which comments are meant.
+    if !is_here && search.is_empty() {
         // Fails for invalid addresses only.
         let _ = location.replace(&comment_page(post, &comment));
     }
@@ -89,7 +87,8 @@ async fn send(
     let CommentUpdates { mut comments, comment, .. } = request::parse(&responses::created(&answer))?;
     if let Some(comment) = comment.or_else(|| comments.pop()) {
         let page = comment_page(post, &comment.id);
-        let is_shown = update(thread, post, |thread| thread.merge_sent(comment));
+        let is_shown = thread.write().merge_sent(comment);
+        lead_earlier(thread, post);
         if !is_shown {
             // Fails for invalid addresses only.
             let _ = location().set_href(&page);
