@@ -108,7 +108,7 @@ fn status_of(text: &str) -> Option<Status> {
 #[cfg(any(test, feature = "hydrate"))]
 fn reason_in(notice: &str) -> Option<String> {
     let reason = notice.strip_prefix(NOTICE_REJECTED)?.strip_prefix(": ")?;
-    Some(reason.trim_end().trim_end_matches('.').to_owned())
+    Some(reason.trim_end_matches(' ').to_owned())
 }
 
 #[cfg(test)]

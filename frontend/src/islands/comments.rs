@@ -26,22 +26,39 @@ pub(crate) struct CommentDraft {
     pub author: String,
 }
 
+/// The id of the link to the comments before these, which the page has outside the island.
+pub(crate) const EARLIER: &str = "earlier";
+
+/// Once the oldest comment of the thread is another one, the link to the comments before it leads elsewhere.
+fn lead_earlier(thread: RwSignal<Thread>, post: &PostId) {
+    let thread = thread.read_untracked();
+    let oldest = thread.comments.first().filter(|_| thread.is_trimmed);
+    let (Some(oldest), Some(link)) = (oldest, document().get_element_by_id(EARLIER)) else { return };
+    // Both fail for invalid names only.
+    let _ = link.set_attribute("href", &comment_page(post, &oldest.id));
+    let _ = link.remove_attribute("hidden");
+}
+
 /// Follows the post for as long as the page is open, from the state that the page shows.
 fn follow(thread: RwSignal<Thread>, post: &PostId, sequence: String) {
     // The API names the pages of a thread as the site does.
-    let page = format!("{}{}", routes::query_post(post), location().search().unwrap_or_default());
+    let page = routes::query_post(post) + &location().search().unwrap_or_default();
+    let this = post.clone();
     let load_again = move || {
-        let page = page.clone();
+        let (page, post) = (page.clone(), this.clone());
         browser::spawn(async move {
             // A failure is a broken connection, and so it is for the stream, which says again what it has missed.
             if let Ok(page) = request::get(&page).await.and_then(|json| request::parse(&json)) {
-                thread.update(|thread| thread.replace(page));
+                thread.write().replace(page);
+                lead_earlier(thread, &post);
             }
         });
     };
+    let this = post.clone();
     let change = move |json: &str| {
         if let Ok(updates) = request::parse(json) {
-            thread.update(|thread| thread.merge(updates));
+            thread.write().merge(updates);
+            lead_earlier(thread, &this);
         }
     };
     live::follow(format!("{}?post={post}&after=", routes::LIVE), sequence, load_again, change);
@@ -53,8 +70,8 @@ fn find_named_comment(post: &PostId) {
     let (Ok(fragment), Ok(search)) = (location.hash(), location.search()) else { return };
     let Some(comment) = comment_in(&fragment) else { return };
     let is_here = document().get_element_by_id(fragment.trim_start_matches('#')).is_some();
-    // The server has looked for it already if it is named in the query.
-    if !is_here && !search.contains("comment=") {
+    // An address with a query is a newer one: the server knows which comments are meant.
+    if !is_here && search.is_empty() {
         // Fails for invalid addresses only.
         let _ = location.replace(&comment_page(post, &comment));
     }
@@ -70,7 +87,8 @@ async fn send(
     let CommentUpdates { mut comments, comment, .. } = request::parse(&responses::created(&answer))?;
     if let Some(comment) = comment.or_else(|| comments.pop()) {
         let page = comment_page(post, &comment.id);
-        let is_shown = thread.try_update(|thread| thread.merge_sent(comment)).unwrap_or(true);
+        let is_shown = thread.write().merge_sent(comment);
+        lead_earlier(thread, post);
         if !is_shown {
             // Fails for invalid addresses only.
             let _ = location().set_href(&page);
@@ -83,10 +101,10 @@ async fn send(
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CommentsProps {
     pub post: PostId,
-    /// The cursor of the page before.
-    pub earlier: Option<String>,
-    /// The cursor of the page after.
-    pub later: Option<String>,
+    /// Whether there is a page before.
+    pub has_earlier: bool,
+    /// Whether no page is after.
+    pub is_newest: bool,
     /// The number of approved comments, on all pages.
     pub count: usize,
     /// The state that the page shows.
@@ -111,8 +129,8 @@ pub fn start_comments(element: &leptos::web_sys::HtmlElement) {
 
 /// The comments of a post, and the form for a new one.
 fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
-    let CommentsProps { post, earlier, later, count, sequence, problem } = props;
-    let thread = RwSignal::new(Thread { comments, count, earlier, later, ..Thread::default() });
+    let CommentsProps { post, has_earlier, is_newest, count, sequence, problem } = props;
+    let thread = RwSignal::new(Thread { comments, count, has_earlier, is_newest, ..Thread::default() });
     let state = RwSignal::new(Form::new(problem));
     let action = new_comment_action(&post);
     if browser::IS_BROWSER {
@@ -124,12 +142,6 @@ fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
         let entry = move |comment: &CommentView| comment_view(&post, comment.clone());
         move || thread.read().comments.iter().map(&entry).collect_view()
     };
-    let [earlier, later, newest] = [
-        ("earlier", "← Earlier comments", Thread::earlier_page as fn(&Thread, &PostId) -> String),
-        ("later", "Later comments →", Thread::later_page),
-        ("newest", "Newest comments", Thread::newest_page),
-    ]
-    .map(|(class, words, address)| page_link(thread, &post, class, words, address));
     let submit = move |event: SubmitEvent| {
         let Some(fields) = form::take_over(&event, state) else { return };
         let [content, author] = [text::CONTENT, text::AUTHOR].map(|field| fields.text(field.field));
@@ -147,10 +159,7 @@ fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
     };
     view! {
         <h2>{move || count_in_words(thread.read().count)}</h2>
-        {earlier}
         <ol class="thread">{entries}</ol>
-        {later}
-        {newest}
         <p class="empty" hidden=move || !thread.read().comments.is_empty()>
             "No comments yet. Yours could be the first."
         </p>
@@ -160,24 +169,6 @@ fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
         <form class="composer" method="post" action=action on:submit=submit>
             <CommentFields state />
         </form>
-    }
-}
-
-/// A link to another page of the thread, hidden where there is none. (One type for all, since each brings its own code.)
-fn page_link(
-    thread: RwSignal<Thread>,
-    post: &PostId,
-    class: &'static str,
-    words: &'static str,
-    address: fn(&Thread, &PostId) -> String,
-) -> impl IntoView + use<> {
-    let post = post.clone();
-    let address = move || address(&thread.read(), &post);
-    let hidden = address.clone();
-    view! {
-        <a class=class href=address hidden=move || hidden().is_empty()>
-            {words}
-        </a>
     }
 }
 

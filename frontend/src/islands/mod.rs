@@ -22,7 +22,7 @@ mod new_posts;
 mod responses;
 
 #[cfg(feature = "ssr")]
-pub(crate) use comments::{CommentDraft, CommentFields, CommentsProps, comments};
+pub(crate) use comments::{CommentDraft, CommentFields, CommentsProps, EARLIER, comments};
 #[cfg(feature = "ssr")]
 pub(crate) use new_post::{NewPostProps, PostDraft, new_post};
 #[cfg(feature = "ssr")]

@@ -4,10 +4,9 @@
 //! and more than once. Merging them yields the same comments in any order (but for new comments with equal times).
 
 use super::responses::CommentUpdates;
-use super::urls::{comment_page, newest_comments, page_of_comments};
+use shared::CommentId;
 use shared::events::Status;
 use shared::views::CommentView;
-use shared::{CommentId, PostId};
 
 /// The most comments of a page that stays open. The oldest leave first.
 const MAX_SHOWN: usize = 200;
@@ -19,14 +18,14 @@ pub(crate) struct Thread {
     pub comments: Vec<CommentView>,
     /// The number of approved comments, on all pages.
     pub count: usize,
-    /// The cursor of the page before; nothing where no comment is older than these.
-    pub earlier: Option<String>,
-    /// The cursor of the page after; nothing on the newest page.
-    pub later: Option<String>,
+    /// Whether there are older comments than these.
+    pub has_earlier: bool,
+    /// Whether there are no newer comments than these.
+    pub is_newest: bool,
     /// About the reader's own comments only: nothing else is worth an interruption.
     pub announcement: String,
-    /// Whether older comments have left this page, so that its cursor is no longer that of its oldest comment.
-    pub trimmed: bool,
+    /// Whether the oldest comment is no longer the one that the server has rendered.
+    pub is_trimmed: bool,
 }
 
 impl Thread {
@@ -49,7 +48,8 @@ impl Thread {
             merge(&mut self.comments, own);
             self.announce(&id);
         }
-        (self.earlier, self.later, self.trimmed) = (page.earlier, page.later, false);
+        (self.has_earlier, self.is_newest) = (page.earlier.is_some(), page.later.is_none());
+        self.is_trimmed = self.has_earlier;
         self.count = page.comment_count.unwrap_or(self.count);
     }
 
@@ -66,33 +66,12 @@ impl Thread {
         true
     }
 
-    /// The address of the page with the comments before these; empty where there are none.
-    pub(crate) fn earlier_page(&self, post: &PostId) -> String {
-        match (self.comments.first(), &self.earlier) {
-            (Some(oldest), _) if self.trimmed => comment_page(post, &oldest.id),
-            (_, Some(cursor)) => page_of_comments(post, "before", cursor),
-            _ => String::new(),
-        }
-    }
-
-    /// The address of the page with the comments after these; empty where there are none.
-    pub(crate) fn later_page(&self, post: &PostId) -> String {
-        self.later.as_ref().map(|cursor| page_of_comments(post, "after", cursor)).unwrap_or_default()
-    }
-
-    /// The address of the newest page; empty on that page.
-    pub(crate) fn newest_page(&self, post: &PostId) -> String {
-        self.later.as_ref().map(|_| newest_comments(post)).unwrap_or_default()
-    }
-
     /// Whether the comment is shown, or is one of those that follow: on the newest page all that are not older than its
     /// oldest one, on other pages none.
     fn has_place_for(&self, comment: &CommentView) -> bool {
         let is_shown = self.comments.iter().any(|shown| shown.id == comment.id);
-        let has_older = self.earlier.is_some() || self.trimmed;
-        let oldest = self.comments.first().filter(|_| has_older);
-        is_shown
-            || self.later.is_none() && oldest.is_none_or(|oldest| oldest.created_at <= comment.created_at)
+        let oldest = self.comments.first().filter(|_| self.has_earlier);
+        is_shown || self.is_newest && oldest.is_none_or(|oldest| oldest.created_at <= comment.created_at)
     }
 
     fn merge_comment(&mut self, update: CommentView) {
@@ -106,7 +85,7 @@ impl Thread {
     fn trim(&mut self) {
         while self.comments.len() > MAX_SHOWN {
             self.comments.remove(0);
-            self.trimmed = true;
+            (self.has_earlier, self.is_trimmed) = (true, true);
         }
     }
 
@@ -235,7 +214,7 @@ mod tests {
         };
         let verdict = comment("a", Status::Rejected, Some(2), "");
         for updates in [[mine.clone(), verdict.clone()], [verdict, mine]] {
-            let mut thread = Thread::default();
+            let mut thread = newest();
             for update in updates {
                 thread.merge_comment(update);
             }
@@ -252,7 +231,7 @@ mod tests {
         };
         let public = comment("a", Status::Pending, Some(1), "");
         for updates in [[mine.clone(), public.clone()], [public, mine]] {
-            let mut thread = Thread::default();
+            let mut thread = newest();
             for update in updates {
                 thread.merge_comment(update);
             }
@@ -269,13 +248,13 @@ mod tests {
         for (verdict, announcement) in
             [(approved, "Your comment is published."), (rejected, "Your comment has been rejected: spam.")]
         {
-            let mut thread = Thread::default();
+            let mut thread = newest();
             thread.merge_sent(sent.clone());
             assert_eq!(thread.announcement, "Your comment has been sent and is awaiting moderation.");
             thread.merge_comment(verdict.clone());
             assert_eq!(thread.announcement, announcement);
             // The stream may be faster than the answer.
-            let mut thread = Thread::default();
+            let mut thread = newest();
             thread.merge_comment(verdict);
             assert_eq!(thread.announcement, "", "so far it may be anybody's");
             thread.merge_sent(sent.clone());
@@ -299,6 +278,10 @@ mod tests {
         assert_eq!(thread[0].status, Status::Approved);
     }
 
+    fn newest() -> Thread {
+        Thread { is_newest: true, ..Thread::default() }
+    }
+
     /// The `n`-th comment of a thread.
     fn nth(n: i64) -> CommentView {
         let created_at = Some(Timestamp::from_unix_ms(n));
@@ -316,8 +299,8 @@ mod tests {
     #[test]
     fn an_earlier_page_changes_what_it_shows_and_adds_nothing() {
         let pending = CommentView { status: Status::Pending, version: Some(1), ..nth(5) };
-        let later = Some("5~5~c5".to_owned());
-        let mut thread = Thread { comments: vec![nth(4), pending], count: 9, later, ..Thread::default() };
+        let mut thread =
+            Thread { comments: vec![nth(4), pending], count: 9, has_earlier: true, ..Thread::default() };
         thread.merge(CommentUpdates { comment_count: Some(10), ..update(nth(5)) });
         thread.merge(CommentUpdates { comment_count: Some(11), ..update(nth(6)) });
         assert_eq!((ids(&thread), thread.count), (vec!["c4", "c5"], 11));
@@ -328,8 +311,7 @@ mod tests {
 
     #[test]
     fn the_newest_page_adds_what_is_new_and_nothing_of_the_pages_before() {
-        let earlier = Some("4~4~c4".to_owned());
-        let mut thread = Thread { comments: vec![nth(4), nth(6)], earlier, ..Thread::default() };
+        let mut thread = Thread { comments: vec![nth(4), nth(6)], has_earlier: true, ..newest() };
         for n in [3, 7, 5] {
             thread.merge(update(nth(n)));
         }
@@ -338,15 +320,13 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_stays_open_is_bounded_and_links_to_what_has_left() {
-        let post: PostId = "p".parse().unwrap();
-        let mut thread = Thread { comments: vec![nth(0)], ..Thread::default() };
-        assert_eq!(thread.earlier_page(&post), "");
+    fn a_page_that_stays_open_is_bounded() {
+        let mut thread = Thread { comments: vec![nth(0)], ..newest() };
         for n in 1..300 {
             thread.merge(update(nth(n)));
         }
         assert_eq!((thread.comments.len(), ids(&thread)[0]), (MAX_SHOWN, "c100"));
-        assert_eq!(thread.earlier_page(&post), "/p/p?comment=c100#comment-c100");
+        assert!(thread.has_earlier && thread.is_trimmed);
         thread.merge(update(nth(99)));
         assert_eq!(ids(&thread)[0], "c100", "what has left does not come back");
     }
@@ -362,8 +342,7 @@ mod tests {
             ..CommentUpdates::default()
         });
         assert_eq!((ids(&thread), thread.count), (vec!["c2", "c3", "c9"], 3));
-        let post: PostId = "p".parse().unwrap();
-        assert_eq!(thread.earlier_page(&post), "/p/p?comments=before:2~2~c2#comments");
+        assert!(thread.has_earlier && thread.is_trimmed && thread.is_newest);
     }
 
     #[test]

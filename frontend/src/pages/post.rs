@@ -1,11 +1,11 @@
 //! A post with a page of its comments.
 
 use super::page::{Page, number};
-use crate::islands::urls::comment_page;
-use crate::islands::{CommentDraft, CommentsProps, comments as island, dates};
+use crate::islands::urls::{comment_page, newest_comments, page_of_comments};
+use crate::islands::{CommentDraft, CommentsProps, EARLIER, comments as island, dates};
 use leptos::prelude::*;
 use shared::views::Thread;
-use shared::{CommentId, Problem, Timestamp};
+use shared::{CommentId, PostId, Problem, Timestamp};
 use std::sync::Arc;
 
 /// `missing` is a comment that was stored and that query does not know yet.
@@ -17,6 +17,7 @@ pub(crate) fn post(
     problem: Option<Problem>,
 ) -> Page {
     let Thread { post, comments, earlier, later, comment_count, sequence } = post;
+    let (has_earlier, is_newest) = (earlier.is_some(), later.is_none());
     let (count, sequence) = (number(comment_count), sequence.to_string());
     Page::new(post.title.clone(), move || {
         provide_context(draft);
@@ -40,10 +41,33 @@ pub(crate) fn post(
             </article>
             <section class="comments" id="comments" aria-label="Comments">
                 {waiting}
-                {island(CommentsProps { post: post.id, earlier, later, count, sequence, problem }, comments)}
+                {earlier_link(&post.id, earlier.as_deref())}
+                {later.map(|cursor| later_links(&post.id, &cursor))}
+                {island(CommentsProps { post: post.id, has_earlier, is_newest, count, sequence, problem }, comments)}
             </section>
         }
     })
+}
+
+/// The island shows it, and leads it elsewhere, when comments leave the page.
+fn earlier_link(post: &PostId, cursor: Option<&str>) -> impl IntoView + use<> {
+    let page = cursor.map(|cursor| page_of_comments(post, "before", cursor));
+    view! {
+        <a class="earlier" id=EARLIER hidden=page.is_none() href=page.unwrap_or_default()>
+            "← Earlier comments"
+        </a>
+    }
+}
+
+fn later_links(post: &PostId, cursor: &str) -> impl IntoView + use<> {
+    view! {
+        <a class="later" href=page_of_comments(post, "after", cursor)>
+            "Later comments →"
+        </a>
+        <a class="newest" href=newest_comments(post)>
+            "Newest comments"
+        </a>
+    }
 }
 
 pub(super) fn byline(

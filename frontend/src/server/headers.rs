@@ -13,14 +13,15 @@ use shared::ProblemKind;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 /// The policy of a page with these scripts, which are named by their hashes: so the policy is the same for each answer with
-/// the same page. While `cargo leptos watch` runs the site, pages may also listen for reloads.
+/// the same page. (`'self'` is for the script that they import: browsers do not extend `'strict-dynamic'` from a hash to
+/// imports. Nothing else of this origin is a script: answers have a type, and `nosniff`.) While `cargo leptos watch` runs the site, pages may also listen for reloads.
 pub(super) fn content_security_policy(scripts: &[String], reload_port: Option<u16>) -> String {
     let hashes: String =
         scripts.iter().flat_map(|script| ["'sha256-".to_owned(), hash(script), "' ".to_owned()]).collect();
     let reload =
         reload_port.map(|port| format!(" ws://127.0.0.1:{port} ws://localhost:{port}")).unwrap_or_default();
     format!(
-        "default-src 'none'; script-src {hashes}'strict-dynamic' 'wasm-unsafe-eval'; style-src 'self'; \
+        "default-src 'none'; script-src 'self' {hashes}'wasm-unsafe-eval'; style-src 'self'; \
          img-src 'self' data:; connect-src 'self'{reload}; font-src 'self'; form-action 'self'; base-uri 'none'; \
          object-src 'none'; frame-ancestors 'none'"
     )
@@ -89,7 +90,7 @@ mod tests {
         let policy = content_security_policy(&["alert(1)".to_owned()], None);
         // echo -n 'alert(1)' | openssl dgst -sha256 -binary | base64
         assert!(
-            policy.contains("script-src 'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI=' "),
+            policy.contains("script-src 'self' 'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI=' "),
             "{policy}"
         );
         for loose in ["unsafe-inline", "'unsafe-eval'", "*", "http:", "ws:"] {

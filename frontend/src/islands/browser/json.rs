@@ -47,6 +47,23 @@ mod in_browser {
     /// What the parser returns. Numbers are whole and not negative, and objects are structs: the pages need no others.
     struct Value(JsValue);
 
+    impl Value {
+        /// The members of an object that it has. (Here and not in `deserialize_struct`, where each type would get a copy.)
+        fn members(&self, fields: &'static [&'static str]) -> Result<Vec<(&'static str, Self)>, Unreadable> {
+            if !self.0.is_object() {
+                return Err(Unreadable);
+            }
+            let mut members = Vec::new();
+            for name in fields {
+                let value = Reflect::get(&self.0, &JsValue::from_str(name)).unwrap_or_default();
+                if !value.is_undefined() {
+                    members.push((*name, Self(value)));
+                }
+            }
+            Ok(members)
+        }
+    }
+
     impl IntoDeserializer<'_, Unreadable> for Value {
         type Deserializer = Self;
 
@@ -83,14 +100,7 @@ mod in_browser {
             fields: &'static [&'static str],
             visitor: V,
         ) -> Result<V::Value, Unreadable> {
-            if !self.0.is_object() {
-                return Err(Unreadable);
-            }
-            let member = |name: &&'static str| {
-                let value = Reflect::get(&self.0, &JsValue::from_str(name)).ok()?;
-                (!value.is_undefined()).then_some((*name, Value(value)))
-            };
-            visitor.visit_map(MapDeserializer::new(fields.iter().filter_map(member)))
+            visitor.visit_map(MapDeserializer::new(self.members(fields)?.into_iter()))
         }
 
         fn deserialize_newtype_struct<V: Visitor<'de>>(
