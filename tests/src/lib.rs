@@ -8,7 +8,7 @@
 //! - [`http`], [`sse`], [`raw`]: clients. [`blog`]: readers and writers; [`bus`]: an operator, and a service with its
 //!   secret ([`signature`]); [`load`]: many writers at once, [`latency`]: how long it took. [`browser`]: a real browser.
 //! - [`single_service`]: one service alone; [`fake_subscriber`]: a subscriber made by a test, good or hostile.
-//! - [`faults`]: the campaign of faults; [`bench`]: the benchmark.
+//! - [`faults`]: the campaign of faults; [`mod@bench`]: the benchmark.
 //! - [`eventually`]: tests wait for a condition, never for a time.
 
 pub mod bench;

@@ -70,6 +70,14 @@ fn peer(dir: &Path, bus: &Arc<EmptyBus>) -> Peer {
 /// With its clock paused, the runtime moves on in time only when nothing else is left to do.
 const A_WHILE: Duration = Duration::from_secs(60);
 
+/// Stops the service. On the real clock: the writer's thread does not know of the paused one, which would be over at once
+/// where a task waits for it.
+async fn stop(lifecycle: &Lifecycle) {
+    tokio::time::resume();
+    lifecycle.stop();
+    assert!(lifecycle.wait(A_WHILE).await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_consumer_registers_once_its_port_is_open() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
@@ -79,8 +87,7 @@ async fn a_consumer_registers_once_its_port_is_open() {
     service.lifecycle.set_listening();
     rt::sleep(A_WHILE).await;
     assert!(bus.registrations() > 0);
-    service.lifecycle.stop();
-    assert!(service.lifecycle.wait(A_WHILE).await);
+    stop(&service.lifecycle).await;
     assert_eq!(service.lifecycle.crashed(), None);
 }
 
@@ -88,8 +95,7 @@ async fn a_consumer_registers_once_its_port_is_open() {
 async fn a_peer_that_stops_before_its_port_is_open_ends_without_a_crash() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
     let service = peer(dir.path(), &bus).service(Router::new(), Nothing, Readiness::AtOnce);
-    service.lifecycle.stop();
-    assert!(service.lifecycle.wait(A_WHILE).await);
+    stop(&service.lifecycle).await;
     assert_eq!(service.lifecycle.crashed(), None);
 }
 
@@ -114,8 +120,7 @@ async fn the_gauge_of_failed_attempts_says_how_it_is_now() {
     store.write(|c| c.execute_batch("ALTER TABLE away RENAME TO outbox")).await.unwrap();
     rt::sleep(A_WHILE).await;
     assert!(gauge("0"), "{}", handle.render());
-    lifecycle.stop();
-    assert!(lifecycle.wait(A_WHILE).await);
+    stop(&lifecycle).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,8 +133,7 @@ async fn only_the_first_registration_says_that_the_consumer_has_started() {
     assert!(started.len() > 2, "and then there are heartbeats");
     assert_eq!(started[0], json!(true));
     assert!(started[1..].iter().all(|field| *field == Value::Null), "{started:?}");
-    service.lifecycle.stop();
-    assert!(service.lifecycle.wait(A_WHILE).await);
+    stop(&service.lifecycle).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,6 +165,5 @@ async fn an_event_whose_id_the_log_has_for_another_does_not_stop_the_others() {
     let published = bus.requests("/events").pop().unwrap();
     let ids: Vec<_> = published.as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
     assert_eq!(ids, ["a", "b"], "in their order");
-    lifecycle.stop();
-    assert!(lifecycle.wait(A_WHILE).await);
+    stop(&lifecycle).await;
 }
