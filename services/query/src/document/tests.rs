@@ -209,19 +209,22 @@ async fn a_write_renders_its_own_chunk_again_and_no_other() {
         let mut reader = Reader::new(document.clone());
         let mut chunks = Vec::new();
         while let Some(chunk) = reader.next().await.unwrap() {
-            chunks.push(chunk.as_ptr());
+            chunks.push(chunk);
         }
         chunks
     };
-    let before = chunks().await;
+    let places = |chunks: &[Bytes]| chunks.iter().map(|chunk| chunk.as_ptr()).collect::<Vec<_>>();
+    // Held to the end: what is freed may be followed by other bytes at the same place.
+    let held = chunks().await;
+    let before = places(&held);
     assert!(before.len() > 5, "{}", before.len());
-    assert_eq!(chunks().await, before, "the same bytes for each reader");
+    assert_eq!(places(&chunks().await), before, "the same bytes for each reader");
     // A commit that changes no row of it: a comment without its post, and an event that says nothing new.
     merge(&store, vec![(comment("c0", "unknown", 1), None), (post("p001", 1), Some(1))]).await;
-    assert_eq!(chunks().await, before);
+    assert_eq!(places(&chunks().await), before);
 
     merge(&store, vec![(comment("c1", "p020", 1), Some(51))]).await;
-    let after = chunks().await;
+    let after = places(&chunks().await);
     let others: Vec<_> = before.iter().filter(|chunk| after.contains(chunk)).collect();
     assert_eq!(others.len(), before.len() - 1, "{before:?} {after:?}");
 }
