@@ -59,13 +59,14 @@ pub(crate) fn bad_request(detail: impl Into<String>) -> ApiError {
     ApiError::new(ProblemKind::BadRequest).detail(detail)
 }
 
-impl Page {
-    fn limit(&self) -> ApiResult<usize> {
-        let Some(text) = &self.limit else { return Ok(DEFAULT_PAGE) };
-        let limit = text.parse().ok().filter(|n| (1..=MAX_PAGE).contains(n));
-        limit.ok_or_else(|| bad_request(format!("limit must be a number from 1 to {MAX_PAGE}")))
-    }
+/// The `limit` of a page.
+pub(crate) fn limit(text: Option<&str>, default: usize) -> ApiResult<usize> {
+    let Some(text) = text else { return Ok(default) };
+    let limit = text.parse().ok().filter(|n| (1..=MAX_PAGE).contains(n));
+    limit.ok_or_else(|| bad_request(format!("limit must be a number from 1 to {MAX_PAGE}")))
+}
 
+impl Page {
     fn before(&self) -> ApiResult<Option<(Timestamp, PostId)>> {
         let Some(text) = &self.cursor else { return Ok(None) };
         let parts = text.split_once('~');
@@ -84,7 +85,7 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
     if page.limit.is_none() && page.cursor.is_none() {
         return api.posts.response().await;
     }
-    let (limit, before) = (page.limit()?, page.before()?);
+    let (limit, before) = (limit(page.limit.as_deref(), DEFAULT_PAGE)?, page.before()?);
     let read = move |c: &Connection| Ok((store::list(c, before, limit + 1)?, store::last_change(c)?.1));
     let (mut found, sequence) = api.store.read(read).await?;
     let next = (found.len() > limit)

@@ -1,6 +1,6 @@
 //! `GET /query/posts/{id}`: a post with a page of its comments, and waiting for one that was just written.
 
-use crate::api::{Api, bad_request};
+use crate::api::{self, Api, bad_request};
 use crate::domain::{Comment, Key};
 use crate::events::Awaited;
 use crate::store::{self, Comments, ThreadPage};
@@ -12,7 +12,7 @@ use kit::http::{ApiError, ApiResult};
 use kit::rt;
 use rusqlite::Connection;
 use serde::Deserialize;
-use shared::views::{DEFAULT_THREAD, MAX_PAGE, MAX_WAIT_MS, Thread};
+use shared::views::{DEFAULT_THREAD, MAX_WAIT_MS, Thread};
 use shared::{CommentId, PostId, ProblemKind};
 use std::time::Duration;
 
@@ -58,12 +58,6 @@ impl Parameters {
             bad_request("comments must be newest, oldest, before:CURSOR, after:CURSOR or around:COMMENT_ID")
         })
     }
-
-    fn limit(&self) -> ApiResult<usize> {
-        let Some(text) = &self.limit else { return Ok(DEFAULT_THREAD) };
-        let limit = text.parse().ok().filter(|n| (1..=MAX_PAGE).contains(n));
-        limit.ok_or_else(|| bad_request(format!("limit must be a number from 1 to {MAX_PAGE}")))
-    }
 }
 
 pub(crate) async fn thread(
@@ -75,7 +69,7 @@ pub(crate) async fn thread(
     let unknown = || ApiError::new(ProblemKind::NotFound).detail("there is no such post");
     let id: PostId = id.parse().map_err(|_| unknown())?;
     let (wait, comment) = (parameters.wait()?, parameters.comment()?);
-    let (page, limit) = (parameters.page()?, parameters.limit()?);
+    let (page, limit) = (parameters.page()?, api::limit(parameters.limit.as_deref(), DEFAULT_THREAD)?);
     if !wait.is_zero() {
         until_known(&api, &id, comment.as_ref(), wait).await?;
     }
