@@ -22,11 +22,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 mod disk_floor;
 mod opening;
+mod task;
 mod wal;
 mod writer;
 
 pub use disk_floor::DiskFloor;
-pub use writer::Durability;
+pub use task::Durability;
 
 /// The most closures that may wait for the writer; one more gets [`WriteError::Busy`].
 const QUEUE: usize = 8_192;
@@ -132,7 +133,7 @@ pub struct Store {
 struct Inner {
     path: PathBuf,
     is_checked: bool,
-    tasks: mpsc::Sender<writer::Task>,
+    tasks: mpsc::Sender<task::Task>,
     /// How many lazy writes wait for a commit.
     lazy: Arc<AtomicUsize>,
     committed: watch::Receiver<u64>,
@@ -217,7 +218,7 @@ impl Store {
         E: std::error::Error + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.inner.tasks.try_send(writer::job(f, reply)).map_err(|e| match e {
+        self.inner.tasks.try_send(task::job(f, reply)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => WriteError::Busy,
             mpsc::error::TrySendError::Closed(_) => WriteError::ended(),
         })?;
@@ -233,7 +234,7 @@ impl Store {
         F: FnMut(&Connection) -> rusqlite::Result<()> + Send + 'static,
     {
         self.inner.lazy.fetch_add(1, Ordering::SeqCst);
-        let queued = self.inner.tasks.send(writer::Task::Lazy(Box::new(f))).await;
+        let queued = self.inner.tasks.send(task::Task::Lazy(Box::new(f))).await;
         queued.map_err(|_| WriteError::ended())
     }
 
@@ -243,7 +244,7 @@ impl Store {
             return Ok(());
         }
         let (reply, answer) = oneshot::channel();
-        self.inner.tasks.send(writer::Task::Flush(reply)).await.map_err(|_| WriteError::ended())?;
+        self.inner.tasks.send(task::Task::Flush(reply)).await.map_err(|_| WriteError::ended())?;
         answer.await.map_err(|_| WriteError::Panicked)?.map_err(WriteError::Unavailable)
     }
 

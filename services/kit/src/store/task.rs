@@ -1,0 +1,118 @@
+//! What the writer has to do: writes with their callers, lazy writes, flushes.
+
+use super::WriteError;
+use super::disk_floor::DiskFloor;
+use rusqlite::Connection;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tokio::sync::oneshot;
+
+/// When a write has to be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// With the next commit, at most [`super::LAZY_LIMIT`] from now; its caller is answered before.
+    Lazy,
+    /// Before its caller is answered.
+    Now,
+}
+
+/// What the writer has to do.
+pub(super) enum Task {
+    Write(Box<dyn Job>),
+    Lazy(LazyWrite),
+    /// Commit the lazy writes that wait.
+    Flush(oneshot::Sender<Result<(), String>>),
+}
+
+/// A write that nobody waits for. It can run more than once: a transaction that fails takes it along.
+pub(super) type LazyWrite = Box<dyn FnMut(&Connection) -> rusqlite::Result<()> + Send>;
+
+/// What was run and is to be answered.
+pub(super) enum Done {
+    Write(Box<dyn Job>),
+    Flush(oneshot::Sender<Result<(), String>>),
+}
+
+impl Done {
+    pub(super) fn answer(self, commit: Result<(), String>) {
+        match self {
+            Self::Write(job) => job.answer(commit),
+            // Nobody waits any more.
+            Self::Flush(reply) => drop(reply.send(commit)),
+        }
+    }
+}
+
+/// A closure with its caller.
+pub(super) trait Job: Send {
+    /// Runs the closure; `None` if what it wrote must be rolled back.
+    fn run(&mut self, connection: &Connection) -> Option<Durability>;
+    /// The SQLite error that made the closure fail, if one did.
+    fn fault(&self) -> Option<&rusqlite::Error>;
+    /// Answers the caller: with the closure's result if the commit succeeded, else with the error of the commit.
+    fn answer(self: Box<Self>, commit: Result<(), String>);
+    /// Answers the caller that the closure was not run.
+    fn refuse(self: Box<Self>, floor: DiskFloor);
+}
+
+struct Closure<T, E, F> {
+    f: Option<F>,
+    result: Option<Result<T, WriteError<E>>>,
+    reply: oneshot::Sender<Result<T, WriteError<E>>>,
+}
+
+pub(super) fn job<T, E, F>(f: F, reply: oneshot::Sender<Result<T, WriteError<E>>>) -> Task
+where
+    F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send + 'static,
+    T: Send + 'static,
+    E: Error + Send + 'static,
+{
+    Task::Write(Box::new(Closure { f: Some(f), result: None, reply }))
+}
+
+impl<T, E, F> Job for Closure<T, E, F>
+where
+    F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send,
+    T: Send,
+    E: Error + Send + 'static,
+{
+    fn run(&mut self, connection: &Connection) -> Option<Durability> {
+        let f = self.f.take()?;
+        let (result, keep) = match catch_unwind(AssertUnwindSafe(|| f(connection))) {
+            Ok(Ok((value, durability))) => (Ok(value), Some(durability)),
+            Ok(Err(error)) => (Err(WriteError::Rejected(error)), None),
+            // The panic hook has logged it. The other closures of the transaction are not affected.
+            Err(_) => (Err(WriteError::Panicked), None),
+        };
+        self.result = Some(result);
+        keep
+    }
+
+    fn fault(&self) -> Option<&rusqlite::Error> {
+        let Some(Err(WriteError::Rejected(error))) = &self.result else { return None };
+        let mut next: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(error) = next {
+            if let Some(fault) = error.downcast_ref() {
+                return Some(fault);
+            }
+            next = error.source();
+        }
+        None
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), String>) {
+        let answer = match commit {
+            Ok(()) => self
+                .result
+                .unwrap_or_else(|| Err(WriteError::Unavailable("the write was not run".to_owned()))),
+            Err(why) => Err(WriteError::Unavailable(why)),
+        };
+        // A caller that was cancelled gets no answer; the write stands all the same.
+        let _ = self.reply.send(answer);
+    }
+
+    fn refuse(self: Box<Self>, floor: DiskFloor) {
+        // As above.
+        let _ = self.reply.send(Err(WriteError::DiskFloor { floor }));
+    }
+}
