@@ -161,7 +161,7 @@ macro_rules! events {
                 match self { $(Self::$name => ServiceName::$publisher,)* }
             }
 
-            /// The services that act on it. Its publisher reads it as well, to refill a lost store.
+            /// The services that act on it. Its publisher reads it as well, to rebuild a lost store.
             pub const fn consumers(self) -> &'static [ServiceName] {
                 match self { $(Self::$name => &[$(ServiceName::$consumer),*],)* }
             }
@@ -217,7 +217,7 @@ events! {
 }
 
 /// An operator discarded an event that a service could not apply. The service that discards publishes it, and reads
-/// it again when it refills a lost store: otherwise the discarded event would block its post again.
+/// it again when it rebuilds a lost store: otherwise the discarded event would block its post again.
 ///
 /// It is not in the table: it is not about a post, and every service that consumes events publishes it, each for its
 /// own discards only (the envelope's `source` says who). No handler sees it.
@@ -251,7 +251,7 @@ impl EventType {
         format!("/schemas/{self}/1")
     }
 
-    /// Whether a service reads it: to act on it or, as its publisher, to refill a lost store.
+    /// Whether a service reads it: to act on it or, as its publisher, to rebuild a lost store.
     pub fn concerns(self, service: ServiceName) -> bool {
         self.publisher() == service || self.consumers().contains(&service)
     }

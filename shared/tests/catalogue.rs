@@ -18,7 +18,7 @@ the id of the event that caused this one, `traceparent` the trace of the request
 An event may gain optional fields; any other change is a new event with a new name, because logs are kept forever.
 
 Beside the events of the table, the log holds `EventDiscarded`. A service publishes it when an operator discards one of
-its dead letters, and only that service reads it: a lost store that refills discards the event again. Its data names the
+its dead letters, and only that service reads it: a lost store that is rebuilt discards the event again. Its data names the
 discarded event: `{\"eventSource\": \"/posts\", \"eventId\": \"…\"}`.
 ";
 

@@ -29,15 +29,15 @@ enum Task {
     },
     /// Build everything in release: the site into target/release/site, the program target/release/mini-blog
     Build,
-    /// Check the format, and lint and test (units and services, not the system) the packages that have changed since
-    /// the main branch, committed or not
+    /// Check the format and lint everything, and test (units and services, not the system) the packages that have
+    /// changed since the main branch, committed or not
     Check {
-        /// Check all packages, not only the changed ones
+        /// Test all packages, not only the changed ones
         #[arg(long)]
         all: bool,
     },
-    /// Run the tests: units, services, manifests, the whole system, a real browser (not containers, not the fault
-    /// campaign)
+    /// Run the tests: units, services, manifests, the whole system, a real browser (not containers, the fault
+    /// campaign, or the comparison with cargo-leptos)
     Test {
         /// Also two minutes of random faults, the container images, and whether cargo-leptos builds an identical site
         #[arg(long, conflicts_with_all = ["filter", "package", "flags"])]

@@ -55,7 +55,7 @@ pub fn run(shell: &Shell, chosen: &[Planted]) -> Result<bool> {
         say("these tests fail without any bug: fix them first");
         return Ok(false);
     }
-    // One after the other by what they are compiled into, so that little is compiled anew.
+    // One after the other by what they are compiled into, so that little is compiled again.
     let mut order: Vec<_> = chosen.iter().collect();
     order.sort_by_key(|planted| (&planted.caught_by.package, &planted.caught_by.target, &planted.name));
     let mut outcomes = Vec::new();

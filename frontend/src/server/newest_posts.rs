@@ -1,4 +1,4 @@
-//! The first page, rendered once for every reader until it changes.
+//! The home page, rendered once for every reader until it changes.
 //!
 //! It holds nothing of its reader's own. Query is still asked: requests that arrive while it answers share the next
 //! answer, which was asked for after all of them had arrived, so that no reader sees a page that is older than their
@@ -26,7 +26,7 @@ const TAG_CHARS: usize = 16;
 type Answer = Result<Option<Arc<CachedPage>>, Problem>;
 type Batch = Shared<BoxFuture<'static, Answer>>;
 
-/// The first page.
+/// The home page.
 #[derive(Debug, Default)]
 pub(super) struct NewestPosts {
     /// The requests that wait for query to be asked.

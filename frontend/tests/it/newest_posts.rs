@@ -1,4 +1,4 @@
-//! The first page, which all readers share.
+//! The home page, which all readers share.
 
 use crate::world::{Behind, Frontend};
 use axum::Router;

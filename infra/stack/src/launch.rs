@@ -39,9 +39,9 @@ fn url_name(service: ServiceName) -> String {
 
 impl Launch {
     pub fn environment(&self, service: ServiceName) -> Environment {
-        let place = self.plan.place(service);
+        let addresses = self.plan.addresses(service);
         let mut set = vec![
-            ("LISTEN".to_owned(), place.listen.to_string()),
+            ("LISTEN".to_owned(), addresses.listen.to_string()),
             ("DATA_DIR".to_owned(), text(&self.data_dir)),
             (RATE_LIMITS.to_owned(), value_name(self.rate_limits)),
             (parent::SUPERVISED.to_owned(), "1".to_owned()),
@@ -55,7 +55,7 @@ impl Launch {
         match service {
             // How many proxies are in front of the site only the operator knows: it inherits their number.
             ServiceName::Frontend => {
-                set.push(("ADMIN_LISTEN".to_owned(), place.admin.to_string()));
+                set.push(("ADMIN_LISTEN".to_owned(), addresses.admin.to_string()));
                 set.extend(ServiceName::PEERS.map(url));
                 set.extend(self.site_root.iter().map(|root| ("LEPTOS_SITE_ROOT".to_owned(), text(root))));
             }

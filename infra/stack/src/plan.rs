@@ -31,31 +31,32 @@ pub enum PlanError {
     NoneFree(IpAddr),
 }
 
+/// Where a service listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Addresses {
     pub listen: SocketAddr,
     /// Probes and metrics: the same address, except for the frontend.
     pub admin: SocketAddr,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan(BTreeMap<ServiceName, Place>);
+pub struct Plan(BTreeMap<ServiceName, Addresses>);
 
 impl Plan {
     /// The course's ports. The site listens on `host` and, if given, on `port`; everything else listens on this machine
     /// only.
     pub fn course(host: IpAddr, port: Option<u16>) -> Self {
-        let place = |service: ServiceName| {
+        let of = |service: ServiceName| {
             let local = SocketAddr::new(LOCAL, service.default_port());
             match service {
-                ServiceName::Frontend => Place {
+                ServiceName::Frontend => Addresses {
                     listen: SocketAddr::new(host, port.unwrap_or(local.port())),
                     admin: SocketAddr::new(LOCAL, FRONTEND_ADMIN_PORT),
                 },
-                _ => Place { listen: local, admin: local },
+                _ => Addresses { listen: local, admin: local },
             }
         };
-        Self(ServiceName::ALL.into_iter().map(|s| (s, place(s))).collect())
+        Self(ServiceName::ALL.into_iter().map(|s| (s, of(s))).collect())
     }
 
     /// Ports that are free now. The search begins at a random port, so that stacks that start at the same moment do not
@@ -75,43 +76,43 @@ impl Plan {
                 })
                 .ok_or(PlanError::NoneFree(host))
         };
-        let mut places = BTreeMap::new();
+        let mut found = BTreeMap::new();
         for service in ServiceName::ALL {
-            let place = match (service, port) {
+            let addresses = match (service, port) {
                 (ServiceName::Frontend, Some(port)) => {
-                    Place { listen: SocketAddr::new(host, port), admin: take(LOCAL)? }
+                    Addresses { listen: SocketAddr::new(host, port), admin: take(LOCAL)? }
                 }
-                (ServiceName::Frontend, None) => Place { listen: take(host)?, admin: take(LOCAL)? },
+                (ServiceName::Frontend, None) => Addresses { listen: take(host)?, admin: take(LOCAL)? },
                 _ => {
                     let listen = take(LOCAL)?;
-                    Place { listen, admin: listen }
+                    Addresses { listen, admin: listen }
                 }
             };
-            places.insert(service, place);
+            found.insert(service, addresses);
         }
-        Ok(Self(places))
+        Ok(Self(found))
     }
 
-    pub fn place(&self, service: ServiceName) -> Place {
+    pub fn addresses(&self, service: ServiceName) -> Addresses {
         let fallback = SocketAddr::new(LOCAL, service.default_port());
-        self.0.get(&service).copied().unwrap_or(Place { listen: fallback, admin: fallback })
+        self.0.get(&service).copied().unwrap_or(Addresses { listen: fallback, admin: fallback })
     }
 
     /// The address of the service, from this machine.
     pub fn url(&self, service: ServiceName) -> String {
-        url(self.place(service).listen)
+        url(self.addresses(service).listen)
     }
 
     /// The address of its probes, from this machine.
     pub fn admin_url(&self, service: ServiceName) -> String {
-        url(self.place(service).admin)
+        url(self.addresses(service).admin)
     }
 
     /// Fails if one of the addresses is in use, with one clear error instead of a service that dies again and again.
     pub fn check(&self, services: &[ServiceName]) -> Result<(), PlanError> {
         for &service in services {
-            let place = self.place(service);
-            for addr in [place.listen, place.admin] {
+            let of = self.addresses(service);
+            for addr in [of.listen, of.admin] {
                 TcpListener::bind(addr).map_err(|source| PlanError::Taken { service, addr, source })?;
             }
         }
@@ -138,8 +139,11 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashSet;
 
-    fn addresses(plan: &Plan) -> Vec<SocketAddr> {
-        ServiceName::ALL.into_iter().flat_map(|s| [plan.place(s).listen, plan.place(s).admin]).collect()
+    fn all_addresses(plan: &Plan) -> Vec<SocketAddr> {
+        ServiceName::ALL
+            .into_iter()
+            .flat_map(|s| [plan.addresses(s).listen, plan.addresses(s).admin])
+            .collect()
     }
 
     #[test]
@@ -150,7 +154,7 @@ mod tests {
         assert_eq!(plan.url(ServiceName::Frontend), "http://127.0.0.1:3000");
         assert_eq!(plan.admin_url(ServiceName::Frontend), "http://127.0.0.1:3002");
         assert_eq!(plan.admin_url(ServiceName::Query), plan.url(ServiceName::Query));
-        let open: Vec<_> = addresses(&plan).into_iter().filter(|a| !a.ip().is_loopback()).collect();
+        let open: Vec<_> = all_addresses(&plan).into_iter().filter(|a| !a.ip().is_loopback()).collect();
         assert_eq!(open, ["0.0.0.0:3000".parse().unwrap()], "only the site leaves the machine");
     }
 
@@ -174,7 +178,7 @@ mod tests {
         #[test]
         fn free_ports_are_all_different_and_below_those_of_outgoing_connections(random: u128) {
             let plan = Plan::free(LOCAL, None, random).unwrap();
-            let distinct: HashSet<_> = addresses(&plan).into_iter().collect();
+            let distinct: HashSet<_> = all_addresses(&plan).into_iter().collect();
             prop_assert_eq!(distinct.len(), 7);
             prop_assert!(distinct.iter().all(|a| FREE_PORTS.contains(&a.port())));
         }

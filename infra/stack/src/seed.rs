@@ -1,7 +1,7 @@
 //! `mini-blog seed`: fills a running stack with posts and comments.
 //!
 //! The events are published to the bus in large batches, signed as posts and comments sign theirs, and the services do
-//! the rest: posts and comments read their own events, as they do where a lost store refills, moderation judges each
+//! the rest: posts and comments read their own events, as they do where a lost store is rebuilt, moderation judges each
 //! comment, and query merges them all. Nothing is written past the services, so that every store agrees with the log.
 
 mod content;

@@ -19,7 +19,7 @@ impl Handler for CommentEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
         match received.event {
             Event::PostCreated(post) => store::add_post(tx, &post.id)?,
-            // Its own events (this one and `CommentUpdated`) refill a lost store.
+            // Its own events (this one and `CommentUpdated`) rebuild a lost store.
             Event::CommentCreated(created) => {
                 let mut comment = Comment::created(created);
                 // The services of the course send no time.

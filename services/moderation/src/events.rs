@@ -17,12 +17,12 @@ impl Handler for ModerationEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
         match received.event {
             Event::CommentCreated(comment) => {
-                // Already judged (this is a redrive, or a lost store refills): the verdict stands. It is published as
+                // Already judged (this is a redrive, or a lost store is rebuilt): the verdict stands. It is published as
                 // the same event as before, which the bus recognises.
                 if let Some(verdict) = store::verdict(tx, &comment.id)? {
                     return Ok(record_verdict(tx, comment, verdict, received.envelope, received.now)?);
                 }
-                match self.rules.judge(&format!("{}\n{}", comment.author, comment.content)) {
+                match self.rules.judge(&comment.author, &comment.content) {
                     Decision::Verdict(verdict) => {
                         record_verdict(tx, comment, verdict, received.envelope, received.now)?;
                     }
@@ -34,7 +34,7 @@ impl Handler for ModerationEvents {
             Event::CommentModerated(event) if event.status == Status::Pending => {
                 return Err(ApplyError::Poison("a verdict must be approved or rejected".to_owned()));
             }
-            // Its own events: they refill a lost store.
+            // Its own events: they rebuild a lost store.
             Event::CommentModerated(event) => {
                 let verdict =
                     Verdict { status: event.status, reason: event.reason.clone(), rule: event.rule.clone() };

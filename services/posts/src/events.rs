@@ -12,7 +12,7 @@ pub struct PostEvents;
 impl Handler for PostEvents {
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
         match received.event {
-            // Its own events: they refill a lost store. The services of the course send no time.
+            // Its own events: they rebuild a lost store. The services of the course send no time.
             Event::PostCreated(post) => {
                 let created_at = post.created_at.or(received.envelope.time);
                 store::insert(tx, &PostCreated { created_at, ..post.clone() })?;

@@ -43,7 +43,7 @@ fn every_peer_finds_discarded_events_by_an_index() {
 }
 
 #[tokio::test]
-async fn a_lost_store_refills_to_the_same_bytes_after_a_discard() {
+async fn a_lost_store_is_rebuilt_to_the_same_bytes_after_a_discard() {
     let world = World::new();
     let bus = world.start_bus().await;
     let query = world.start(world.config(Query), query::build).await;

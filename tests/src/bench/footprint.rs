@@ -12,9 +12,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-/// Starts a stack with an empty folder until the front door shows the first page, in each round anew; returns the last.
+/// Starts a stack with an empty folder until the front door answers with the home page, again in each round; returns the last.
 pub async fn start(bench: &Bench, setup: &Setup) -> (Row, Stack) {
-    eprintln!("bench: start to first page");
+    eprintln!("bench: start to first answer");
     let (mut figures, mut ceilings) = (Vec::new(), Vec::new());
     loop {
         let begun = Instant::now();
@@ -27,7 +27,7 @@ pub async fn start(bench: &Bench, setup: &Setup) -> (Row, Stack) {
             Err(why) => eprintln!("bench: {why}"),
         }
         if figures.len() >= bench.rounds() {
-            let row = Row::new("start to first page", "ms", Better::Lower, figures);
+            let row = Row::new("start to first answer", "ms", Better::Lower, figures);
             return (row.with_ceiling("bare axum, one process", ceilings), stack);
         }
     }

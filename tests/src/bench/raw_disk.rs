@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// The size of a page of SQLite, and the least that a commit writes.
 const PAGE: usize = 4096;
 
-/// How many pages SQLite's log has before it begins anew.
+/// How many pages SQLite's WAL has before it is restarted.
 const PAGES: usize = 1_000;
 
 /// A file whose pages are written again and again. It does not grow, as SQLite's log does not once it is warm: a file

@@ -14,7 +14,7 @@ pub async fn browse(stack: &Stack, ability: Ability) -> Browser {
     Browser::open(&stack.front_door().url, ability).await
 }
 
-/// Writes a post on the first page; returns the path of its page.
+/// Writes a post on the home page; returns the path of its page.
 pub async fn write_post(browser: &Browser, title: &str) -> String {
     browser.write(TITLE, title).await;
     browser.write(BODY, "some **bold** words").await;

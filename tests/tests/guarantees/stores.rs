@@ -51,7 +51,7 @@ impl State {
 }
 
 /// A service that has lost its store restores everything from the log, and adds nothing to it.
-async fn refills(service: ServiceName) {
+async fn rebuilds(service: ServiceName) {
     let stack = Stack::services().await;
     let blog = stack.blog();
     let posts = some_history(&blog).await;
@@ -81,23 +81,23 @@ async fn refills(service: ServiceName) {
 }
 
 #[tokio::test]
-async fn posts_refills_a_lost_store() {
-    refills(Posts).await;
+async fn posts_rebuilds_a_lost_store() {
+    rebuilds(Posts).await;
 }
 
 #[tokio::test]
-async fn comments_refills_a_lost_store() {
-    refills(Comments).await;
+async fn comments_rebuilds_a_lost_store() {
+    rebuilds(Comments).await;
 }
 
 #[tokio::test]
-async fn moderation_refills_a_lost_store() {
-    refills(Moderation).await;
+async fn moderation_rebuilds_a_lost_store() {
+    rebuilds(Moderation).await;
 }
 
 #[tokio::test]
-async fn query_refills_a_lost_store_to_the_byte() {
-    refills(Query).await;
+async fn query_rebuilds_a_lost_store_to_the_byte() {
+    rebuilds(Query).await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Brings the copy up to date. What has not changed keeps its time, so that cargo compiles little anew; what an
+    /// Brings the copy up to date. What has not changed keeps its time, so that cargo compiles little again; what an
     /// earlier run left planted is undone.
     pub fn take(root: &Path) -> Result<Self> {
         let folder = root.join(FOLDER);

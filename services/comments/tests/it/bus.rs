@@ -78,7 +78,7 @@ async fn it_takes_comments_while_the_bus_is_down_and_publishes_them_in_order_aft
 }
 
 #[tokio::test]
-async fn a_wiped_store_refills_from_the_log_and_publishes_nothing_new() {
+async fn a_wiped_store_is_rebuilt_from_the_log_and_publishes_nothing_new() {
     let world = World::secure();
     let bus = world.start_bus().await;
     let comments = start(&world).await;

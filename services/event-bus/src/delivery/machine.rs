@@ -215,7 +215,7 @@ impl State {
         actions
     }
 
-    /// Starts anew from what the state now says: at once, or when the operation under way has ended.
+    /// Starts again from what the state now says: at once, or when the operation under way has ended.
     fn interrupt(&mut self) -> Vec<Action> {
         if matches!(self.phase, Phase::Reading | Phase::Sending { .. }) {
             self.superseded = true;

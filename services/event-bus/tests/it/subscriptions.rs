@@ -193,7 +193,7 @@ async fn the_answer_to_a_delivery_from_before_a_registration_says_nothing_any_mo
         subscribe(&bus, "one", 0, true).await.ok(200);
         publish_posts(&bus, 1, 3).await;
         subscriber.was_sent(1).await;
-        // While that one hangs the consumer loses its store and begins anew.
+        // While that one hangs the consumer loses its store and begins again.
         subscribe(&bus, "one", 1, true).await.ok(200);
         subscriber.let_go();
         subscriber.was_sent(2).await;

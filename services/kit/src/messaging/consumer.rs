@@ -29,7 +29,7 @@ const MAX_DELIVERY_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a service does with each event.
 pub trait Handler: Send + Sync + 'static {
-    /// Applies one event. May be called again for the same event (after a redrive, or when a lost store refills),
+    /// Applies one event. May be called again for the same event (after a redrive, or when a lost store is rebuilt),
     /// and must then have the same result.
     fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError>;
 

@@ -3,7 +3,7 @@
 //! A poison event stops only its own key: it is parked here, every later event of the key is parked behind it, and
 //! everything else goes on. A redrive applies a key's events in their order and stops at the first that still
 //! fails. An event leaves this table only when it is applied. A discarded event stays on record here, and the discard
-//! is published: when a lost store refills, the log parks the event again and then discards it again.
+//! is published: when a lost store is rebuilt, the log parks the event again and then discards it again.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use shared::bus::DeadLetterView;

@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(rows(&c).len(), 1);
     }
 
-    /// Logs hold ids that were made so, and a service that refills a lost store must come to the same.
+    /// Logs hold ids that were made so, and a service that rebuilds a lost store must come to the same.
     #[test]
     fn the_id_of_a_caused_event_never_changes() {
         let cause = Envelope::new(&event("T"), "cause".into(), at(5)).unwrap();

@@ -91,7 +91,7 @@ impl Subscriber {
                     if std::mem::take(&mut first) && cursor == Sequence::START && head > Sequence::START {
                         tracing::warn!(
                             events = head.get(),
-                            "the store is empty and the log is not: refilling it"
+                            "the store is empty and the log is not: rebuilding it"
                         );
                     }
                     if !caught_up {

@@ -36,7 +36,7 @@ pub(super) fn open(path: &Path, migrations: &[Migration], check: bool) -> Result
     Ok(connection)
 }
 
-/// SQLite treats a missing or empty file as a new one, and deletes the write-ahead log beside it: all that is left of
+/// SQLite treats a missing or empty file as a new one, and deletes the write-ahead log (WAL) beside it: all that is left of
 /// the data.
 fn refuse_a_log_without_its_database(path: &Path) -> Result<(), OpenError> {
     let log = log_of(path);

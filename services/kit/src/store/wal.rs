@@ -1,8 +1,8 @@
-//! Keeps the write-ahead log short.
+//! Keeps the write-ahead log (WAL) short.
 //!
-//! SQLite's own checkpoints copy what no reader needs any more, but start the log anew only in a moment without readers.
-//! Where reads always overlap, that moment never comes, and the log grows without end. So the writer makes one: where the
-//! log is long, it lets no new read begin, waits for those under way, and starts the log anew.
+//! SQLite's own checkpoints copy what no reader needs any more, but restart the WAL only in a moment without readers.
+//! Where reads always overlap, that moment never comes, and the WAL grows without end. So the writer makes one: where the
+//! WAL is long, it lets no new read begin, waits for those under way, and runs a checkpoint that restarts the WAL.
 
 use crate::rt::{self, Instant};
 use rusqlite::Connection;
@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// The log is copied into the database after each this many pages.
+/// The WAL is copied into the database after each this many pages.
 const COPY_PAGES: usize = 1_000;
-/// The length, in pages, from which the log is started anew, although that makes reads wait.
+/// The length, in pages, from which the WAL is restarted, although that makes reads wait.
 const RESTART_PAGES: usize = 4_000;
 /// How long the writer waits for the reads under way, at first. Doubled each time that it was not enough.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Until it reaches this.
 const MOST_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The length of the log, and what was done about it.
+/// The length of the WAL, and what was done about it.
 pub(super) struct Wal {
     /// As of the last commit.
     pages: Arc<AtomicUsize>,
@@ -36,7 +36,7 @@ impl Wal {
         Self { pages: Arc::default(), copied: 0, patience: PATIENCE, readers }
     }
 
-    /// Takes the place of SQLite's own checkpoints, which would run at the end of each commit of a long log.
+    /// Takes the place of SQLite's own checkpoints, which would run at the end of each commit to a long WAL.
     pub(super) fn watch(&self, connection: &mut Connection) -> rusqlite::Result<()> {
         let pages = Arc::clone(&self.pages);
         connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, length| {
@@ -49,7 +49,7 @@ impl Wal {
     pub(super) fn keep_short(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.copied {
-            // SQLite has started it anew by itself.
+            // SQLite has restarted it by itself.
             (self.copied, self.patience) = (0, PATIENCE);
         }
         if pages < self.copied + COPY_PAGES {
@@ -70,7 +70,7 @@ impl Wal {
         let paused = rt::block_on(self.readers.acquire_many(all), Some(deadline)).and_then(Result::ok);
         let Some(_paused) = paused else {
             let wait_ms = self.patience.as_millis();
-            tracing::debug!(pages, wait_ms, "reads under way keep the write-ahead log from starting anew");
+            tracing::debug!(pages, wait_ms, "reads under way keep the WAL from being restarted");
             self.patience = (2 * self.patience).min(MOST_PATIENCE);
             return Ok(());
         };

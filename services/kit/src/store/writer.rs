@@ -81,7 +81,7 @@ impl Writer {
 
     fn write_until_dropped(&mut self) {
         if let Err(error) = self.wal.watch(&mut self.connection) {
-            self.signals.failed.end(format!("the length of the write-ahead log cannot be watched: {error}"));
+            self.signals.failed.end(format!("the length of the WAL cannot be watched: {error}"));
         }
         loop {
             match rt::block_on(self.queue.recv(), self.due) {

@@ -70,7 +70,7 @@ async fn verdicts_wait_for_the_bus() {
 }
 
 #[tokio::test]
-async fn a_wiped_store_refills_from_the_log_and_publishes_nothing_new() {
+async fn a_wiped_store_is_rebuilt_from_the_log_and_publishes_nothing_new() {
     let world = World::secure();
     let bus = world.start_bus().await;
     let moderation = start_with_rules(&world).await;
@@ -101,7 +101,7 @@ async fn a_wiped_store_refills_from_the_log_and_publishes_nothing_new() {
     let moderation = world.start(config_with(&world, stricter), moderation::build).await;
     has_applied(&world, 12).await;
     assert_eq!(verdicts(), known, "what was decided stays decided, though the rules have changed");
-    let refilled = queue(&world, &moderation).await;
-    assert_eq!((refilled.as_array().unwrap().len(), &refilled[0]["comment"]), (1, &waiting[0]["comment"]));
+    let rebuilt = queue(&world, &moderation).await;
+    assert_eq!((rebuilt.as_array().unwrap().len(), &rebuilt[0]["comment"]), (1, &waiting[0]["comment"]));
     assert_eq!(log(&world, &bus).await, before, "the bus knows every event that was said again");
 }

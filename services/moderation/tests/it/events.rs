@@ -45,7 +45,7 @@ async fn its_own_verdict_from_the_log_stands_whatever_the_rules_say_now() {
     let rows = || world.rows(ServiceName::Moderation, "SELECT comment_id, status, reason FROM verdicts");
     assert_eq!(rows(), [r#""c1" "rejected" "a reason""#]);
 
-    // Said before its comment arrives: the comment is not judged anew.
+    // Said before its comment arrives: the comment is not judged again.
     let early = comment_moderated("c4", "p1", "fine", Status::Rejected);
     moderation.deliver(&world, &[logged(&early, 3)]).await.ok(200);
     let late = comment_created("c4", "p1", "fine", 4);

@@ -160,7 +160,7 @@ async fn a_bus_that_asks_for_time_gets_it() {
 }
 
 #[tokio::test]
-async fn a_wiped_store_refills_from_the_log_and_publishes_nothing_new() {
+async fn a_wiped_store_is_rebuilt_from_the_log_and_publishes_nothing_new() {
     let world = World::secure();
     let bus = world.start_bus().await;
     let posts = start(&world).await;

@@ -117,7 +117,7 @@ async fn a_log_that_has_lost_its_tail_is_reported_and_nothing_is_skipped() {
     let (data, backup) = (world.data_dir(ServiceName::EventBus), world.data_dir(ServiceName::Frontend));
     std::fs::rename(&data, &backup).unwrap();
 
-    // A log that begins anew has events under places that were others'.
+    // A log that begins again has events under places that were others'.
     let bus = world.start_bus().await;
     world.stop(query).await;
     let query = start(&world).await;

@@ -191,7 +191,7 @@ async fn a_repeated_creation_of_a_post_keeps_its_comments() {
     events.extend(judged("c1", "p1", "kept", 2, Status::Approved));
     deliver(&world, &query, 1, &events).await;
     let before = query.get("/query/posts/p1").await.ok(200);
-    // Read anew by its publisher, said by a bus that forgot, or a bare one by hand.
+    // Read again by its publisher, said by a bus that forgot, or a bare one by hand.
     deliver(&world, &query, 4, &[post_created("p1", "T", 1)]).await;
     let bare = json!({"type": "PostCreated", "data": {"id": "p1", "title": "T"}});
     query.post("/events", &bare).await.ok(200);

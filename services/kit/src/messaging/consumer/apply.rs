@@ -173,7 +173,7 @@ impl Applier<'_> {
         self.redrive_key(tx, &key).map(Some)
     }
 
-    /// Applies a discard that this service published. The store that it was made in has it already; one that refills
+    /// Applies a discard that this service published. The store that it was made in has it already; one that is rebuilt
     /// has parked the event, and the events behind it, once more.
     fn repeat_discard(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<()> {
         if envelope.source.as_deref() != Some(self.me.source()) {

@@ -254,7 +254,7 @@ fn record(c: &Connection) -> Vec<(String, i64, Option<i64>)> {
 }
 
 #[test]
-fn a_store_that_refills_discards_again_what_was_discarded() {
+fn a_store_that_is_rebuilt_discards_again_what_was_discarded() {
     let c = database();
     let mut log = vec![
         event(1, "a", "bad"),
@@ -282,13 +282,13 @@ fn a_store_that_refills_discards_again_what_was_discarded() {
     );
 
     for size in 1..=log.len() {
-        let refilled = database();
+        let rebuilt = database();
         for part in log.chunks(size) {
-            deliver(&refilled, part);
+            deliver(&rebuilt, part);
         }
-        assert_eq!(seen(&refilled), [3, 2, 5, 6, 9], "deliveries of {size}");
-        assert_eq!(record(&refilled), record(&c), "deliveries of {size}");
-        assert!(published(&refilled, 1).is_empty(), "and says nothing again");
+        assert_eq!(seen(&rebuilt), [3, 2, 5, 6, 9], "deliveries of {size}");
+        assert_eq!(record(&rebuilt), record(&c), "deliveries of {size}");
+        assert!(published(&rebuilt, 1).is_empty(), "and says nothing again");
     }
 
     // The discards of another service are not its own.

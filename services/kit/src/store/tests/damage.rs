@@ -95,7 +95,7 @@ async fn whatever_page_is_overwritten_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_log_without_its_database_is_not_thrown_away() {
+async fn a_wal_without_its_database_is_not_deleted() {
     let (database, log) = after_a_kill(&[], 0..20).await;
     assert!(refusal(&[("s.db-wal", &log)]).contains("missing or empty"));
     assert!(refusal(&[("s.db", &[]), ("s.db-wal", &log)]).contains("s.db-wal"));
@@ -106,7 +106,7 @@ async fn a_log_without_its_database_is_not_thrown_away() {
 }
 
 #[test]
-fn a_damaged_log_costs_its_tail_and_never_leaves_a_hole() {
+fn a_damaged_wal_costs_its_tail_and_never_leaves_a_hole() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (database, log) = runtime.block_on(after_a_kill(&[], 0..60));
     let lost = std::cell::Cell::new(0);

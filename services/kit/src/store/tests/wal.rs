@@ -1,4 +1,4 @@
-//! The length of the write-ahead log.
+//! The length of the WAL.
 
 use super::*;
 
@@ -8,7 +8,7 @@ const PAGES: i64 = 20;
 const PAGE_BYTES: i64 = 4_096;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_stays_short_although_reads_always_overlap() {
+async fn the_wal_stays_short_although_reads_always_overlap() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", BLOBS).unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
