@@ -94,6 +94,9 @@ pub struct CommentCreated {
     pub version: Option<u32>,
 }
 
+/// Why a consumer refuses a [`CommentModerated`] that is still [`Status::Pending`].
+pub const NO_VERDICT: &str = "a verdict must be approved or rejected";
+
 /// Moderation decided about a comment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -86,7 +86,7 @@ impl fmt::Display for ServiceName {
 
 /// No service has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no service {0:?}; there are event-bus, posts, comments, moderation, query and frontend")]
+#[error("there is no service {0:?}; the services are {}", ServiceName::ALL.map(ServiceName::as_str).join(", "))]
 pub struct UnknownService(pub String);
 
 impl std::str::FromStr for ServiceName {
@@ -106,6 +106,10 @@ mod tests {
             assert_eq!(service.as_str().parse(), Ok(service));
             assert_eq!(serde_json::to_string(&service).unwrap(), format!("\"{service}\""));
         }
-        assert!("bus".parse::<ServiceName>().is_err());
+        let error = "bus".parse::<ServiceName>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "there is no service \"bus\"; the services are event-bus, posts, comments, moderation, query, frontend"
+        );
     }
 }

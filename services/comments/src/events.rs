@@ -6,7 +6,7 @@ use kit::messaging::consumer::{ApplyError, Handler, Received};
 use kit::messaging::outbox;
 use kit::runtime::key_waiters::KeyWaiters;
 use rusqlite::Connection;
-use shared::events::Status;
+use shared::events::{NO_VERDICT, Status};
 use shared::{Event, PostId};
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Handler for CommentEvents {
             }
             Event::CommentModerated(verdict) => {
                 if verdict.status == Status::Pending {
-                    return Err(ApplyError::Poison("a verdict must be approved or rejected".to_owned()));
+                    return Err(ApplyError::Poison(NO_VERDICT.to_owned()));
                 }
                 let known = store::find(tx, &verdict.id)?;
                 let mut comment = known
@@ -67,7 +67,7 @@ impl Handler for CommentEvents {
     fn after_commit(&self, applied: &[Event]) {
         self.waiters.wake(applied.iter().filter_map(|event| match event {
             Event::PostCreated(post) => Some(&post.id),
-            _ => None,
+            Event::CommentCreated(_) | Event::CommentModerated(_) | Event::CommentUpdated(_) => None,
         }));
     }
 }

@@ -5,7 +5,7 @@ use crate::store;
 use kit::messaging::consumer::{ApplyError, Handler, Received};
 use kit::messaging::outbox;
 use rusqlite::Connection;
-use shared::events::{CommentCreated, CommentModerated, Status};
+use shared::events::{CommentCreated, CommentModerated, NO_VERDICT, Status};
 use shared::{Envelope, Event, Timestamp};
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Handler for ModerationEvents {
                 }
             }
             Event::CommentModerated(event) if event.status == Status::Pending => {
-                return Err(ApplyError::Poison("a verdict must be approved or rejected".to_owned()));
+                return Err(ApplyError::Poison(NO_VERDICT.to_owned()));
             }
             // Its own events: they rebuild a lost store.
             Event::CommentModerated(event) => {
