@@ -86,7 +86,7 @@ impl fmt::Display for ServiceName {
 
 /// No service has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no service {0:?}; the services are {}", ServiceName::ALL.map(ServiceName::as_str).join(", "))]
+#[error("there is no service {0:?}; the services are {names}", names = ServiceName::ALL.map(ServiceName::as_str).join(", "))]
 pub struct UnknownService(pub String);
 
 impl std::str::FromStr for ServiceName {
