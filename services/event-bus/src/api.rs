@@ -1,9 +1,9 @@
 //! The HTTP API of the bus.
 
-use crate::config::{Origin, SubscriberUrls};
 use crate::delivery::json_array;
 use crate::domain::{PublishError, admit};
 use crate::log::{EventLog, IdConflict, LogError};
+use crate::registration::{self, SubscriberUrls};
 use crate::subscriptions::{RegisterError, RemoveError, Subscriptions};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -258,7 +258,8 @@ async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) ->
     if let Some(signer) = signer.filter(|signer| signer.as_str() != request.name) {
         return Err(subscription_refused(format!("{signer} may not subscribe as {}", request.name)));
     }
-    check_subscription(&request)?;
+    registration::check(&request)
+        .map_err(|(field, detail)| ApiError::invalid(vec![FieldError::new(field, detail)]))?;
     if !bus.urls.allows(&request.name, &request.url) {
         let why = format!("{} may not receive events at {}", request.name, request.url);
         return Err(subscription_refused(why));
@@ -282,19 +283,6 @@ async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) ->
 fn subscription_refused(why: String) -> ApiError {
     tracing::info!(error = why, "a registration was refused");
     ApiError::new(ProblemKind::Forbidden).detail(why).security_event(SecurityEvent::SubscriptionRefused)
-}
-
-fn check_subscription(request: &Subscribe) -> ApiResult<()> {
-    let invalid = |field: &str, detail: &str| Err(ApiError::invalid(vec![FieldError::new(field, detail)]));
-    let is_valid_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if request.name.is_empty() || request.name.len() > 64 || !request.name.bytes().all(is_valid_byte) {
-        return invalid("name", "must be 1 to 64 characters out of a-z, 0-9 and '-'");
-    }
-    let origin = request.url.parse().ok().and_then(|url| Origin::of(&url));
-    if origin.is_none() || request.url.len() > 2_048 {
-        return invalid("url", "must be an http URL of at most 2,048 characters");
-    }
-    Ok(())
 }
 
 async fn subscriptions(State(bus): State<Bus>) -> Json<Vec<SubscriptionView>> {

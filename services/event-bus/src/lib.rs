@@ -1,6 +1,6 @@
 //! The event bus: stores the log of events, and delivers it to every subscriber.
 //!
-//! - [`domain`]: who may publish what.
+//! - [`domain`]: who may publish what; [`registration`]: who may subscribe, and where.
 //! - [`log`]: the log of events, in SQLite; [`store`]: the database, and the table of subscriptions.
 //! - [`delivery`]: one subscriber, as a state machine and its driver; [`subscriptions`]: all of them.
 //! - [`api`]: its HTTP; [`config`]: its settings.
@@ -10,14 +10,15 @@ pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod log;
+pub mod registration;
 pub mod store;
 pub mod subscriptions;
 
 pub use config::Config;
 
-use crate::config::SubscriberUrls;
 use crate::delivery::answer::Protocol;
 use crate::log::{EventLog, SqliteLog};
+use crate::registration::{Restored, SubscriberUrls};
 use crate::store::{SavedSubscription, SubscriptionTable};
 use crate::subscriptions::Subscriptions;
 use kit::app::StartError;
@@ -56,34 +57,19 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     }
     let subscriptions =
         Subscriptions::new(Arc::clone(&log), table.clone(), deps.clone(), lifecycle.clone(), deliver_keys);
-    for mut subscription in saved {
-        let plain = config.subscribe.iter().find(|(name, _)| *name == subscription.name);
-        if let Some((_, url)) = plain {
-            subscription.url.clone_from(url);
-        }
-        let is_peer = ServiceName::PEERS.iter().any(|peer| peer.as_str() == subscription.name);
-        let is_known = is_peer || config.store.insecure;
-        if plain.is_none() && !(is_known && urls.allows(&subscription.name, &subscription.url)) {
-            let Some(moved) = urls.moved(&subscription.name, &subscription.url).filter(|_| is_known) else {
-                let SavedSubscription { name, url, .. } = subscription;
+    for subscription in saved {
+        match registration::restore(subscription, &config.subscribe, &urls, config.store.insecure) {
+            Restored::Native(subscription) => subscriptions.start(subscription, Protocol::Native),
+            Restored::Plain(subscription) => subscriptions.start(subscription, Protocol::Plain),
+            Restored::Refused(SavedSubscription { name, url, .. }) => {
                 tracing::warn!(
                     subscriber = name,
                     url,
                     "unsubscribed: the settings no longer allow this subscriber"
                 );
                 table.delete(name).await.map_err(|e| store_error(Box::new(e)))?;
-                continue;
-            };
-            // No warning: with free ports every start changes the addresses. The subscriber registers itself there.
-            tracing::debug!(
-                subscriber = subscription.name,
-                from = subscription.url,
-                to = moved,
-                "the settings name another address of this subscriber"
-            );
-            subscription.url = moved;
+            }
         }
-        subscriptions.start(subscription, if plain.is_some() { Protocol::Plain } else { Protocol::Native });
     }
     let known = subscriptions.views().await;
     for (name, url) in &config.subscribe {
