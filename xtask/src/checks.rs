@@ -47,7 +47,8 @@ pub fn check(shell: &Shell, all: bool) -> Result<ExitCode> {
         let folder = program.folder.as_path();
         program.is_test && folders.contains(folder) && !(program.is_integration && slow.contains(folder))
     });
-    stages.run("units and services", "20 s", |tally| testing::run(chosen, None, tally));
+    stages
+        .run("units and services", "20 s", |tally| testing::run(chosen, None, testing::UNITS_AT_ONCE, tally));
     Ok(stages.finish())
 }
 

@@ -95,9 +95,7 @@ impl Stages {
     fn sum(&self) -> Tally {
         let mut sum = Tally { skipped: self.skipped.len() as u64, ..Tally::default() };
         for Stage { tally, .. } in &self.ended {
-            sum.passed += tally.passed;
-            sum.failed += tally.failed;
-            sum.skipped += tally.skipped;
+            sum.add(Tally { reasons: Vec::new(), ..*tally });
         }
         sum
     }
@@ -129,12 +127,8 @@ impl Stages {
     }
 }
 
-/// Runs a program of tests, shows what it prints, and adds its results to the tally.
-pub fn count(command: &mut Command, tally: &mut Tally) -> Result<()> {
-    count_into(command, tally, &mut std::io::stdout().lock())
-}
-
-fn count_into(command: &mut Command, tally: &mut Tally, out: &mut impl Write) -> Result<()> {
+/// Runs a program of tests, writes what it prints to `out`, and adds its results to the tally.
+pub fn count(command: &mut Command, tally: &mut Tally, out: &mut impl Write) -> Result<()> {
     let shown = line(command);
     // Both outputs in the order in which they were written.
     let (output, writer) = std::io::pipe().context("cannot make a pipe")?;
@@ -165,6 +159,14 @@ fn count_into(command: &mut Command, tally: &mut Tally, out: &mut impl Write) ->
 }
 
 impl Tally {
+    /// Adds another one's numbers.
+    pub fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.reasons.extend(other.reasons);
+    }
+
     /// Adds the numbers of a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out`.
     /// Returns whether it reports anything: results, or a test that skipped itself.
     fn read(&mut self, line: &str) -> bool {
@@ -209,12 +211,15 @@ mod tests {
         let skipped = "SKIPPED t: missing: kubectl";
         let script =
             format!("echo '{skipped}' >&2; echo '{skipped}' >&2; echo '{line}'; echo '{line}'; exit 101");
-        count_into(&mut sh(&script), &mut tally, &mut out).unwrap();
+        count(&mut sh(&script), &mut tally, &mut out).unwrap();
         assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 2, 5));
-        assert_eq!(String::from_utf8(out).unwrap(), format!("{skipped}\n{skipped}\n{line}\n{line}\n"));
-        let error = count(&mut sh("exit 9"), &mut tally).unwrap_err().to_string();
+        assert_eq!(
+            String::from_utf8(out.clone()).unwrap(),
+            format!("{skipped}\n{skipped}\n{line}\n{line}\n")
+        );
+        let error = count(&mut sh("exit 9"), &mut tally, &mut out).unwrap_err().to_string();
         assert!(error.contains('9'), "{error}");
-        let error = count(&mut sh("exit 0"), &mut tally).unwrap_err().to_string();
+        let error = count(&mut sh("exit 0"), &mut tally, &mut out).unwrap_err().to_string();
         assert!(error.contains("no test results"), "{error}");
         assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 2, 5));
     }
@@ -227,7 +232,7 @@ mod tests {
         stages.run("tests", "long", |tally| {
             let results = "test result: FAILED. 6 passed; 2 failed";
             let script = format!("echo 'SKIPPED a: missing: b' >&2; echo '{results}'; exit 1");
-            count_into(&mut sh(&script), tally, &mut Vec::new())
+            count(&mut sh(&script), tally, &mut Vec::new())
         });
         stages.skip("containers", "no engine");
         stages.skip_part("schemas: not here");

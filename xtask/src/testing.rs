@@ -2,15 +2,19 @@
 
 use crate::find_test::{self, Part, Program};
 use crate::programs::{self, Built};
-use crate::shell::{Shell, exec, is_ci, say};
+use crate::shell::{Shell, exec, is_ci, line, say};
 use crate::stages::{Stages, Tally, count};
 use crate::workspace::Workspace;
 use crate::{images, leptos, packages, site, tools, validators};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io::{Write, stdout};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
 
 /// The package of the tests that run the built program and a browser.
 pub const SYSTEM_TESTS: &str = "system-tests";
@@ -25,6 +29,11 @@ pub const PROGRAM_VARIABLE: &str = "MINI_BLOG_BIN";
 /// The test program that takes a browser, and the one that runs a campaign of faults.
 const BROWSER: &str = "browser";
 const CAMPAIGN: &str = "faults";
+
+/// How many programs of unit and service tests run at the same time.
+pub const UNITS_AT_ONCE: usize = 4;
+/// How many programs of system tests run at the same time: each of their tests runs six processes.
+const STACKS_AT_ONCE: usize = 2;
 
 const CAMPAIGN_STAGE: &str = "campaign of faults";
 const LEPTOS_STAGE: &str = "cargo-leptos builds an identical site";
@@ -59,14 +68,16 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
     let (manifests, system) = (of(MANIFEST_TESTS), of(SYSTEM_TESTS));
     let needs_system = |b: &Built| b.is_integration && system.iter().any(|s| s.file == b.file);
     let others = |b: &&Built| b.is_test && !needs_system(b) && manifests.iter().all(|m| m.file != b.file);
-    stages.run("units and services", "1 min", |tally| run(built.iter().filter(others), None, tally));
+    stages.run("units and services", "1 min", |tally| {
+        run(built.iter().filter(others), None, UNITS_AT_ONCE, tally)
+    });
 
     let untested = validators::install(shell);
     stages.run("manifests", "20 s", |tally| {
         if is_ci() && !untested.is_empty() {
             bail!("CI is set, and what the tests take is missing: {}", untested.join("; "));
         }
-        run(manifests.iter().copied(), None, tally)
+        run(manifests.iter().copied(), None, 1, tally)
     });
     for what in &untested {
         stages.skip_part(what);
@@ -89,14 +100,14 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         return Ok(());
     }
     let rest = of_system(&|name| name != BROWSER && name != CAMPAIGN);
-    stages.run("system", "1 min", |tally| run(rest, Some(&program), tally));
+    stages.run("system", "1 min", |tally| run(rest, Some(&program), STACKS_AT_ONCE, tally));
     let browser = packages::install_browser(shell);
     match &browser {
         Err(e) if !is_ci() => stages.skip("browser", &format!("{e:#}")),
         _ => {
             stages.run("browser", "40 s", |tally| {
                 browser?;
-                run(of_system(&|name| name == BROWSER), Some(&program), tally)
+                run(of_system(&|name| name == BROWSER), Some(&program), 1, tally)
             });
         }
     }
@@ -105,7 +116,7 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         return Ok(());
     }
     let campaign = of_system(&|name| name == CAMPAIGN);
-    stages.run(CAMPAIGN_STAGE, "2 min", |tally| run(campaign, Some(&program), tally));
+    stages.run(CAMPAIGN_STAGE, "2 min", |tally| run(campaign, Some(&program), 1, tally));
     match tools::missing_for_leptos(shell)? {
         Some(missing) => stages.skip(LEPTOS_STAGE, &missing),
         None => {
@@ -119,32 +130,59 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
                 images::prepare(shell)?;
                 packages::install_browser(shell)?;
                 let program = program_of(IMAGE_TESTS).context("its program is not built")?;
-                count(&mut shell.command(&program.file), tally)
+                count(&mut shell.command(&program.file), tally, &mut stdout().lock())
             });
         }
     }
     Ok(())
 }
 
-/// Runs test programs one after the other, all of them whatever fails.
+/// Runs test programs, `at_once` of them at the same time: most of what they do is wait. All are run, whatever fails. What
+/// one prints appears in one piece, with how long it took.
 pub fn run<'a>(
     programs: impl IntoIterator<Item = &'a Built>,
     mini_blog: Option<&Path>,
+    at_once: usize,
     tally: &mut Tally,
 ) -> Result<()> {
-    let mut errors = Vec::new();
-    let mut programs = programs.into_iter().peekable();
+    let mut programs: Vec<_> = programs.into_iter().collect();
     // An empty run must not pass.
-    ensure!(programs.peek().is_some(), "no test program was built");
-    for program in programs {
-        println!("     Running {} ({})", program.name, program.file.display());
-        let mut command = Command::new(&program.file);
-        command.current_dir(&program.folder).envs(mini_blog.map(|file| (PROGRAM_VARIABLE, file)));
-        if let Err(e) = count(&mut command, tally) {
-            errors.push(format!("{e:#}"));
+    ensure!(!programs.is_empty(), "no test program was built");
+    // The last ones should be short; those within the sources are.
+    programs.sort_by_key(|program| !program.is_integration);
+    let (waiting, ended) = (Mutex::new(programs.into_iter()), Mutex::new((tally, Vec::new())));
+    let run_one_by_one = || {
+        while let Some(program) = next(&waiting) {
+            let mut command = Command::new(&program.file);
+            command.current_dir(&program.folder).envs(mini_blog.map(|file| (PROGRAM_VARIABLE, file)));
+            let (begun, mut its_tally, mut output) = (Instant::now(), Tally::default(), Vec::new());
+            let result = count(&mut command, &mut its_tally, &mut output);
+            let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+            println!(
+                "     Ran {} in {:.1} s ({})",
+                program.name,
+                begun.elapsed().as_secs_f64(),
+                line(&command)
+            );
+            // Where nobody reads, the tests still run to their end.
+            let _ = stdout().write_all(&output);
+            ended.0.add(its_tally);
+            if let Err(e) = result {
+                ended.1.push(format!("{e:#}"));
+            }
         }
-    }
+    };
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(run_one_by_one);
+        }
+    });
+    let (_, errors) = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
     if errors.is_empty() { Ok(()) } else { bail!(errors.join("; ")) }
+}
+
+fn next<'a>(waiting: &Mutex<impl Iterator<Item = &'a Built>>) -> Option<&'a Built> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).next()
 }
 
 /// The tests of this name, of these packages, or both. Nothing but what they need is compiled.
@@ -229,7 +267,7 @@ mod tests {
     #[test]
     fn a_stage_without_a_test_program_fails() {
         let mut tally = Tally::default();
-        assert!(run([], None, &mut tally).is_err());
+        assert!(run([], None, 1, &mut tally).is_err());
         let file = |name: &str| Built {
             name: name.to_owned(),
             is_integration: false,
@@ -239,7 +277,9 @@ mod tests {
         };
         // One program reports nothing, one fails: both are run, and both are errors.
         let [silent, red] = ["true", "false"].map(file);
-        let error = run([&red, &silent], None, &mut tally).unwrap_err().to_string();
-        assert!(error.contains("false") && error.contains("no test results"), "{error}");
+        for at_once in [1, 2] {
+            let error = run([&red, &silent], None, at_once, &mut tally).unwrap_err().to_string();
+            assert!(error.contains("false") && error.contains("no test results"), "{error}");
+        }
     }
 }

@@ -26,6 +26,8 @@ struct Dependency {
     name: String,
     /// Only packages of this workspace have one.
     path: Option<PathBuf>,
+    /// `dev` where only tests contain it, `build` where only the build script does.
+    kind: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,21 +56,31 @@ impl Workspace {
         holds.max_by_key(|package| package.folder().as_os_str().len())
     }
 
-    /// These packages and all that depend on one of them.
+    /// These packages, and all whose programs or tests contain one of them. What a package takes for its own tests alone
+    /// is not part of it: whoever depends on the package does not contain it.
     pub fn with_dependents(&self, changed: BTreeSet<String>) -> BTreeSet<String> {
         let mut all = changed;
         loop {
-            let depends = |package: &&Package| {
-                let mut needed = package.dependencies.iter().filter(|needed| needed.path.is_some());
-                needed.any(|needed| all.contains(&needed.name))
-            };
-            let more: BTreeSet<_> =
-                self.packages.iter().filter(depends).map(|package| package.name.clone()).collect();
+            let more = self.directly_dependent(&all, |needed| needed.kind.as_deref() != Some("dev"));
             if more.is_subset(&all) {
-                return all;
+                break;
             }
             all.extend(more);
         }
+        all.extend(self.directly_dependent(&all, |_| true));
+        all
+    }
+
+    fn directly_dependent(
+        &self,
+        on: &BTreeSet<String>,
+        counts: impl Fn(&Dependency) -> bool,
+    ) -> BTreeSet<String> {
+        let depends = |package: &&Package| {
+            let mut needed = package.dependencies.iter().filter(|needed| needed.path.is_some());
+            needed.any(|needed| counts(needed) && on.contains(&needed.name))
+        };
+        self.packages.iter().filter(depends).map(|package| package.name.clone()).collect()
     }
 }
 
@@ -106,5 +118,9 @@ mod tests {
         assert!(["kit", "posts", "mini-blog"].iter().all(|name| kit.contains(*name)), "{kit:?}");
         assert!(!kit.contains("shared") && !kit.contains("xtask"), "{kit:?}");
         assert_eq!(of("xtask").len(), 1);
+        // The tests of testkit contain the services; testkit itself, which the tests of the services contain, does not.
+        let moderation = of("moderation");
+        assert!(["testkit", "mini-blog"].iter().all(|name| moderation.contains(*name)), "{moderation:?}");
+        assert!(!moderation.contains("posts"), "{moderation:?}");
     }
 }

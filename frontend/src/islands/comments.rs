@@ -6,7 +6,7 @@ use super::comment::comment_view;
 use super::fields::{Field, SubmitButton, draft};
 use super::responses::{self, CommentUpdates};
 use super::thread::{Thread, count_in_words};
-use super::urls::{comment_in, comment_page, new_comment_action};
+use super::urls::{comment_in, comment_page, new_comment_action, newest_comments, page_of_comments};
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use shared::commands::CreateComment;
@@ -103,8 +103,8 @@ pub(crate) struct CommentsProps {
     pub post: PostId,
     /// Whether there is a page before.
     pub has_earlier: bool,
-    /// Whether no page is after.
-    pub is_newest: bool,
+    /// Where the page after this one begins, if there is one.
+    pub later: Option<String>,
     /// The number of approved comments, on all pages.
     pub count: usize,
     /// The state that the page shows.
@@ -129,8 +129,8 @@ pub fn start_comments(element: &leptos::web_sys::HtmlElement) {
 
 /// The comments of a post, and the form for a new one.
 fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
-    let CommentsProps { post, has_earlier, is_newest, count, sequence, problem } = props;
-    let thread = RwSignal::new(Thread { comments, count, has_earlier, is_newest, ..Thread::default() });
+    let CommentsProps { post, has_earlier, later, count, sequence, problem } = props;
+    let thread = RwSignal::new(Thread { comments, count, has_earlier, later, ..Thread::default() });
     let state = RwSignal::new(Form::new(problem));
     let action = new_comment_action(&post);
     if browser::IS_BROWSER {
@@ -141,6 +141,12 @@ fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
         let post = post.clone();
         let entry = move |comment: &CommentView| comment_view(&post, comment.clone());
         move || thread.read().comments.iter().map(&entry).collect_view()
+    };
+    let is_newest = move || thread.read().later.is_none();
+    let newest = newest_comments(&post);
+    let later = {
+        let post = post.clone();
+        move || thread.read().later.as_deref().map(|cursor| page_of_comments(&post, "after", cursor))
     };
     let submit = move |event: SubmitEvent| {
         let Some(fields) = form::take_over(&event, state) else { return };
@@ -160,6 +166,14 @@ fn view_of(props: CommentsProps, comments: Vec<CommentView>) -> impl IntoView {
     view! {
         <h2>{move || count_in_words(thread.read().count)}</h2>
         <ol class="thread">{entries}</ol>
+        <p class="pages" hidden=is_newest>
+            <a class="later" href=later>
+                "Later comments →"
+            </a>
+            <a class="newest" href=newest>
+                "Newest comments"
+            </a>
+        </p>
         <p class="empty" hidden=move || !thread.read().comments.is_empty()>
             "No comments yet. Yours could be the first."
         </p>

@@ -20,8 +20,8 @@ pub(crate) struct Thread {
     pub count: usize,
     /// Whether there are older comments than these.
     pub has_earlier: bool,
-    /// Whether there are no newer comments than these.
-    pub is_newest: bool,
+    /// Where the comments after these begin, if there are any.
+    pub later: Option<String>,
     /// About the reader's own comments only: nothing else is worth an interruption.
     pub announcement: String,
     /// Whether the oldest comment is no longer the one that the server has rendered.
@@ -48,7 +48,7 @@ impl Thread {
             merge(&mut self.comments, own);
             self.announce(&id);
         }
-        (self.has_earlier, self.is_newest) = (page.earlier.is_some(), page.later.is_none());
+        (self.has_earlier, self.later) = (page.earlier.is_some(), page.later);
         self.is_trimmed = self.has_earlier;
         self.count = page.comment_count.unwrap_or(self.count);
     }
@@ -71,7 +71,8 @@ impl Thread {
     fn has_place_for(&self, comment: &CommentView) -> bool {
         let is_shown = self.comments.iter().any(|shown| shown.id == comment.id);
         let oldest = self.comments.first().filter(|_| self.has_earlier);
-        is_shown || self.is_newest && oldest.is_none_or(|oldest| oldest.created_at <= comment.created_at)
+        is_shown
+            || self.later.is_none() && oldest.is_none_or(|oldest| oldest.created_at <= comment.created_at)
     }
 
     fn merge_comment(&mut self, update: CommentView) {
@@ -279,7 +280,7 @@ mod tests {
     }
 
     fn newest() -> Thread {
-        Thread { is_newest: true, ..Thread::default() }
+        Thread::default()
     }
 
     /// The `n`-th comment of a thread.
@@ -299,8 +300,13 @@ mod tests {
     #[test]
     fn an_earlier_page_changes_what_it_shows_and_adds_nothing() {
         let pending = CommentView { status: Status::Pending, version: Some(1), ..nth(5) };
-        let mut thread =
-            Thread { comments: vec![nth(4), pending], count: 9, has_earlier: true, ..Thread::default() };
+        let mut thread = Thread {
+            comments: vec![nth(4), pending],
+            count: 9,
+            has_earlier: true,
+            later: Some("6~6~c5".to_owned()),
+            ..Thread::default()
+        };
         thread.merge(CommentUpdates { comment_count: Some(10), ..update(nth(5)) });
         thread.merge(CommentUpdates { comment_count: Some(11), ..update(nth(6)) });
         assert_eq!((ids(&thread), thread.count), (vec!["c4", "c5"], 11));
@@ -342,7 +348,7 @@ mod tests {
             ..CommentUpdates::default()
         });
         assert_eq!((ids(&thread), thread.count), (vec!["c2", "c3", "c9"], 3));
-        assert!(thread.has_earlier && thread.is_trimmed && thread.is_newest);
+        assert!(thread.has_earlier && thread.is_trimmed && thread.later.is_none());
     }
 
     #[test]

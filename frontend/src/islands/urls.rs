@@ -12,13 +12,11 @@ pub(crate) fn comment_page(post: &PostId, comment: &CommentId) -> String {
 }
 
 /// The page with the newest comments of a post.
-#[cfg(feature = "ssr")]
 pub(crate) fn newest_comments(post: &PostId) -> String {
     format!("{}#comments", routes::post_page(post))
 }
 
 /// The page with the comments before or after a cursor, which needs no escapes.
-#[cfg(feature = "ssr")]
 pub(crate) fn page_of_comments(post: &PostId, side: &str, cursor: &str) -> String {
     format!("{}?comments={side}:{cursor}#comments", routes::post_page(post))
 }

@@ -1,7 +1,7 @@
 //! A post with a page of its comments.
 
 use super::page::{Page, number};
-use crate::islands::urls::{comment_page, newest_comments, page_of_comments};
+use crate::islands::urls::{comment_page, page_of_comments};
 use crate::islands::{CommentDraft, CommentsProps, EARLIER, comments as island, dates};
 use leptos::prelude::*;
 use shared::views::Thread;
@@ -17,7 +17,7 @@ pub(crate) fn post(
     problem: Option<Problem>,
 ) -> Page {
     let Thread { post, comments, earlier, later, comment_count, sequence } = post;
-    let (has_earlier, is_newest) = (earlier.is_some(), later.is_none());
+    let has_earlier = earlier.is_some();
     let (count, sequence) = (number(comment_count), sequence.to_string());
     Page::new(post.title.clone(), move || {
         provide_context(draft);
@@ -42,8 +42,7 @@ pub(crate) fn post(
             <section class="comments" id="comments" aria-label="Comments">
                 {waiting}
                 {earlier_link(&post.id, earlier.as_deref())}
-                {later.map(|cursor| later_links(&post.id, &cursor))}
-                {island(CommentsProps { post: post.id, has_earlier, is_newest, count, sequence, problem }, comments)}
+                {island(CommentsProps { post: post.id, has_earlier, later, count, sequence, problem }, comments)}
             </section>
         }
     })
@@ -55,17 +54,6 @@ fn earlier_link(post: &PostId, cursor: Option<&str>) -> impl IntoView + use<> {
     view! {
         <a class="earlier" id=EARLIER hidden=page.is_none() href=page.unwrap_or_default()>
             "← Earlier comments"
-        </a>
-    }
-}
-
-fn later_links(post: &PostId, cursor: &str) -> impl IntoView + use<> {
-    view! {
-        <a class="later" href=page_of_comments(post, "after", cursor)>
-            "Later comments →"
-        </a>
-        <a class="newest" href=newest_comments(post)>
-            "Newest comments"
         </a>
     }
 }

@@ -201,6 +201,9 @@ async fn a_page_of_a_long_thread_links_to_the_others() {
         ] {
             assert!(page.body.contains(there), "{path}: {there}: {}", page.body);
         }
+        let places = ["class=\"earlier\"", "<ol class=\"thread\"", "</ol>", "class=\"later\"", "<form"]
+            .map(|part| page.body.find(part).unwrap_or_else(|| panic!("{path}: {part}: {}", page.body)));
+        assert!(places.is_sorted(), "earlier comments before the list, later ones below it: {}", page.body);
     }
     let end = frontend.get("/p/long?comments=before:1~1~c1").await;
     assert_eq!((end.status, end.header("location")), (303, "/p/long#comments"));
@@ -212,7 +215,7 @@ async fn a_page_holds_each_comment_once() {
     let frontend = start().await;
     let page = frontend.get("/p/long").await;
     assert_eq!(page.body.matches("in the middle").count(), 1, "{}", page.body);
-    let props = "{&quot;post&quot;:&quot;long&quot;,&quot;has_earlier&quot;:true,&quot;is_newest&quot;:false,\
+    let props = "{&quot;post&quot;:&quot;long&quot;,&quot;has_earlier&quot;:true,&quot;later&quot;:&quot;6~6~c5&quot;,\
                  &quot;count&quot;:120,&quot;sequence&quot;:&quot;00000000000000000007&quot;,&quot;problem&quot;:null}";
     assert!(page.body.contains(props), "{}", page.body);
 }

@@ -1,6 +1,8 @@
 //! A thread of several pages.
 
 use crate::page::{browse, write_comment};
+use futures_util::{StreamExt, stream};
+use serde_json::json;
 use shared::ServiceName::Moderation;
 use system_tests::blog::Blog;
 use system_tests::browser::{Ability, Browser};
@@ -117,5 +119,47 @@ async fn with_script_a_long_thread_is_read_in_pages_and_the_newest_is_live() {
     browser.until_live().await;
     stack.start_service(Moderation).await;
     browser.until_shows("li.comment[data-status=approved] .text", "from an earlier page").await;
+    browser.close().await;
+}
+
+/// Writes comments, some at the same time, and waits until all that the post has are approved.
+async fn write_many(blog: &Blog, post: &str, count: u64, then: u64) {
+    let path = format!("/posts/{post}/comments");
+    let body = json!({ "content": "one of many" });
+    let write = |_| blog.comments.post(&path).header("prefer", "return=minimal").json(&body).send();
+    let answers = stream::iter(0..count).map(write).buffer_unordered(8).collect::<Vec<_>>().await;
+    for answer in answers {
+        answer.expect(201);
+    }
+    until_counted(blog, post, then).await;
+}
+
+#[tokio::test]
+async fn a_page_holds_two_hundred_comments_and_loads_again_what_it_has_missed_too_much_of() {
+    let stack = Stack::start().await;
+    let blog = stack.public_blog();
+    let post = blog.post("A busy thread").await;
+    blog.until_known(&post).await;
+    let browser = browse(&stack, Ability::Full).await;
+    browser.goto_live(&format!("/p/{post}")).await;
+    browser.mark_page().await;
+    let shown = async || browser.texts("li.comment .text").await.map(|texts| texts.len());
+
+    write_many(&blog, &post, 230, 230).await;
+    browser.until_shows("h2", "230 comments").await;
+    eventually(LIMIT, "the oldest have left", async || holds(shown().await?, |n| *n == 200)).await;
+    browser.until_shows("a.earlier", "Earlier comments").await;
+
+    // Hidden pages have no stream. Each comment is two changes, and the thousand that the server would send are fewer.
+    let tab = browser.tab().await;
+    browser.new_tab().await;
+    write_many(&blog, &post, 510, 740).await;
+    browser.bring_to_front(&tab).await;
+    browser.until_shows("h2", "740 comments").await;
+    eventually(LIMIT, "the newest page is shown", async || holds(shown().await?, |n| *n == 50)).await;
+    browser.until_live().await;
+    browser.expect_same_page().await;
+    blog.comment(&post, "after all that").await;
+    browser.until_shows("li.comment:last-child .text", "after all that").await;
     browser.close().await;
 }

@@ -1,15 +1,15 @@
-//! The stream of changes, open only while its page is visible.
+//! The live updates of a page: a stream of Server-Sent Events, open only while the page is visible.
 //!
-//! A browser opens at most six connections to a site over HTTP/1.1, for all its tabs together, and an open stream
-//! keeps one. Pages that keep their stream while they are hidden, or while they wait in the back/forward cache, use
-//! these connections up until no page of the site loads any more. So a page closes its stream as soon as it is hidden
-//! or left, and opens a new one when it is shown again: a window has one stream at most, whatever it has opened and
-//! visited. Of many windows side by side only the newest have one ([`Peers`]). (One stream for all would need a leader
-//! and a way to notice its death; Chrome on Android has no SharedWorker, and Web Locks need https.)
+//! Over HTTP/1.1 a browser opens at most six connections to a site, for all its tabs together, and an open stream uses
+//! one of them. If hidden pages, and those in the back/forward cache, kept their streams, no connection would be left to
+//! load a page with. So a page closes its stream when it is hidden or left, and opens a new one when it is shown again:
+//! each window has at most one. With many windows side by side, only those that opened last have one ([`Peers`]). One
+//! stream for all pages would need a leader election: Chrome on Android has no SharedWorker, and Web Locks need https.
 //!
-//! No change is missed, and nothing is loaded again for that. A stream begins after the change that the page has seen
-//! last: in its address, as a new `EventSource` cannot send `Last-Event-ID` (the browser does when it resumes a broken
-//! stream by itself). Where a page has missed too much, the server says so instead, and `load_again` is called.
+//! A new stream starts after the last event that the page has received, so no update is lost and nothing is loaded
+//! twice. The sequence of that event is part of the address, since a new `EventSource` cannot send `Last-Event-ID`; when
+//! the browser reconnects by itself, it does. If the page is too far behind, the server sends `reload` instead of the
+//! updates, and `load_again` is called.
 
 use super::Listener;
 use super::peers::Peers;
@@ -20,12 +20,12 @@ use std::time::Duration;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{EventSource, MessageEvent, js_sys};
 
-/// The names of the events: something has changed, and too much has changed since.
+/// The names of the events: an update, and a request to load the page's data again instead of too many updates.
 const CHANGE: &str = "change";
 const RELOAD: &str = "reload";
-/// The longest pause between two attempts to connect, in milliseconds.
+/// The longest delay between two attempts to connect, in milliseconds.
 const MAX_PAUSE_MS: u32 = 30_000;
-/// The attribute of `<html>` that says whether the page is live: `connecting`, `on` or `off`. Styles and tests use it.
+/// The attribute of `<html>` with the state of the stream: `connecting`, `on` or `off`. Styles and tests use it.
 const STATE: &str = "data-live";
 
 fn set_state(state: &str) {
@@ -58,21 +58,21 @@ impl Drop for Stream {
 }
 
 struct Follower {
-    /// The address of the stream, to which the sequence is added.
+    /// The address of the stream; the sequence is appended to it.
     url: String,
-    /// The change that the page has seen last.
+    /// The sequence of the last event that the page has received.
     after: RefCell<String>,
     load_again: Box<dyn Fn()>,
     on_change: Box<dyn Fn(&str)>,
     stream: RefCell<Option<Stream>>,
     peers: RefCell<Option<Peers>>,
     failures: Cell<u32>,
-    /// The next attempt to connect: never more than one.
+    /// The timer of the next attempt to connect; there is at most one.
     retry: Cell<Option<TimeoutHandle>>,
 }
 
-/// Calls `on_change` with the data of each change after `sequence`, and `load_again` where changes are missing, for as
-/// long as the page exists. `url` ends where the sequence belongs.
+/// Calls `on_change` with the data of each update after `sequence`, and `load_again` if there were too many to send, for
+/// as long as the page exists. The sequence is appended to `url`.
 pub(crate) fn follow(
     url: String,
     sequence: String,
@@ -92,18 +92,18 @@ pub(crate) fn follow(
     follower.connect();
     let this = follower.clone();
     let changed = Listener::new(move |_| this.on_visibility_change());
-    // `visibilitychange` comes late or not at all for pages that are left, depending on the browser.
+    // When a page is left, some browsers send `visibilitychange` late or never.
     let this = follower.clone();
     let left = Listener::new(move |_| this.disconnect());
-    // A visible page without a stream becomes the newest one by being clicked.
+    // A click into a visible page without a stream makes it the newest one.
     let shown = Listener::new(move |_| follower.connect());
     let (document, window) = (document(), window());
-    // No browser refuses these; one that did would only keep the stream open.
+    // These never fail in practice; if one did, the stream would only stay open for too long.
     let _ = document.add_event_listener_with_callback("visibilitychange", changed.as_ref().unchecked_ref());
     let _ = window.add_event_listener_with_callback("pagehide", left.as_ref().unchecked_ref());
     let _ = window.add_event_listener_with_callback("pageshow", shown.as_ref().unchecked_ref());
     let _ = window.add_event_listener_with_callback("focus", shown.as_ref().unchecked_ref());
-    // They live as long as the page.
+    // They are needed as long as the page exists.
     for listener in [changed, left, shown] {
         listener.forget();
     }
@@ -141,7 +141,7 @@ impl Follower {
         let error = Listener::new(move |_| this.on_error());
         let listeners = [("open", open), (CHANGE, change), (RELOAD, reload), ("error", error)];
         for (event, listener) in &listeners {
-            // No browser refuses this; in one that did, the page would not be live.
+            // This never fails in practice; if it did, the page would only miss its updates.
             let _ = source.add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
         }
         *self.stream.borrow_mut() = Some(Stream { source, _listeners: listeners });
@@ -154,7 +154,7 @@ impl Follower {
         }
     }
 
-    /// Notes the event as the last one.
+    /// Stores the sequence of the event, and returns the event.
     fn seen(&self, event: JsValue) -> MessageEvent {
         let event: MessageEvent = event.unchecked_into();
         *self.after.borrow_mut() = event.last_event_id();
@@ -175,7 +175,7 @@ impl Follower {
 
     fn on_peers_change(self: &Rc<Self>, crowded: bool) {
         if !crowded {
-            // One that was refused waits for its next attempt: what other pages do is no reason to hurry.
+            // After a refused connection the timer decides when to try again, not the other pages.
             let has_stream = self.stream.borrow().is_some();
             if !has_stream {
                 self.connect();
@@ -197,8 +197,8 @@ impl Follower {
         }
     }
 
-    /// The stream is lost. Where the browser does not reconnect by itself (the request was refused), a new stream is
-    /// opened after a pause.
+    /// The stream is broken. If the browser does not reconnect by itself, which is so after a refused request, a new
+    /// stream is opened after a delay.
     fn on_error(self: &Rc<Self>) {
         set_state("off");
         if !self.stream.borrow().as_ref().is_some_and(Stream::is_closed) {
@@ -213,8 +213,8 @@ impl Follower {
     }
 }
 
-/// How long to wait after another failure: twice as long each time. Half of it is random (from 0 to 1), so that the
-/// readers of a site that is back do not all connect at once.
+/// The delay before the next attempt: it doubles with each failure. Half of it is random (`random` is from 0 to 1), so
+/// that not all readers connect at the same moment when the site is available again.
 fn pause(failures_before: u32, random: f64) -> Duration {
     let longest = (1000_u32 << failures_before.min(5)).min(MAX_PAUSE_MS);
     Duration::from_millis((f64::from(longest) * f64::midpoint(1.0, random)) as u64)

@@ -23,7 +23,7 @@ impl BusClient {
         Self { deps, base: base.trim_end_matches('/').to_owned(), key }
     }
 
-    /// Posts `body` to `path`: as the next step of `trace`, or in a new trace.
+    /// Posts `body` to `path`: as a child span of `trace`, or in a new trace.
     pub async fn post(
         &self,
         path: &str,

@@ -86,7 +86,7 @@ fn put_caused(
 ) -> rusqlite::Result<()> {
     envelope.causationid.clone_from(&cause.id);
     envelope.correlationid = cause.correlationid.clone().or_else(|| cause.id.clone());
-    envelope.traceparent = trace::step(cause, publisher).map(|step| step.to_string());
+    envelope.traceparent = trace::span(cause, publisher).map(|span| span.to_string());
     put(tx, &envelope, now)
 }
 
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(made.correlationid.as_deref(), Some("cause"));
         let trace = made.traceparent.clone().unwrap();
         assert!(trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"), "the same trace: {trace}");
-        assert_ne!(cause.traceparent, made.traceparent, "and a step of its own");
+        assert_ne!(cause.traceparent, made.traceparent, "and a span of its own");
         let other = Envelope::new(&event("T"), "other".into(), at(5)).unwrap();
         publish_from_event(&c, &event("T"), &other, at(5)).unwrap();
         assert_eq!(rows(&c).len(), 2);

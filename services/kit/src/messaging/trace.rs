@@ -1,6 +1,6 @@
-//! A trace on its way through events: each hop keeps the trace and is a separate step.
+//! A trace on its way through events: each hop keeps the trace and has a span of its own.
 //!
-//! The ids of these steps follow from the event, so that handling an event again makes the same event again.
+//! The ids of these spans follow from the event, so that handling an event again makes the same event again.
 
 use crate::runtime::trace::TraceContext;
 use serde::Deserialize;
@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use shared::{Envelope, ServiceName};
 use std::borrow::Cow;
 
-/// The step in which `service` handles an event: the context of its log lines and of the events that it causes.
-pub fn step(event: &Envelope, service: ServiceName) -> Option<TraceContext> {
+/// The span in which `service` handles an event: the context of its log lines and of the events that it causes.
+pub fn span(event: &Envelope, service: ServiceName) -> Option<TraceContext> {
     let context: TraceContext = event.traceparent.as_deref()?.parse().ok()?;
     let mut digest = Sha256::new();
     for part in [
@@ -52,16 +52,16 @@ mod tests {
     }
 
     #[test]
-    fn each_service_handles_each_event_in_a_step_of_its_own_and_always_the_same() {
+    fn each_service_handles_each_event_in_a_span_of_its_own_and_always_the_same() {
         let context: TraceContext = TRACE.parse().unwrap();
-        let one = step(&event("1", Some(TRACE)), ServiceName::Query).unwrap();
+        let one = span(&event("1", Some(TRACE)), ServiceName::Query).unwrap();
         assert_eq!((one.trace_id, one.flags), (context.trace_id, context.flags));
         assert_ne!(one.parent_id, context.parent_id);
-        assert_eq!(step(&event("1", Some(TRACE)), ServiceName::Query), Some(one));
-        assert_ne!(step(&event("2", Some(TRACE)), ServiceName::Query), Some(one));
-        assert_ne!(step(&event("1", Some(TRACE)), ServiceName::Comments), Some(one));
+        assert_eq!(span(&event("1", Some(TRACE)), ServiceName::Query), Some(one));
+        assert_ne!(span(&event("2", Some(TRACE)), ServiceName::Query), Some(one));
+        assert_ne!(span(&event("1", Some(TRACE)), ServiceName::Comments), Some(one));
         for none in [None, Some(""), Some("not a trace")] {
-            assert_eq!(step(&event("1", none), ServiceName::Query), None);
+            assert_eq!(span(&event("1", none), ServiceName::Query), None);
         }
     }
 

@@ -11,37 +11,37 @@ use std::str::FromStr;
 /// The name of the header.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// A position in a trace: the trace, the current step of it, and its flags.
+/// A position in a trace: the trace, the current span, and the flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceContext {
     /// The trace; never zero.
     pub trace_id: u128,
-    /// The step that the next steps are children of; never zero.
+    /// The span that the next spans are children of; never zero.
     pub parent_id: u64,
     /// Bit 0: sampled.
     pub flags: u8,
 }
 
-/// Why a text is no trace context.
+/// The text is not a valid trace context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid traceparent")]
 pub struct InvalidTraceparent;
 
 impl TraceContext {
-    /// The first step of a new trace, sampled.
+    /// The root span of a new trace, sampled.
     pub fn new(ids: &dyn Ids) -> Self {
-        // Neither part may be zero, and a fixed bit costs nothing that matters. Steps have to differ only from the
-        // others of their trace, so the first one may be made of the trace's own bits.
+        // Neither part may be zero; one fixed bit does no harm. The ids of spans have to be unique within their trace
+        // only, so the root span's may consist of the trace's own bits.
         let trace_id = ids.random() | 1;
         Self { trace_id, parent_id: (trace_id >> 64) as u64 | 1, flags: 1 }
     }
 
-    /// The next step of the same trace.
+    /// A child span in the same trace.
     pub fn child(&self, ids: &dyn Ids) -> Self {
         Self { parent_id: ids.random() as u64 | 1, ..*self }
     }
 
-    /// A step of the trace that these headers name, or of a new one.
+    /// A child of the span that these headers name, or the root span of a new trace.
     pub fn from_headers(headers: &HeaderMap, ids: &dyn Ids) -> Self {
         // With two headers the standard requires a new trace.
         let mut values = headers.get_all(TRACEPARENT).iter();

@@ -114,9 +114,9 @@ impl Applier<'_> {
 
     /// Applies one event in its own savepoint; the inner error says why it has to be parked.
     fn apply_one(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
-        let _span = trace::step(envelope, self.me).map(|step| {
-            let span_id = format!("{:016x}", step.parent_id);
-            tracing::info_span!("event", trace_id = step.trace_id_hex(), span_id).entered()
+        let _span = trace::span(envelope, self.me).map(|span| {
+            let span_id = format!("{:016x}", span.parent_id);
+            tracing::info_span!("event", trace_id = span.trace_id_hex(), span_id).entered()
         });
         let applied = self.run_handler(tx, envelope)?;
         if let Err(Poison { reason, .. }) = &applied {
