@@ -5,7 +5,7 @@ use crate::domain::Post;
 use crate::events::Awaited;
 use crate::live::{self, Live};
 use crate::store::{self, Listed};
-use crate::stream_places::StreamPlaces;
+use crate::stream_slots::StreamSlots;
 use crate::thread;
 use axum::Router;
 use axum::body::Body;
@@ -33,7 +33,7 @@ pub struct Api {
     /// Requests that wait for a post or a comment.
     pub waiters: KeyWaiters<Awaited>,
     pub live: Live,
-    pub places: StreamPlaces,
+    pub slots: StreamSlots,
     /// Ends the streams and the waits.
     pub stopping: CancellationToken,
 }
@@ -130,7 +130,7 @@ async fn listen(
     Extension(client): Extension<ClientAddress>,
     headers: HeaderMap,
 ) -> ApiResult {
-    let place = api.places.take(client, &headers)?;
+    let slot = api.slots.take(client, &headers)?;
     let post: Option<PostId> = match &parameters.post {
         None => None,
         Some(text) => Some(text.parse().map_err(|_| bad_request("post is not an id"))?),
@@ -138,7 +138,7 @@ async fn listen(
     let after = parameters.after(&headers)?;
     let changes = with_heartbeat(api.live.listen(after, post).await?, live::HEARTBEAT);
     let changes = changes.take_until(api.stopping.clone().cancelled_owned()).inspect(move |_| {
-        let _held = &place;
+        let _held = &slot;
     });
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),

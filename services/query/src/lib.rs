@@ -2,7 +2,7 @@
 //!
 //! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL; [`document`]: the
 //! most frequent answer as bytes; [`thread`]: a post with a page of its comments; [`live`]: changes as they happen,
-//! [`stream_places`]: how many may follow them.
+//! [`stream_slots`]: how many may follow them.
 //!
 //! The read model can be deleted at any time: it is rebuilt from the log, byte for byte.
 
@@ -12,7 +12,7 @@ pub mod domain;
 pub mod events;
 pub mod live;
 pub mod store;
-pub mod stream_places;
+pub mod stream_slots;
 pub mod thread;
 
 use kit::app::StartError;
@@ -37,13 +37,13 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     peer.lifecycle.spawn("live", live.clone().run(peer.lifecycle.stopping()));
     let posts = document::Document::new(peer.store.clone());
     let waiters = KeyWaiters::new(thread::MAX_WAITERS);
-    let places = stream_places::StreamPlaces::new(config.store.common.rate_limits);
+    let slots = stream_slots::StreamSlots::new(config.store.common.rate_limits);
     let api = api::Api {
         store: peer.store.clone(),
         posts,
         waiters: waiters.clone(),
         live,
-        places,
+        slots,
         stopping: peer.lifecycle.stopping(),
     };
     // An empty store must catch up with the log first, or readers would see a blog without posts.

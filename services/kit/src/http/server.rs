@@ -5,15 +5,15 @@
 mod activity;
 mod connection;
 mod io_timeout;
-mod places;
 mod refusal;
+mod slots;
 
 use crate::rt;
 use crate::runtime::lifecycle::Lifecycle;
 use axum::Router;
 use connection::Connection;
-use places::{Places, TooMany};
 use refusal::Refusal;
+use slots::{Slots, TooMany};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -63,22 +63,22 @@ impl Default for Limits {
 /// are closed or `limits.drain` is over. Streams have to end themselves at [`Lifecycle::stopping`].
 /// Handlers find the client in `ConnectInfo<SocketAddr>`.
 pub async fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle, limits: Limits) {
-    let places = Places::new(limits.connections, limits.connections_of_client);
+    let slots = Slots::new(limits.connections, limits.connections_of_client);
     let refusal = Refusal::default();
     let (tracker, cut_off, stopping) = (TaskTracker::new(), CancellationToken::new(), lifecycle.stopping());
     let next = async || {
-        let (stream, peer) = accept(|| listener.accept(), || places.make_room()).await;
-        // Until there is a place, other clients wait in the system's queue.
-        (places.take(peer.ip().into(), &stopping).await, stream, peer)
+        let (stream, peer) = accept(|| listener.accept(), || slots.make_room()).await;
+        // Until there is a slot, other clients wait in the system's queue.
+        (slots.take(peer.ip().into(), &stopping).await, stream, peer)
     };
-    while let Some((place, stream, peer)) = stopping.run_until_cancelled(next()).await {
+    while let Some((slot, stream, peer)) = stopping.run_until_cancelled(next()).await {
         // A child token: a connection checks it each time it wakes, and would contend for a shared one.
         let (cut_off, router, refusal) = (cut_off.child_token(), router.clone(), refusal.clone());
         // A panic ends only this connection; the panic hook logs and counts it.
         rt::spawn(tracker.track_future(async move {
             let served = async {
-                match place {
-                    Ok(place) => Connection { stream, peer, router, limits, place }.run().await,
+                match slot {
+                    Ok(slot) => Connection { stream, peer, router, limits, slot }.run().await,
                     Err(TooMany) => refusal.send(stream, peer).await,
                 }
             };

@@ -3,7 +3,7 @@
 use super::Limits;
 use super::activity::{Activity, Busy};
 use super::io_timeout::IdleTimeoutStream;
-use super::places::Place;
+use super::slots::Slot;
 use crate::rt;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -35,16 +35,16 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) router: Router,
     pub(super) limits: Limits,
-    pub(super) place: Place,
+    pub(super) slot: Slot,
 }
 
 impl Connection {
     pub(super) async fn run(self) {
-        let Self { stream, peer, router, limits, place } = self;
+        let Self { stream, peer, router, limits, slot } = self;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
-        let activity = place.activity.clone();
+        let activity = slot.activity.clone();
         let stream = IdleTimeoutStream::new(stream, limits, activity.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
@@ -61,7 +61,7 @@ impl Connection {
 
         let ended = tokio::select! {
             biased;
-            () = place.leave.cancelled() => {
+            () = slot.leave.cancelled() => {
                 Pin::new(&mut http).graceful_shutdown();
                 std::future::poll_fn(|cx| http.poll_without_shutdown(cx)).await
             }
@@ -74,7 +74,7 @@ impl Connection {
             // The client is slow, has left or does not read: nobody would get a response.
             Err(error) => return tracing::debug!(%peer, %error, "connection broken"),
         };
-        place.leave.run_until_cancelled(close(stream.into_inner().into_inner())).await;
+        slot.leave.run_until_cancelled(close(stream.into_inner().into_inner())).await;
     }
 }
 

@@ -16,12 +16,12 @@ const LISTENERS_OF_AUTHOR: usize = 32;
 
 /// The open streams, by address and by author.
 #[derive(Debug, Clone)]
-pub struct StreamPlaces {
+pub struct StreamSlots {
     of_addresses: Shares<ClientKey>,
     of_authors: Shares<AuthorKey>,
 }
 
-impl StreamPlaces {
+impl StreamSlots {
     pub fn new(limits: RateLimits) -> Self {
         let share = |share| if limits.is_on() { share } else { MAX_LISTENERS };
         Self {
@@ -30,11 +30,11 @@ impl StreamPlaces {
         }
     }
 
-    /// A place for one stream, until it is dropped.
+    /// A slot for one stream, until it is dropped.
     pub fn take(&self, client: ClientAddress, headers: &HeaderMap) -> ApiResult<impl Send + use<>> {
         let author = AuthorToken::from_headers(headers).map(|token| token.limit_key());
         let of_address = self.of_addresses.take_one(client.key());
-        let of_author = of_address.and_then(|place| Ok((place, self.of_authors.take_one(author)?)));
+        let of_author = of_address.and_then(|slot| Ok((slot, self.of_authors.take_one(author)?)));
         of_author.map_err(|exceeded| match exceeded {
             Exceeded::Client => ApiError::new(ProblemKind::TooManyRequests)
                 .detail("you have too many streams open; close some first")
@@ -63,25 +63,25 @@ mod tests {
 
     #[test]
     fn an_address_and_an_author_have_their_share_of_the_streams() {
-        let places = StreamPlaces::new(RateLimits::On);
+        let slots = StreamSlots::new(RateLimits::On);
         let (mut held, nobody) = (Vec::new(), HeaderMap::new());
         let refused =
-            |client, headers: &HeaderMap| places.take(client, headers).err().map(|e| e.problem().status);
+            |client, headers: &HeaderMap| slots.take(client, headers).err().map(|e| e.problem().status);
         for _ in 0..LISTENERS_OF_ADDRESS {
-            held.push(places.take(client(1), &nobody).unwrap());
+            held.push(slots.take(client(1), &nobody).unwrap());
         }
         assert_eq!(refused(client(1), &nobody), Some(429));
         for n in 0..LISTENERS_OF_AUTHOR as u8 {
-            held.push(places.take(client(2 + n % 2), &cookie(7)).unwrap());
+            held.push(slots.take(client(2 + n % 2), &cookie(7)).unwrap());
         }
         assert_eq!(refused(client(4), &cookie(7)), Some(429), "the author's, wherever they are");
         assert_eq!(refused(client(4), &cookie(8)), None);
         held.clear();
         assert_eq!(refused(client(1), &cookie(7)), None);
 
-        let places = StreamPlaces::new(RateLimits::Off);
-        let held: Vec<_> = (0..MAX_LISTENERS).map(|_| places.take(client(1), &cookie(7)).unwrap()).collect();
-        assert_eq!(places.take(client(2), &nobody).err().map(|e| e.problem().status), Some(503));
+        let slots = StreamSlots::new(RateLimits::Off);
+        let held: Vec<_> = (0..MAX_LISTENERS).map(|_| slots.take(client(1), &cookie(7)).unwrap()).collect();
+        assert_eq!(slots.take(client(2), &nobody).err().map(|e| e.problem().status), Some(503));
         drop(held);
     }
 }

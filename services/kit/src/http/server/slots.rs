@@ -1,6 +1,6 @@
 //! Who has a connection: so many together, and so many for each client.
 //!
-//! Where all places are taken, the connection that has been idle for the longest time is closed for a new one.
+//! Where all slots are taken, the connection that has been idle for the longest time is closed for a new one.
 
 use super::activity::{Activity, IdleSignal};
 use crate::http::ClientKey;
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
-pub(super) struct Places {
+pub(super) struct Slots {
     whole: usize,
     of_one: usize,
     begun: Instant,
@@ -20,7 +20,7 @@ pub(super) struct Places {
 #[derive(Default)]
 struct Taken {
     next: u64,
-    places: HashMap<u64, Tenant>,
+    slots: HashMap<u64, Tenant>,
     by_client: HashMap<ClientKey, usize>,
 }
 
@@ -31,9 +31,9 @@ struct Tenant {
     leave: CancellationToken,
 }
 
-/// The place of one connection, until it is dropped.
-pub(super) struct Place {
-    places: Arc<Places>,
+/// The slot of one connection, until it is dropped.
+pub(super) struct Slot {
+    slots: Arc<Slots>,
     number: u64,
     pub(super) activity: Activity,
     /// Cancelled when the connection is to be closed: for another one, or because the server stops.
@@ -44,21 +44,21 @@ pub(super) struct Place {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
-impl Places {
+impl Slots {
     pub(super) fn new(whole: usize, of_one: usize) -> Arc<Self> {
         let (begun, idle, taken) = (Instant::now(), Arc::default(), Mutex::default());
         Arc::new(Self { whole, of_one, begun, idle, taken })
     }
 
-    /// A place for a new connection of this client. Where all are taken by connections in use, this waits for one.
+    /// A slot for a new connection of this client. Where all are taken by connections in use, this waits for one.
     pub(super) async fn take(
         self: &Arc<Self>,
         client: ClientKey,
         stopping: &CancellationToken,
-    ) -> Result<Place, TooMany> {
+    ) -> Result<Slot, TooMany> {
         loop {
-            if let Some(place) = self.try_take(client, stopping)? {
-                return Ok(place);
+            if let Some(slot) = self.try_take(client, stopping)? {
+                return Ok(slot);
             }
             self.idle.want(true);
             // Between the first look and the wish, one may have become idle.
@@ -67,8 +67,8 @@ impl Places {
                 self.idle.changed().await;
             }
             self.idle.want(false);
-            if let Some(place) = second? {
-                return Ok(place);
+            if let Some(slot) = second? {
+                return Ok(slot);
             }
         }
     }
@@ -82,22 +82,22 @@ impl Places {
         self: &Arc<Self>,
         client: ClientKey,
         stopping: &CancellationToken,
-    ) -> Result<Option<Place>, TooMany> {
+    ) -> Result<Option<Slot>, TooMany> {
         let mut taken = self.lock();
         let mine = taken.by_client.get(&client).copied().unwrap_or(0);
         if mine >= self.of_one && !taken.close_oldest_idle(Some(client)) {
             return Err(TooMany);
         }
-        if taken.places.len() >= self.whole && !taken.close_oldest_idle(None) {
+        if taken.slots.len() >= self.whole && !taken.close_oldest_idle(None) {
             return Ok(None);
         }
         let (number, leave) = (taken.next, stopping.child_token());
         let activity = Activity::new(self.begun, Arc::clone(&self.idle));
         let tenant = Tenant { client, activity: activity.clone(), leave: leave.clone() };
         taken.next += 1;
-        taken.places.insert(number, tenant);
+        taken.slots.insert(number, tenant);
         *taken.by_client.entry(client).or_default() += 1;
-        Ok(Some(Place { places: Arc::clone(self), number, activity, leave }))
+        Ok(Some(Slot { slots: Arc::clone(self), number, activity, leave }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -106,11 +106,11 @@ impl Places {
 }
 
 impl Taken {
-    /// Of this client, or of all. Returns whether one was idle. Its place is free at once: to close it takes no longer
+    /// Of this client, or of all. Returns whether one was idle. Its slot is free at once: to close it takes no longer
     /// than until its task runs.
     fn close_oldest_idle(&mut self, client: Option<ClientKey>) -> bool {
         let of_client = |tenant: &Tenant| client.is_none_or(|client| tenant.client == client);
-        let tenants = self.places.iter().filter(|(_, tenant)| of_client(tenant));
+        let tenants = self.slots.iter().filter(|(_, tenant)| of_client(tenant));
         let idle = tenants.filter_map(|(number, tenant)| Some((tenant.activity.idle_since()?, *number)));
         let Some((_, number)) = idle.min() else { return false };
         if let Some(tenant) = self.remove(number) {
@@ -121,7 +121,7 @@ impl Taken {
     }
 
     fn remove(&mut self, number: u64) -> Option<Tenant> {
-        let tenant = self.places.remove(&number)?;
+        let tenant = self.slots.remove(&number)?;
         if let Some(count) = self.by_client.get_mut(&tenant.client) {
             *count -= 1;
             if *count == 0 {
@@ -132,10 +132,10 @@ impl Taken {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.places.lock().remove(self.number);
-        self.places.idle.notify();
+        self.slots.lock().remove(self.number);
+        self.slots.idle.notify();
     }
 }
 
@@ -153,8 +153,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_connection_that_is_idle_for_the_longest_time_makes_room() {
-        let (places, stopping) = (Places::new(3, 3), CancellationToken::new());
-        let take = async |n| places.take(client(n), &stopping).await.unwrap();
+        let (slots, stopping) = (Slots::new(3, 3), CancellationToken::new());
+        let take = async |n| slots.take(client(n), &stopping).await.unwrap();
         let (busy, first, second) = (take(1).await, take(1).await, take(2).await);
         busy.activity.set(Busy::Body);
         first.activity.set(Busy::Head);
@@ -164,16 +164,16 @@ mod tests {
         let _fourth = take(4).await;
         assert!(first.leave.is_cancelled() && !busy.leave.is_cancelled() && !third.leave.is_cancelled());
         drop((first, second));
-        assert_eq!(places.lock().places.len(), 3, "whoever has left gives nothing back twice");
+        assert_eq!(slots.lock().slots.len(), 3, "whoever has left gives nothing back twice");
     }
 
     #[tokio::test]
     async fn where_all_are_in_use_a_new_one_waits_until_one_is_idle_or_ends() {
-        let (places, stopping) = (Places::new(2, 2), CancellationToken::new());
-        let take = async |n| places.take(client(n), &stopping).await.unwrap();
+        let (slots, stopping) = (Slots::new(2, 2), CancellationToken::new());
+        let take = async |n| slots.take(client(n), &stopping).await.unwrap();
         let held = [take(1).await, take(1).await];
-        for place in &held {
-            place.activity.set(Busy::Unwritten);
+        for slot in &held {
+            slot.activity.set(Busy::Unwritten);
         }
         let [first, second] = held;
         let waits = async |n| rt::timeout(Duration::from_millis(50), take(n)).await.is_err();
@@ -186,9 +186,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_has_its_share_of_the_places() {
-        let (places, stopping) = (Places::new(4, 2), CancellationToken::new());
-        let take = async |n| places.take(client(n), &stopping).await;
+    async fn a_client_has_its_share_of_the_slots() {
+        let (slots, stopping) = (Slots::new(4, 2), CancellationToken::new());
+        let take = async |n| slots.take(client(n), &stopping).await;
         let (first, second) = (take(1).await.unwrap(), take(1).await.unwrap());
         first.activity.advance();
         second.activity.advance();
@@ -199,6 +199,6 @@ mod tests {
         assert!(second.leave.is_cancelled(), "its own idle connection makes room");
         assert!(!other.leave.is_cancelled());
         drop((first, second, other));
-        assert_eq!(places.lock().by_client.len(), 1, "a client without connections is forgotten");
+        assert_eq!(slots.lock().by_client.len(), 1, "a client without connections is forgotten");
     }
 }
