@@ -3,7 +3,7 @@
 //! Over HTTP/1.1 a browser opens at most six connections to a site, for all its tabs together, and an open stream uses
 //! one of them. If hidden pages, and those in the back/forward cache, kept their streams, no connection would be left to
 //! load a page with. So a page closes its stream when it is hidden or left, and opens a new one when it is shown again:
-//! each window has at most one. With many windows side by side, only those that opened last have one ([`Peers`]). One
+//! each window has at most one. With many windows side by side, only those that opened last have one ([`OtherPages`]). One
 //! stream for all pages would need a leader election: Chrome on Android has no SharedWorker, and Web Locks need https.
 //!
 //! A new stream starts after the last event that the page has received, so no update is lost and nothing is loaded
@@ -12,7 +12,7 @@
 //! updates, and `load_again` is called.
 
 use super::Listener;
-use super::peers::Peers;
+use super::other_pages::OtherPages;
 use leptos::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -65,7 +65,7 @@ struct Follower {
     load_again: Box<dyn Fn()>,
     on_change: Box<dyn Fn(&str)>,
     stream: RefCell<Option<Stream>>,
-    peers: RefCell<Option<Peers>>,
+    other_pages: RefCell<Option<OtherPages>>,
     failures: Cell<u32>,
     /// The timer of the next attempt to connect; there is at most one.
     retry: Cell<Option<TimeoutHandle>>,
@@ -85,7 +85,7 @@ pub(crate) fn follow(
         load_again: Box::new(load_again),
         on_change: Box::new(on_change),
         stream: RefCell::new(None),
-        peers: RefCell::new(None),
+        other_pages: RefCell::new(None),
         failures: Cell::new(0),
         retry: Cell::new(None),
     });
@@ -145,12 +145,13 @@ impl Follower {
             let _ = source.add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
         }
         *self.stream.borrow_mut() = Some(Stream { source, _listeners: listeners });
-        if self.peers.borrow().is_none() {
+        if self.other_pages.borrow().is_none() {
             let this = self.clone();
-            *self.peers.borrow_mut() = Peers::join(move |crowded| this.on_peers_change(crowded));
+            *self.other_pages.borrow_mut() =
+                OtherPages::join(move |crowded| this.on_other_pages_change(crowded));
         }
-        if let Some(peers) = &*self.peers.borrow() {
-            peers.opened();
+        if let Some(other_pages) = &*self.other_pages.borrow() {
+            other_pages.opened();
         }
     }
 
@@ -170,10 +171,10 @@ impl Follower {
     fn disconnect(&self) {
         self.cancel_retry();
         self.stream.take();
-        self.peers.take();
+        self.other_pages.take();
     }
 
-    fn on_peers_change(self: &Rc<Self>, crowded: bool) {
+    fn on_other_pages_change(self: &Rc<Self>, crowded: bool) {
         if !crowded {
             // After a refused connection the timer decides when to try again, not the other pages.
             let has_stream = self.stream.borrow().is_some();
@@ -183,8 +184,8 @@ impl Follower {
         } else if self.stream.take().is_some() {
             self.cancel_retry();
             set_state("off");
-            if let Some(peers) = &*self.peers.borrow() {
-                peers.closed();
+            if let Some(other_pages) = &*self.other_pages.borrow() {
+                other_pages.closed();
             }
         }
     }

@@ -4,7 +4,7 @@
 pub(crate) mod form;
 pub(crate) mod json;
 pub(crate) mod live;
-mod peers;
+mod other_pages;
 pub(crate) mod request;
 
 use std::pin::Pin;

@@ -14,7 +14,7 @@ use web_sys::{BroadcastChannel, MessageEvent, js_sys};
 const MAX_STREAMS: usize = 3;
 
 /// The messages are numbers: the id of a page whose stream opens, the negative id of one whose stream closes.
-pub(super) struct Peers {
+pub(super) struct OtherPages {
     channel: BroadcastChannel,
     id: i32,
     /// The pages whose streams opened after this page's.
@@ -22,7 +22,7 @@ pub(super) struct Peers {
     _listener: Listener,
 }
 
-impl Peers {
+impl OtherPages {
     /// Calls `on_change` whenever another stream opens or closes, and says whether there are too many newer ones. `None`
     /// if the browser has no such channel.
     pub(super) fn join(on_change: impl Fn(bool) + 'static) -> Option<Self> {
@@ -61,7 +61,7 @@ impl Peers {
     }
 }
 
-impl Drop for Peers {
+impl Drop for OtherPages {
     fn drop(&mut self) {
         self.closed();
         // A page with an open channel might not be kept for going back.
