@@ -21,12 +21,14 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 mod disk_floor;
+mod handover;
 mod opening;
 mod task;
 mod wal;
 mod writer;
 
 pub use disk_floor::DiskFloor;
+pub use handover::{AsOf, Handover};
 pub use task::Durability;
 
 /// The most closures that may wait for the writer; one more gets [`WriteError::Busy`].
@@ -137,6 +139,7 @@ struct Inner {
     /// How many lazy writes wait for a commit.
     lazy: Arc<AtomicUsize>,
     committed: watch::Receiver<u64>,
+    observers: writer::Observers,
     failed: Failed,
     readers: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
@@ -185,14 +188,30 @@ impl Store {
         let failed = Failed::default();
         let permits = Arc::new(Semaphore::new(READERS));
         let lazy = Arc::default();
-        let signals =
-            writer::Signals { committed: committed_tx, failed: failed.clone(), lazy: Arc::clone(&lazy) };
+        let observers = writer::Observers::default();
+        let signals = writer::Signals {
+            committed: committed_tx,
+            observers: Arc::clone(&observers),
+            failed: failed.clone(),
+            lazy: Arc::clone(&lazy),
+        };
         let wal = wal::Wal::new(Arc::clone(&permits));
         let disk = disk_floor::Gauge::new(options.disk_floor, dir);
         let writer = writer::Writer::new(connection, queue, signals, wal, disk, Arc::clone(&lock));
         rt::spawn_thread(format!("{name}-writer"), move || writer.run()).map_err(io(&path))?;
         let readers = Mutex::new(Vec::new());
-        let inner = Inner { path, is_checked, tasks, lazy, committed, failed, readers, permits, _lock: lock };
+        let inner = Inner {
+            path,
+            is_checked,
+            tasks,
+            lazy,
+            committed,
+            observers,
+            failed,
+            readers,
+            permits,
+            _lock: lock,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -217,8 +236,21 @@ impl Store {
         T: Send + 'static,
         E: std::error::Error + Send + 'static,
     {
+        self.write_then(f, |_| {}).await
+    }
+
+    /// [`Store::write_by`], and then `after` on the writer: once the result stands, before this returns, and also where
+    /// the caller no longer waits. Writes run it in the order in which they took effect. It must be quick: all writes
+    /// wait for it.
+    pub async fn write_then<T, E, F, A>(&self, f: F, after: A) -> Result<T, WriteError<E>>
+    where
+        F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send + 'static,
+        A: FnOnce(&T) + Send + 'static,
+        T: Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        self.inner.tasks.try_send(task::job(f, reply)).map_err(|e| match e {
+        self.inner.tasks.try_send(task::job(f, after, reply)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => WriteError::Busy,
             mpsc::error::TrySendError::Closed(_) => WriteError::ended(),
         })?;
@@ -271,6 +303,19 @@ impl Store {
     /// Changes with every commit. Take it *before* looking for work: then no commit in between is missed.
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.inner.committed.clone()
+    }
+
+    /// Hands what each commit stored over to a task that waits for it. `read` returns what the store holds after a place,
+    /// `None` where there is nothing; it runs on the writer after the commit, so that it must be quick and its result
+    /// bounded.
+    pub fn hand_over<T, F>(&self, read: F) -> Handover<T>
+    where
+        F: FnMut(&Connection, i64) -> rusqlite::Result<Option<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (handover, observer) = handover::new(read);
+        self.inner.observers.lock().unwrap_or_else(PoisonError::into_inner).push(observer);
+        handover
     }
 
     /// Ends when the disk has failed, the file was found damaged, or the writer has panicked. The process must then end

@@ -137,7 +137,8 @@ async fn listen(
     };
     let after = parameters.after(&headers)?;
     let changes = with_heartbeat(api.live.listen(after, post).await?, live::HEARTBEAT);
-    let changes = changes.take_until(api.stopping.clone().cancelled_owned()).inspect(move |_| {
+    // A child token: each stream checks it each time it wakes, and would contend for a shared one.
+    let changes = changes.take_until(api.stopping.child_token().cancelled_owned()).inspect(move |_| {
         let _held = &slot;
     });
     let headers = [

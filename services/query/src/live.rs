@@ -30,6 +30,8 @@ const BACKLOG: usize = 1_024;
 const RETRY: Duration = Duration::from_secs(1);
 /// How many changes are read at once.
 const PAGE: i64 = 256;
+/// How many of them on the writer, for which all writes wait.
+const FEW: i64 = 16;
 
 /// How many changes a client that comes back may have missed.
 const MAX_MISSED: i64 = 1_000;
@@ -70,12 +72,15 @@ impl Live {
 
     /// Publishes every change until `stopping`.
     pub async fn run(self, stopping: CancellationToken) {
-        let mut committed = self.store.committed();
+        let updates = self.updates.clone();
+        let handover =
+            self.store.hand_over(move |c, after| handed_over(c, after, updates.receiver_count() > 0));
         let mut last = None;
         loop {
-            committed.mark_unchanged();
-            match self.publish_new(last).await {
-                Ok(n) => last = Some(n),
+            // Taken before the changes are read, so that a commit during the read is not missed.
+            let mut as_of = handover.now();
+            let mut published = match self.publish_new(last).await {
+                Ok(n) => n,
                 Err(error) => {
                     tracing::warn!(%error, "cannot read the changes; trying again");
                     tokio::select! {
@@ -84,12 +89,28 @@ impl Live {
                         () = rt::sleep(RETRY) => continue,
                     }
                 }
+            };
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    () = stopping.cancelled() => return,
+                    next = handover.next(published, as_of) => next,
+                };
+                let Some((changes, read_as_of)) = next else { break };
+                (published, as_of) = (changes.newest, read_as_of);
+                self.publish(changes.updates);
+                if !changes.are_all {
+                    break;
+                }
             }
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => return,
-                changed = committed.changed() => if changed.is_err() { return },
-            }
+            last = Some(published);
+        }
+    }
+
+    fn publish(&self, updates: Vec<LiveUpdate>) {
+        for update in updates {
+            // An error only says that the last listener has just left.
+            let _ = self.updates.send(Arc::new(update));
         }
     }
 
@@ -110,10 +131,7 @@ impl Live {
             let page = self.store.read(move |c| updates_after(c, last)).await?;
             let Some(newest) = page.last().map(|update| update.n) else { return Ok(last) };
             last = newest;
-            for update in page {
-                // An error only says that the last listener has just left.
-                let _ = self.updates.send(Arc::new(update));
-            }
+            self.publish(page);
         }
     }
 
@@ -230,7 +248,33 @@ impl Listener {
 
 /// One page of the changes after the `after`-th.
 fn updates_after(c: &Connection, after: i64) -> rusqlite::Result<Vec<LiveUpdate>> {
-    store::changes_after(c, after, PAGE)?.into_iter().map(|change| update(c, change)).collect()
+    updates(c, after, PAGE)
+}
+
+fn updates(c: &Connection, after: i64, limit: i64) -> rusqlite::Result<Vec<LiveUpdate>> {
+    store::changes_after(c, after, limit)?.into_iter().map(|change| update(c, change)).collect()
+}
+
+/// What the writer hands over after a commit.
+struct Changes {
+    updates: Vec<LiveUpdate>,
+    newest: i64,
+    /// Whether nothing comes after the newest of them.
+    are_all: bool,
+}
+
+/// The changes after the `after`-th; only their end, where nobody listens. A listener that comes from now on reads up to
+/// there from the store.
+fn handed_over(c: &Connection, after: i64, has_listeners: bool) -> rusqlite::Result<Option<Changes>> {
+    let (updates, newest, are_all) = if has_listeners {
+        let updates = updates(c, after, FEW)?;
+        let newest = updates.last().map_or(after, |update| update.n);
+        let are_all = updates.len() < FEW as usize;
+        (updates, newest, are_all)
+    } else {
+        (Vec::new(), store::last_change(c)?.0, true)
+    };
+    Ok((newest > after).then_some(Changes { updates, newest, are_all }))
 }
 
 /// The current state of what changed, as everybody may see it.

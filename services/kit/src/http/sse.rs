@@ -1,7 +1,9 @@
 //! Server-Sent Events.
 
-use crate::rt;
-use futures_util::{Stream, StreamExt, stream};
+use crate::rt::{self, Instant, Sleep};
+use futures_util::Stream;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// How long a stream may be silent.
@@ -9,15 +11,44 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Sends `comment` whenever the stream has sent nothing for [`HEARTBEAT`], so that no proxy takes the connection for
 /// dead. Clients ignore comments. This replaces axum's `KeepAlive`, whose timer does not go through [`rt`].
-pub fn with_heartbeat<E: Clone + Send + 'static>(
+pub fn with_heartbeat<E: Clone + Send + Unpin + 'static>(
     events: impl Stream<Item = E> + Send + 'static,
     comment: E,
 ) -> impl Stream<Item = E> + Send {
-    stream::unfold((Box::pin(events), comment), |(mut events, comment)| async move {
-        let next = rt::timeout(HEARTBEAT, events.next()).await;
-        let event = next.unwrap_or_else(|_| Some(comment.clone()))?;
-        Some((event, (events, comment)))
-    })
+    let silence = Box::pin(rt::sleep(HEARTBEAT));
+    Heartbeat { events: Box::pin(events), comment, silence, last: Instant::now() }
+}
+
+struct Heartbeat<S, E> {
+    events: Pin<Box<S>>,
+    comment: E,
+    /// Set again only when it fires: an event for thousands of streams would otherwise move as many timers.
+    silence: Pin<Box<Sleep>>,
+    /// When something was sent.
+    last: Instant,
+}
+
+impl<S: Stream<Item = E>, E: Clone + Unpin> Stream for Heartbeat<S, E> {
+    type Item = E;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<E>> {
+        if let Poll::Ready(next) = self.events.as_mut().poll_next(cx) {
+            self.last = Instant::now();
+            return Poll::Ready(next);
+        }
+        loop {
+            ready!(self.silence.as_mut().poll(cx));
+            let is_due = self.last.elapsed() >= HEARTBEAT;
+            if is_due {
+                self.last = Instant::now();
+            }
+            let next = self.last + HEARTBEAT;
+            self.silence.as_mut().reset(next);
+            if is_due {
+                return Poll::Ready(Some(self.comment.clone()));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -26,7 +57,7 @@ mod tests {
     use axum::body::BodyDataStream;
     use axum::response::IntoResponse;
     use axum::response::sse::{Event, Sse};
-    use rt::Instant;
+    use futures_util::{StreamExt, stream};
     use std::convert::Infallible;
 
     /// The bytes of a stream with a heartbeat, and when they are sent.

@@ -6,7 +6,6 @@ use crate::http::{ApiError, ApiResult, OperatorToken, RawBody, operator_only};
 use crate::messaging::dead_letters::{self, MAX_LIST};
 use crate::messaging::events_body::read_events;
 use crate::messaging::signature::{Direction, SigningKey};
-use crate::rt;
 use crate::runtime::deps::Deps;
 use crate::runtime::secret::Secret;
 use crate::store::{Durability, Store};
@@ -110,30 +109,22 @@ impl Consumer {
             .with_state(self)
     }
 
-    /// Applies events in one write, and calls [`Handler::after_commit`]. Runs to its end even if the client has left: a
-    /// repeated delivery skips what is applied, so there would be no second call.
+    /// Applies events in one write, and calls [`Handler::after_commit`], also where the client has left: a repeated
+    /// delivery skips what is applied, so there would be no second call.
     async fn commit<T: Send + 'static>(
         &self,
         now: Timestamp,
         act: impl FnOnce(&mut Applier<'_>, &Connection) -> rusqlite::Result<(T, Durability)> + Send + 'static,
     ) -> ApiResult<T> {
-        let (me, store, handler) = (self.me, self.store.clone(), Arc::clone(&self.handler));
-        let committed = rt::spawn(async move {
-            let inside = Arc::clone(&handler);
-            let write = store.write_by(move |tx| {
-                let mut applier = Applier::new(me, inside.as_ref(), now);
-                let (outcome, durability) = act(&mut applier, tx)?;
-                Ok(((outcome, applier.applied), durability))
-            });
-            let (outcome, applied) = write.await?;
-            handler.after_commit(&applied);
-            Ok(outcome)
-        });
-        // The panic hook has logged a panic; without one, the process is stopping.
-        committed.await.unwrap_or_else(|error| {
-            let kind = if error.is_panic() { ProblemKind::Internal } else { ProblemKind::Unavailable };
-            Err(kind.into())
-        })
+        let (me, handler, inside) = (self.me, Arc::clone(&self.handler), Arc::clone(&self.handler));
+        let write = move |tx: &Connection| {
+            let mut applier = Applier::new(me, inside.as_ref(), now);
+            let (outcome, durability) = act(&mut applier, tx)?;
+            Ok::<_, rusqlite::Error>(((outcome, applier.applied), durability))
+        };
+        let after_commit = move |(_, applied): &(T, Vec<Event>)| handler.after_commit(applied);
+        let (outcome, _) = self.store.write_then(write, after_commit).await?;
+        Ok(outcome)
     }
 }
 

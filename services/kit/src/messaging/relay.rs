@@ -2,6 +2,10 @@
 //!
 //! It deletes a row once the bus has it on disk, and lazily: a row whose deletion is lost with the process is published
 //! again after the next start, and the bus knows it by its id. Meanwhile the relay remembers how far it has published.
+//!
+//! A relay that waits gets the rows of the next commit from the writer ([`Handover`]).
+
+mod outbox_rows;
 
 use crate::messaging::bus_client::BusClient;
 use crate::messaging::trace;
@@ -10,22 +14,22 @@ use crate::runtime::backoff::Backoff;
 use crate::runtime::crash_points;
 use crate::runtime::deps::Deps;
 use crate::runtime::transport;
-use crate::store::{ReadError, Store, WriteError};
-use rusqlite::Connection;
+use crate::store::{AsOf, Handover, ReadError, Store, WriteError};
+use outbox_rows::{Unpublished, oldest};
 use shared::bus::Published;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
+use std::pin::pin;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The most events in one publication.
-const BATCH_EVENTS: i64 = 256;
-/// The most bytes in one publication, unless one event alone is larger.
-const BATCH_BYTES: usize = 1024 * 1024;
 /// After a publication of so many rows or more, the relay waits a moment for more to come: under load, each publication
 /// costs the bus and every consumer more than the rows in it.
 const MANY: usize = 16;
 /// How long it then waits.
 const GATHERING: Duration = Duration::from_millis(5);
+/// How long published rows wait for their deletion where nothing else is to be published: the writer is then busy with
+/// what follows from them.
+const DELETE_AFTER: Duration = Duration::from_millis(50);
 /// How often an idle relay reads the outbox although no commit has woken it.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -58,22 +62,22 @@ pub struct Relay {
 impl Relay {
     /// Runs until `stopping`. Rows that are left in the outbox then are published after the next start.
     pub async fn run(self, stopping: CancellationToken) {
+        let handover = self
+            .store
+            .hand_over(|c, after| oldest(c, after).map(|found| (!found.rows.is_empty()).then_some(found)));
         let mut attempts: u32 = 0;
-        let mut published_to = 0;
-        let mut committed = self.store.committed();
+        let mut place = Place::default();
+        let mut given = None;
         loop {
-            // Marked before the outbox is read, so that a commit during the read wakes the next one.
-            committed.mark_unchanged();
-            let published = self.publish_some(&mut published_to).await;
+            let published = self.publish_some(&mut place, &handover, given.take()).await;
             attempts = if published.is_ok() { 0 } else { attempts.saturating_add(1) };
             metrics::gauge!("outbox_failed_attempts").set(f64::from(attempts));
             let wait = match published {
-                Ok(More::No) => {
+                Ok(More::No(as_of)) => {
                     tokio::select! {
                         biased;
-                        () = stopping.cancelled() => return,
-                        changed = committed.changed() => if changed.is_err() { return },
-                        () = rt::sleep(IDLE_POLL_INTERVAL) => {}
+                        () = stopping.cancelled() => break,
+                        rows = self.wait(&mut place, &handover, as_of) => given = rows,
                     }
                     continue;
                 }
@@ -89,19 +93,47 @@ impl Relay {
             };
             tokio::select! {
                 biased;
-                () = stopping.cancelled() => return,
+                () = stopping.cancelled() => break,
                 () = rt::sleep(wait) => {}
             }
         }
+        self.delete_published(&mut place).await;
     }
 
-    /// Publishes the oldest rows after `published_to`, and moves it; returns whether there were more.
-    async fn publish_some(&self, published_to: &mut i64) -> Result<More, RelayError> {
-        let after = *published_to;
-        let Unpublished { rows, depth } = self.store.read(move |c| oldest(c, after)).await?;
+    /// Waits for the next rows. `None` where the outbox has to be read.
+    async fn wait(
+        &self,
+        place: &mut Place,
+        handover: &Handover<Unpublished>,
+        as_of: AsOf,
+    ) -> Option<(Unpublished, AsOf)> {
+        let mut rows = pin!(handover.next(place.published, as_of));
+        let soon = rt::timeout(DELETE_AFTER, &mut rows).await;
+        if let Ok(rows) = soon {
+            return rows;
+        }
+        self.delete_published(place).await;
+        rt::timeout(IDLE_POLL_INTERVAL, rows).await.unwrap_or(None)
+    }
+
+    /// Publishes the rows that the writer has passed on, or else the oldest of the outbox; returns whether there are
+    /// more.
+    async fn publish_some(
+        &self,
+        place: &mut Place,
+        handover: &Handover<Unpublished>,
+        given: Option<(Unpublished, AsOf)>,
+    ) -> Result<More, RelayError> {
+        let (Unpublished { rows, depth }, as_of) = if let Some(given) = given {
+            given
+        } else {
+            // Taken before the outbox is read, so that a commit during the read is not missed.
+            let (after, as_of) = (place.published, handover.now());
+            (self.store.read(move |c| oldest(c, after)).await?, as_of)
+        };
         metrics::gauge!("outbox_depth").set(depth as f64);
         let (Some(first), Some(last)) = (rows.first(), rows.last().map(|row| row.0)) else {
-            return Ok(More::No);
+            return Ok(More::No(as_of));
         };
         let (count, trace) = (rows.len(), trace::of_json(&first.1));
         let mut body = String::with_capacity(rows.iter().map(|row| row.1.len() + 1).sum::<usize>() + 1);
@@ -110,7 +142,10 @@ impl Relay {
             body.push_str(envelope);
         }
         body.push(']');
-        let answer = self.bus.post("/events", CLOUDEVENTS_BATCH_JSON, body.into(), trace).await?;
+        let answer = self.bus.post("/events", CLOUDEVENTS_BATCH_JSON, body.into(), trace);
+        // Those of the publication before, if they still wait.
+        let (answer, ()) = tokio::join!(biased; answer, self.delete_published(place));
+        let answer = answer?;
         if answer.status() == http::StatusCode::CONFLICT
             && let Ok(Conflict { id }) = serde_json::from_slice(answer.body())
             && self.drop_row(id).await? > 0
@@ -132,19 +167,27 @@ impl Relay {
         }
         crash_points::reach("after-publish");
         // Only now: the bus has it on disk.
-        self.store
-            .write_lazily(move |tx| {
-                tx.prepare_cached("DELETE FROM outbox WHERE seq <= ?1")?.execute([last]).map(drop)
-            })
-            .await
-            .map_err(RelayError::Clear)?;
-        *published_to = last;
-        // What was queued since they were read wakes the relay by its commit.
+        place.published = last;
         Ok(match depth > count as i64 {
             true => More::Now,
             false if count >= MANY => More::Soon,
-            false => More::No,
+            false => More::No(as_of),
         })
+    }
+
+    /// Deletes what is published, with the next commit.
+    async fn delete_published(&self, place: &mut Place) {
+        let Place { published, deleted } = *place;
+        if published == deleted {
+            return;
+        }
+        let delete = self.store.write_lazily(move |tx| {
+            tx.prepare_cached("DELETE FROM outbox WHERE seq <= ?1")?.execute([published]).map(drop)
+        });
+        match delete.await {
+            Ok(()) => place.deleted = published,
+            Err(error) => tracing::warn!(%error, "published rows stay in the outbox until the next start"),
+        }
     }
 
     /// Gives up an event that the bus refuses because the log holds another one under its id: an event derived again
@@ -184,40 +227,22 @@ enum More {
     Now,
     /// Very likely.
     Soon,
-    /// Not that is known: the next commit tells.
-    No,
+    /// Not as of then: a later commit tells.
+    No(AsOf),
 }
 
-struct Unpublished {
-    /// The oldest rows that fit one publication: their places and envelopes.
-    rows: Vec<(i64, String)>,
-    /// How many rows there are in all. Counted by their places, which no row leaves out but one whose event was in the
-    /// outbox already: the work must not grow with the outbox.
-    depth: i64,
-}
-
-fn oldest(c: &Connection, after: i64) -> rusqlite::Result<Unpublished> {
-    let mut statement =
-        c.prepare_cached("SELECT seq, envelope FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-    let mut found = statement.query([after, BATCH_EVENTS])?;
-    let (mut rows, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = found.next()? {
-        let envelope: String = row.get(1)?;
-        bytes += envelope.len();
-        if bytes > BATCH_BYTES && !rows.is_empty() {
-            break;
-        }
-        rows.push((row.get(0)?, envelope));
-    }
-    let Some(&(first, _)) = rows.first() else { return Ok(Unpublished { rows, depth: 0 }) };
-    let last: i64 = c.prepare_cached("SELECT max(seq) FROM outbox")?.query_row([], |row| row.get(0))?;
-    Ok(Unpublished { rows, depth: last - first + 1 })
+/// How far the relay is.
+#[derive(Debug, Default)]
+struct Place {
+    /// The last row that the bus has.
+    published: i64,
+    /// The last row whose deletion is queued.
+    deleted: i64,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::messaging::outbox::SCHEMA;
 
     #[test]
     fn the_bus_may_ask_for_time_but_not_for_ever() {
@@ -231,35 +256,5 @@ mod tests {
         assert_eq!(wait(31_536_000), Duration::from_secs(300));
         assert_eq!(wait(u64::MAX), Duration::from_secs(300));
         assert!(wait(0) > Duration::ZERO, "and the backoff holds in any case");
-    }
-
-    #[test]
-    fn one_publication_is_bounded_in_events_and_bytes() {
-        let c = Connection::open_in_memory().unwrap();
-        c.execute_batch(SCHEMA).unwrap();
-        let row = |id: i64, len: usize| {
-            let values = (id.to_string(), "x".repeat(len));
-            c.execute("INSERT INTO outbox (id, queued_at, envelope) VALUES (?1, 0, ?2)", values).unwrap();
-        };
-        let first = || oldest(&c, 0).unwrap().rows;
-        row(0, BATCH_BYTES + 1);
-        row(1, BATCH_BYTES / 2);
-        row(2, BATCH_BYTES / 2 + 1);
-        assert_eq!(first().len(), 1, "one that is too large goes alone");
-        c.execute("DELETE FROM outbox WHERE id = '0'", []).unwrap();
-        assert_eq!(first().len(), 1);
-        c.execute("DELETE FROM outbox", []).unwrap();
-        assert_eq!(oldest(&c, 0).unwrap().depth, 0);
-        (0..=BATCH_EVENTS).for_each(|n| row(n, 10));
-        let Unpublished { rows, depth } = oldest(&c, 0).unwrap();
-        assert_eq!((rows.len() as i64, depth), (BATCH_EVENTS, BATCH_EVENTS + 1));
-        let rest = oldest(&c, rows.last().unwrap().0).unwrap();
-        assert_eq!(
-            (rest.rows.len(), rest.depth),
-            (1, 1),
-            "what is published and still stored is not counted"
-        );
-        assert_eq!(oldest(&c, rest.rows[0].0).unwrap().depth, 0);
-        assert!(rows.is_sorted());
     }
 }

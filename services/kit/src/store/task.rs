@@ -55,24 +55,28 @@ pub(super) trait Job: Send {
     fn refuse(self: Box<Self>, floor: DiskFloor);
 }
 
-struct Closure<T, E, F> {
+struct Closure<T, E, F, A> {
     f: Option<F>,
     result: Option<Result<T, WriteError<E>>>,
+    /// Runs once the result stands.
+    after: A,
     reply: oneshot::Sender<Result<T, WriteError<E>>>,
 }
 
-pub(super) fn job<T, E, F>(f: F, reply: oneshot::Sender<Result<T, WriteError<E>>>) -> Task
+pub(super) fn job<T, E, F, A>(f: F, after: A, reply: oneshot::Sender<Result<T, WriteError<E>>>) -> Task
 where
     F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send + 'static,
+    A: FnOnce(&T) + Send + 'static,
     T: Send + 'static,
     E: Error + Send + 'static,
 {
-    Task::Write(Box::new(Closure { f: Some(f), result: None, reply }))
+    Task::Write(Box::new(Closure { f: Some(f), result: None, after, reply }))
 }
 
-impl<T, E, F> Job for Closure<T, E, F>
+impl<T, E, F, A> Job for Closure<T, E, F, A>
 where
     F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send,
+    A: FnOnce(&T) + Send,
     T: Send,
     E: Error + Send + 'static,
 {
@@ -107,6 +111,11 @@ where
                 .unwrap_or_else(|| Err(WriteError::Unavailable("the write was not run".to_owned()))),
             Err(why) => Err(WriteError::Unavailable(why)),
         };
+        let after = self.after;
+        if let Ok(value) = &answer {
+            // The panic hook has logged it. The write stands.
+            let _ = catch_unwind(AssertUnwindSafe(|| after(value)));
+        }
         // A caller that was cancelled gets no answer; the write stands all the same.
         let _ = self.reply.send(answer);
     }

@@ -1,6 +1,7 @@
 //! The writer thread.
 
 use super::disk_floor::Gauge;
+use super::handover::Observer;
 use super::task::{Done, Durability, Job, LazyWrite, Task};
 use super::wal::Wal;
 use super::{Failed, LAZY_LIMIT};
@@ -10,17 +11,21 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 /// The most closures in one transaction: bounds how long the first of them waits for the last.
 const MAX_BATCH: usize = 1_024;
 
+/// What runs after each commit.
+pub(super) type Observers = Arc<Mutex<Vec<Observer>>>;
+
 /// What the writer says to the handles of the store.
 pub(super) struct Signals {
     /// Changes with every commit.
     pub committed: watch::Sender<u64>,
+    pub observers: Observers,
     pub failed: Failed,
     /// How many lazy writes of both kinds wait, those in the queue among them.
     pub lazy: Arc<AtomicUsize>,
@@ -121,6 +126,15 @@ impl Writer {
         self.run_some(&mut Vec::new().into_iter().peekable(), Durability::Now);
     }
 
+    fn observe(&self) {
+        for observer in &mut *self.signals.observers.lock().unwrap_or_else(PoisonError::into_inner) {
+            if let Err(error) = observer(&self.connection) {
+                tracing::warn!(%error, "what was committed could not be read");
+                self.signals.failed.note(&error);
+            }
+        }
+    }
+
     /// Runs tasks in one transaction until there are no more, or until one ends the transaction by its error. Commits
     /// where one of them, or `durability`, says so.
     fn run_some(&mut self, waiting: &mut Tasks, durability: Durability) {
@@ -132,6 +146,7 @@ impl Writer {
                 self.no_longer_waiting(self.lazy.len() + self.lazy_jobs);
                 self.lazy.clear();
                 (self.lazy_jobs, self.due) = (0, None);
+                self.observe();
                 self.signals.committed.send_modify(|n| *n += 1);
             }
             Ok(false) if self.connection.is_autocommit() => {}

@@ -55,6 +55,35 @@ async fn what_does_not_fit_is_not_done_and_fits_again_when_there_is_space() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_committed_is_handed_on_to_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", BLOBS).unwrap();
+    limit(&store, 20).await;
+    let handover = store.hand_over(|c, after| {
+        let newest: Option<i64> = c.query_row("SELECT max(n) FROM blob", [], |row| row.get(0))?;
+        Ok(newest.filter(|newest| *newest > after))
+    });
+    let mut next = std::pin::pin!(handover.next(0, handover.now()));
+    assert!(futures_util::poll!(&mut next).is_pending());
+    let (stands, mut stood) = tokio::sync::mpsc::unbounded_channel();
+    let write = |n, size, stands: tokio::sync::mpsc::UnboundedSender<i64>| {
+        let write = move |c: &Connection| blob(n, size)(c).map(|()| (n, Durability::Now));
+        store.write_then(write, move |n| stands.send(*n).unwrap())
+    };
+    let hold = Hold::the_writer_of(&store).await;
+    let (before, large, after, ()) = tokio::join!(
+        write(1, 10, stands.clone()),
+        write(2, 1_000_000, stands.clone()),
+        write(3, 10, stands),
+        hold.release()
+    );
+    assert!(before.is_err() && large.is_err());
+    after.unwrap();
+    assert_eq!((stood.recv().await, stood.recv().await), (Some(3), None));
+    assert_eq!(next.await.unwrap().0, 3);
+}
+
+#[tokio::test]
 async fn a_failing_disk_ends_the_store_and_nothing_is_written_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", BLOBS).unwrap();

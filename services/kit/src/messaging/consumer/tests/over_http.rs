@@ -1,6 +1,7 @@
 //! Deliveries as the bus sends them, to a store on disk: what is answered, and what is there then.
 
 use super::*;
+use crate::rt;
 use axum::body::{Body, to_bytes};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -176,14 +177,17 @@ async fn the_handler_learns_what_was_applied_once_it_is_visible() {
 async fn the_handler_learns_what_was_applied_also_when_the_bus_has_hung_up() {
     let (consuming, mut heard) = announcing();
     let (go_on, blocked) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = tokio::sync::oneshot::channel();
     let store = consuming.store.clone();
     let blocking = rt::spawn(async move {
         let wait = move |_: &Connection| {
+            begin.send(()).unwrap();
             blocked.recv().unwrap();
             Ok::<_, rusqlite::Error>(())
         };
         store.write(wait).await.unwrap();
     });
+    begun.await.unwrap();
     let events = [event(1, "a", "ok")];
     let delivery = rt::timeout(Duration::from_millis(200), consuming.deliver(&events)).await;
     assert!(delivery.is_err(), "it waits for the writer, and is dropped");
