@@ -55,28 +55,38 @@ async fn create(
     let post_id: PostId = post_id.parse().map_err(|_| unknown())?;
     let request = serde_json::to_string(&(&post_id, &command)).unwrap_or_default();
     let key = IdempotencyKey::from_headers(&headers, &request)?;
-    if !post_known(&api, &post_id).await? {
-        return Err(unknown());
-    }
     let presented_token = AuthorToken::of_writer(&headers, api.https);
     let id = CommentId::try_from(api.deps.ids.uuid().to_string()).map_err(|_| ProblemKind::Internal)?;
     let event_id = api.deps.ids.uuid();
     let now = api.deps.clock.now();
     let author = presented_token.clone().unwrap_or_else(|| api.authors.of_comment(id.as_str()));
     let key_is_long = key.as_ref().is_some_and(IdempotencyKey::is_long);
-    let created = {
-        let post_id = post_id.clone();
+    // The post is looked up in the same transaction: nearly always it is known, and a read before it would cost more.
+    let create_if_post_known = || {
+        let (post_id, id, author) = (post_id.clone(), id.clone(), author.key());
+        let (command, key, trace) = (command.clone(), key.clone(), trace.to_string());
         api.store.write(move |tx| {
-            idempotency::run_once(tx, key.as_ref(), now, id.as_str(), || {
-                let event = domain::creation_event(command, post_id, id.clone(), author.key(), now);
+            if !store::post_exists(tx, &post_id)? {
+                return Ok(None);
+            }
+            let created = idempotency::run_once(tx, key.as_ref(), now, id.as_str(), || {
+                let event = domain::creation_event(command, post_id, id.clone(), author, now);
                 let comment = Comment::created(&event);
                 let place = store::insert(tx, &comment)?;
-                outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
+                outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace))?;
                 Ok((place, comment))
-            })
+            });
+            created.map(Some)
         })
     };
-    let (is_new, (place, comment)) = match created.await? {
+    let created = match create_if_post_known().await? {
+        Some(created) => created,
+        None if post_becomes_known(&api, &post_id).await? => {
+            create_if_post_known().await?.ok_or_else(unknown)?
+        }
+        None => return Err(unknown()),
+    };
+    let (is_new, (place, comment)) = match created {
         Outcome::Done(new) => (true, new),
         Outcome::Repeated(id) => {
             let found = find(&api.store, &id).await?;
@@ -120,8 +130,8 @@ async fn find(store: &Store, id: &str) -> ApiResult<Option<(i64, Comment)>> {
     Ok(store.read(move |c| store::find_with_place(c, &id)).await?)
 }
 
-/// Whether the post is known, or becomes known within [`POST_WAIT`].
-async fn post_known(api: &Api, id: &PostId) -> ApiResult<bool> {
+/// Whether the post is known by now, or becomes known within [`POST_WAIT`].
+async fn post_becomes_known(api: &Api, id: &PostId) -> ApiResult<bool> {
     let known = || async {
         let id = id.clone();
         let exists = api.store.read(move |c| store::post_exists(c, &id)).await?;
