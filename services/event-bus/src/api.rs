@@ -244,7 +244,7 @@ fn follow_log(log: Arc<dyn EventLog>, after: Sequence) -> impl Stream<Item = Sse
             }
         }
     });
-    pages.flatten().map(|event| SseEvent::default().id(event.sequence.to_string()).data(event.json))
+    pages.flatten().map(|event| SseEvent::default().id(event.sequence.to_string()).data(&*event.json))
 }
 
 async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) -> ApiResult {

@@ -7,22 +7,26 @@ pub mod machine;
 use crate::log::{EventLog, Logged};
 use crate::store::SavedSubscription;
 use answer::{Outcome, Protocol, outcome};
-use futures_util::future::{BoxFuture, FutureExt, pending};
+use futures_util::future::{BoxFuture, FutureExt, pending, ready};
 use kit::messaging::signature::SigningKey;
 use kit::messaging::trace;
 use kit::runtime::deps::Deps;
 use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use kit::runtime::transport::TransportError;
-use machine::{Action, Input, Moment, Note, State, step};
-use shared::Sequence;
+use machine::{Action, Input, Moment, Note, Page, State, step};
 use shared::bus::SubscriptionView;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
+use shared::{EventType, Sequence, ServiceName};
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// The most bytes in one delivery, unless one event alone is larger.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// How many events may wait for more.
+const FEW: usize = 64;
 
 /// One subscriber, as the rest of the bus sees it.
 #[derive(Debug)]
@@ -95,11 +99,16 @@ pub enum Ended {
 pub struct DeliveryTask {
     subscription: Arc<Subscription>,
     protocol: Protocol,
+    /// The service that subscribes, if it is one of this system.
+    service: Option<ServiceName>,
     /// Signs what is sent; `None` for a subscriber without a secret.
     key: Option<SigningKey>,
     log: Arc<dyn EventLog>,
     deps: Deps,
     actions: mpsc::UnboundedReceiver<Vec<Action>>,
+    /// Where the subscriber had everything that was in the log. Only what was appended since then is taken from memory;
+    /// what is older is read from the disk, and checked.
+    caught_up: Option<Sequence>,
 }
 
 impl std::fmt::Debug for DeliveryTask {
@@ -121,13 +130,17 @@ impl DeliveryTask {
         deps: Deps,
     ) -> (Arc<Subscription>, Self) {
         let head = *log.head().borrow();
+        let service = saved.name.parse().ok().filter(|_| protocol == Protocol::Native);
         let (state, first) = State::begin(saved.url, saved.cursor, saved.batch, head);
         let (sender, actions) = mpsc::unbounded_channel();
         // Its receiver is right here.
         let _ = sender.send(first);
         let subscription =
             Arc::new(Subscription { name: saved.name, state: Mutex::new(state), actions: sender });
-        (Arc::clone(&subscription), Self { subscription, protocol, key, log, deps, actions })
+        (
+            Arc::clone(&subscription),
+            Self { subscription, protocol, service, key, log, deps, actions, caught_up: None },
+        )
     }
 
     /// Delivers until `stopping`, or until the subscriber wants no more.
@@ -164,7 +177,7 @@ impl DeliveryTask {
         }
     }
 
-    fn perform(&self, actions: Vec<Action>, page: &[Logged]) -> Next {
+    fn perform(&mut self, actions: Vec<Action>, page: &[Logged]) -> Next {
         let mut next = Next::Keep;
         for action in actions {
             let effect = match action {
@@ -174,7 +187,11 @@ impl DeliveryTask {
                 }
                 Action::Read { after, limit } => self.read(after, limit),
                 Action::Send { url, batch } => self.send(&url, batch, page),
-                Action::AwaitGrowth { beyond } => self.await_growth(beyond),
+                Action::AwaitGrowth { beyond } => {
+                    self.caught_up = Some(beyond);
+                    self.await_growth(beyond)
+                }
+                Action::Gather { beyond, wait } => self.gather(beyond, wait),
                 Action::Sleep(wait) => kit::rt::sleep(wait).map(|()| (Input::TimerFired, Vec::new())).boxed(),
                 Action::Suspend => pending().boxed(),
                 Action::Unsubscribe => return Next::End(Ended::Unsubscribed),
@@ -186,13 +203,23 @@ impl DeliveryTask {
     }
 
     fn read(&self, after: Sequence, limit: usize) -> Effect {
+        let (log, deps, service) = (Arc::clone(&self.log), self.deps.clone(), self.service);
+        let input = move |events: Vec<Logged>| {
+            let page = events.last().map(|event| Page {
+                last: event.sequence,
+                may_wait: event.sequence == *log.head().borrow() && may_wait(service, &events),
+            });
+            (Input::Read(Ok(page), moment(&deps)), events)
+        };
+        if self.caught_up.is_some_and(|caught_up| caught_up <= after)
+            && let Some(events) = self.log.read_recent(after, limit, BATCH_BYTES)
+        {
+            return ready(input(events)).boxed();
+        }
         let (log, deps) = (Arc::clone(&self.log), self.deps.clone());
         Box::pin(async move {
             match log.read(after, limit, BATCH_BYTES).await {
-                Ok(events) => {
-                    let last = events.last().map(|event| event.sequence);
-                    (Input::Read(Ok(last), moment(&deps)), events)
-                }
+                Ok(events) => input(events),
                 Err(error) => (Input::Read(Err(error.to_string()), moment(&deps)), Vec::new()),
             }
         })
@@ -206,6 +233,13 @@ impl DeliveryTask {
                 pending::<()>().await;
             }
             (Input::LogGrew, Vec::new())
+        })
+    }
+
+    fn gather(&self, beyond: Sequence, wait: Duration) -> Effect {
+        let growth = self.await_growth(beyond);
+        Box::pin(async move {
+            kit::rt::timeout(wait, growth).await.unwrap_or_else(|_| (Input::TimerFired, Vec::new()))
         })
     }
 
@@ -229,7 +263,7 @@ impl DeliveryTask {
         events: &[Logged],
     ) -> Result<http::Request<bytes::Bytes>, TransportError> {
         let (content_type, body) = match events {
-            [one] if !batch => ("application/json", one.json.clone()),
+            [one] if !batch => ("application/json", one.json.to_string()),
             many => (CLOUDEVENTS_BATCH_JSON, json_array(many)),
         };
         let ids = &*self.deps.ids;
@@ -254,6 +288,26 @@ enum Next {
     /// Wait for the same as before.
     Keep,
     End(Ended),
+}
+
+/// Whether these events may be delivered a moment later: no service does anything about events that only others act on,
+/// nor about its own, except after it has lost its store.
+fn may_wait(service: Option<ServiceName>, events: &[Logged]) -> bool {
+    let Some(service) = service else { return false };
+    let acts_on = |event: &Logged| {
+        type_of_json(&event.json).is_none_or(|kind| kind.concerns(service) && kind.publisher() != service)
+    };
+    events.len() <= FEW && !events.iter().any(acts_on)
+}
+
+/// The type of an event in JSON; `None` for one that is not of this system.
+fn type_of_json(event: &str) -> Option<EventType> {
+    #[derive(serde::Deserialize)]
+    struct Typed<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+    }
+    serde_json::from_str::<Typed<'_>>(event).ok()?.kind.parse().ok()
 }
 
 fn moment(deps: &Deps) -> Moment {

@@ -43,7 +43,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let store_error = |e: Box<dyn std::error::Error + Send + Sync>| StartError::Store(e);
     let options = Options { check_up_to: READ_BEFORE_LISTENING, ..config.store.options() };
     let store = store::open(&config.store.data_dir, options).map_err(|e| store_error(Box::new(e)))?;
-    let log = SqliteLog::open(store.clone(), lifecycle.clone()).await;
+    let log = SqliteLog::open(store.clone()).await;
     let log = log.map_err(|e| store_error(Box::new(e)))?;
     lifecycle.spawn("verification", log.clone().keep_verified(lifecycle.stopping()));
     let log: Arc<dyn EventLog> = Arc::new(log);

@@ -2,6 +2,7 @@
 //! where the log is kept.
 
 mod checksum;
+mod recent;
 mod sqlite;
 mod verification;
 
@@ -11,6 +12,7 @@ pub use verification::VERIFIED;
 use futures_util::future::BoxFuture;
 use kit::store::DiskFloor;
 use shared::{Envelope, Sequence, Timestamp};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// An event as the log holds it.
@@ -20,7 +22,7 @@ pub struct Logged {
     /// When the log stored it.
     pub recorded_at: Timestamp,
     /// The whole envelope as JSON, with its sequence.
-    pub json: String,
+    pub json: Arc<str>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,10 @@ pub trait EventLog: Send + Sync + 'static {
         limit: usize,
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<Vec<Logged>, LogError>>;
+
+    /// As [`EventLog::read`], without waiting for the disk: `None` where the next event is not among the last ones, which
+    /// are still in memory.
+    fn read_recent(&self, after: Sequence, limit: usize, max_bytes: usize) -> Option<Vec<Logged>>;
 
     /// The last sequence that is on disk; changes as the log grows.
     fn head(&self) -> watch::Receiver<Sequence>;

@@ -23,6 +23,10 @@ use std::time::Duration;
 
 /// The most events in one delivery.
 const BATCH_EVENTS: usize = 512;
+/// How long events that do not concern the subscriber wait for the next event.
+const GATHERING: Duration = Duration::from_millis(20);
+/// How often, at most, until they are delivered all the same.
+const MOST_WAITS: u8 = 10;
 
 /// The state of one subscriber's delivery task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct State {
     phase: Phase,
     /// A registration or a lost tail arrived during the operation: ignore its result.
     superseded: bool,
+    /// How often the events after the cursor have waited for more.
+    waits: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +59,8 @@ enum Phase {
     },
     /// Waits until the log grows.
     CaughtUp,
+    /// What was read waits for more.
+    Gathering,
     /// Waits for the timer.
     BackingOff,
     /// Waits for a registration.
@@ -77,13 +85,22 @@ pub struct Moment {
     pub random: u128,
 }
 
+/// Events that were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// The sequence of the last of them.
+    pub last: Sequence,
+    /// Whether they may wait for more: few events at the end of the log, none of which concerns the subscriber.
+    pub may_wait: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     Registered(Registration),
     /// The consumer has registered with a cursor that the log does not hold; the text says so.
     LostTail(String),
-    /// The log was read: the sequence of the last event found, `None` at its end, or why it cannot be read.
-    Read(Result<Option<Sequence>, String>, Moment),
+    /// The log was read: the events found, `None` at its end, or why it cannot be read.
+    Read(Result<Option<Page>, String>, Moment),
     /// The delivery ended; `head` is the end of the log.
     Answered {
         outcome: Outcome,
@@ -110,6 +127,11 @@ pub enum Action {
     /// Report [`Input::LogGrew`] once the log holds an event beyond this one.
     AwaitGrowth {
         beyond: Sequence,
+    },
+    /// Report [`Input::LogGrew`] once the log holds an event beyond this one, or [`Input::TimerFired`] after this long.
+    Gather {
+        beyond: Sequence,
+        wait: Duration,
     },
     /// Report [`Input::TimerFired`] after this long.
     Sleep(Duration),
@@ -149,6 +171,8 @@ impl State {
             lost_tail: false,
             phase: Phase::Suspended,
             superseded: false,
+            // A subscriber that catches up must not wait for the last step.
+            waits: MOST_WAITS,
         };
         let actions = if cursor > head { state.loses_tail(cursor, head) } else { state.resume() };
         (state, actions)
@@ -168,7 +192,12 @@ impl State {
             {
                 self.resume()
             }
-            (Phase::Reading, Input::Read(Ok(Some(last)), _)) => {
+            (Phase::Reading, Input::Read(Ok(Some(page)), _)) if page.may_wait && self.waits < MOST_WAITS => {
+                self.waits += 1;
+                self.phase = Phase::Gathering;
+                vec![Action::Gather { beyond: page.last, wait: GATHERING }]
+            }
+            (Phase::Reading, Input::Read(Ok(Some(Page { last, .. })), _)) => {
                 self.phase = Phase::Sending { last };
                 vec![Action::Send { url: self.url.clone(), batch: self.batch }]
             }
@@ -180,7 +209,13 @@ impl State {
             (Phase::Sending { last }, Input::Answered { outcome, head, at }) => {
                 self.answered(outcome, last, head, at)
             }
-            (Phase::CaughtUp, Input::LogGrew) | (Phase::BackingOff, Input::TimerFired) => self.resume(),
+            (Phase::Gathering, Input::TimerFired) => {
+                self.waits = MOST_WAITS;
+                self.resume()
+            }
+            (Phase::CaughtUp | Phase::Gathering, Input::LogGrew) | (Phase::BackingOff, Input::TimerFired) => {
+                self.resume()
+            }
             // A wake-up that arrives after a registration has already ended the wait.
             _ => vec![],
         }
@@ -194,6 +229,7 @@ impl State {
             return vec![];
         }
         (self.url, self.cursor, self.batch) = (url, cursor, batch);
+        self.waits = MOST_WAITS;
         self.succeeded();
         self.lost_tail = false;
         self.interrupt()
@@ -262,6 +298,7 @@ impl State {
             actions.push(Action::Note(Note::Recovered { attempts: self.attempts }));
         }
         self.cursor = cursor;
+        self.waits = 0;
         self.succeeded();
         actions.extend(self.resume());
         actions

@@ -1,11 +1,11 @@
 //! The log in SQLite.
 
 use super::checksum::Checksum;
+use super::recent::Recent;
 use super::verification::{self, Verified};
 use super::{EventLog, IdConflict, LogError, Logged};
 use futures_util::future::BoxFuture;
-use kit::runtime::lifecycle::Lifecycle;
-use kit::store::{OpenError, ReadError, Store, WriteError};
+use kit::store::{Durability, OpenError, ReadError, Store, WriteError};
 use rusqlite::{Connection, Row};
 use shared::{Envelope, Sequence, Timestamp};
 use std::sync::Arc;
@@ -30,15 +30,15 @@ pub const SCHEMA: &str = "
 pub struct SqliteLog {
     store: Store,
     head: Arc<watch::Sender<Sequence>>,
+    recent: Arc<Recent>,
     /// What was found at the start.
     pub(super) verified: Verified,
-    lifecycle: Lifecycle,
 }
 
 impl SqliteLog {
     /// Reads the log once and refuses one that is damaged. Of a log in a file that the store did not check, because it
     /// is large, only what follows the verified prefix: [`SqliteLog::keep_verified`] reads the rest.
-    pub async fn open(store: Store, lifecycle: Lifecycle) -> Result<Self, OpenError> {
+    pub async fn open(store: Store) -> Result<Self, OpenError> {
         let path = || store.path().to_owned();
         let failed = |e| match e {
             ReadError::Sqlite(source) => OpenError::Sqlite { path: path(), source },
@@ -47,7 +47,7 @@ impl SqliteLog {
         let corrupt = |what| OpenError::Corrupt { path: path(), what };
         let verified = verification::at_start(&store).await.map_err(failed)?.map_err(corrupt)?;
         let head = Arc::new(watch::Sender::new(verified.head));
-        Ok(Self { store, head, verified, lifecycle })
+        Ok(Self { store, head, recent: Arc::default(), verified })
     }
 
     /// Reads what the start left out, and then what is appended, from the disk, and notes how far the log is verified.
@@ -133,19 +133,30 @@ pub(super) enum Damage {
     Missing(Sequence),
 }
 
-fn append(tx: &Connection, rows: &[NewEvent], now: Timestamp) -> Result<Vec<Sequence>, AppendError> {
+/// Where the log holds what was appended.
+#[derive(Default)]
+struct Appended {
+    /// Of each event, whether it is new or not.
+    sequences: Vec<Sequence>,
+    /// Those that are new, in order.
+    new: Vec<Logged>,
+}
+
+fn append(tx: &Connection, rows: &[NewEvent], now: Timestamp) -> Result<Appended, AppendError> {
     let mut known = tx.prepare_cached("SELECT seq, envelope FROM events WHERE source = ?1 AND id = ?2")?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO events (seq, source, id, recorded_at, envelope, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO NOTHING",
     )?;
     let mut next = last(tx)?.next();
-    let mut sequences = Vec::with_capacity(rows.len());
+    let mut appended = Appended::default();
     for row in rows {
         let checksum = row.checksum.at(next);
         let added = insert.execute((next.get(), &row.source, &row.id, now.unix_ms(), &row.json, checksum))?;
         if added == 1 {
-            sequences.push(next);
+            appended.sequences.push(next);
+            let json = with_sequence(next, &row.json);
+            appended.new.push(Logged { sequence: next, recorded_at: now, json });
             next = next.next();
             continue;
         }
@@ -157,9 +168,14 @@ fn append(tx: &Connection, rows: &[NewEvent], now: Timestamp) -> Result<Vec<Sequ
             let (source_name, id) = (row.source.clone(), row.id.clone());
             return Err(AppendError::Conflict(IdConflict { source_name, id, sequence }));
         }
-        sequences.push(sequence);
+        appended.sequences.push(sequence);
     }
-    Ok(sequences)
+    Ok(appended)
+}
+
+/// The bus sets the sequence, not the publisher: it is stored apart and inserted here.
+fn with_sequence(sequence: Sequence, envelope: &str) -> Arc<str> {
+    format!("{{\"sequence\":\"{sequence}\",{}", envelope.get(1..).unwrap_or_default()).into()
 }
 
 /// The rows after a sequence, in the columns that [`checked`] reads.
@@ -205,9 +221,7 @@ fn read(
         if bytes > max_bytes && !events.is_empty() {
             break;
         }
-        // The bus sets the sequence, not the publisher: it is stored apart and inserted here.
-        let json = format!("{{\"sequence\":\"{sequence}\",{}", envelope.get(1..).unwrap_or_default());
-        events.push(Logged { sequence, recorded_at, json });
+        events.push(Logged { sequence, recorded_at, json: with_sequence(sequence, envelope) });
     }
     Ok(Ok(events))
 }
@@ -221,21 +235,18 @@ impl EventLog for SqliteLog {
         Box::pin(async move {
             let rows: Result<Vec<_>, _> = events.into_iter().map(|e| NewEvent::new(e, now)).collect();
             let rows = rows.map_err(|e| LogError::Unavailable(e.to_string()))?;
-            let (store, head) = (self.store.clone(), Arc::clone(&self.head));
-            // A separate task: the publisher may disconnect before the answer, and the head must move all the same.
-            let appended = self.lifecycle.spawn_finite("append", async move {
-                let sequences = store.write(move |tx| append(tx, &rows, now)).await?;
-                // On disk now, and not before: readers and deliveries see the log only up to here.
-                if let Some(last) = sequences.iter().max() {
-                    head.send_if_modified(|head| {
-                        let grows = last > head;
-                        *head = (*head).max(*last);
-                        grows
-                    });
+            let (head, recent) = (Arc::clone(&self.head), Arc::clone(&self.recent));
+            let write =
+                move |tx: &Connection| append(tx, &rows, now).map(|appended| (appended, Durability::Now));
+            // On disk now, and not before: readers and deliveries see the log only up to here. Also where the publisher
+            // has left.
+            let hand_on = move |appended: &Appended| {
+                if let Some(last) = appended.new.last() {
+                    recent.push(&appended.new);
+                    head.send_replace(last.sequence);
                 }
-                Ok::<_, LogError>(sequences)
-            });
-            appended.await.ok().flatten().ok_or(LogError::Panicked)?
+            };
+            Ok(self.store.write_then(write, hand_on).await?.sequences)
         })
     }
 
@@ -257,6 +268,10 @@ impl EventLog for SqliteLog {
                 what: damage.to_string(),
             })
         })
+    }
+
+    fn read_recent(&self, after: Sequence, limit: usize, max_bytes: usize) -> Option<Vec<Logged>> {
+        self.recent.read(after, limit, max_bytes)
     }
 
     fn head(&self) -> watch::Receiver<Sequence> {

@@ -18,7 +18,7 @@ impl Transport for Panics {
 
 async fn subscriptions(dir: &Path, lifecycle: &Lifecycle) -> Arc<Subscriptions> {
     let store = store::open(dir, kit::store::Options::default()).unwrap();
-    let log = Arc::new(SqliteLog::open(store.clone(), lifecycle.clone()).await.unwrap());
+    let log = Arc::new(SqliteLog::open(store.clone()).await.unwrap());
     let deps = Deps { transport: Arc::new(Panics), ..Deps::system().unwrap() };
     Subscriptions::new(log, SubscriptionTable::new(store), deps, lifecycle.clone(), HashMap::new())
 }

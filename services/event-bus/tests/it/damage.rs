@@ -3,7 +3,6 @@
 use crate::subscriber::Subscriber;
 use crate::{acknowledges, insecure, publish_posts, row, seq, subscribe};
 use event_bus::log::{EventLog, LogError, Logged, SqliteLog};
-use kit::runtime::lifecycle::Lifecycle;
 use kit::store::OpenError;
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -67,7 +66,7 @@ async fn a_missing_event_is_no_gap_to_step_over() {
 }
 
 async fn open(dir: &Path) -> Result<SqliteLog, OpenError> {
-    SqliteLog::open(event_bus::store::open(dir, kit::store::Options::default())?, Lifecycle::new()).await
+    SqliteLog::open(event_bus::store::open(dir, kit::store::Options::default())?).await
 }
 
 async fn all(log: &SqliteLog) -> Result<Vec<Logged>, LogError> {

@@ -16,6 +16,10 @@ fn seq(n: i64) -> Sequence {
     Sequence::new(n)
 }
 
+fn urgent(last: i64) -> Page {
+    Page { last: seq(last), may_wait: false }
+}
+
 /// A delivery, with what it does now.
 struct Machine {
     state: State,
@@ -35,7 +39,11 @@ impl Machine {
     }
 
     fn reads(&mut self, last: Option<i64>) -> &[Action] {
-        self.input(Input::Read(Ok(last.map(seq)), at()))
+        self.input(Input::Read(Ok(last.map(urgent)), at()))
+    }
+
+    fn reads_what_may_wait(&mut self, last: i64) -> &[Action] {
+        self.input(Input::Read(Ok(Some(Page { last: seq(last), may_wait: true })), at()))
     }
 
     fn hears(&mut self, outcome: Outcome) -> &[Action] {
@@ -82,6 +90,36 @@ fn it_reads_sends_and_goes_on_until_the_end_of_the_log() {
     assert_eq!(machine.input(Input::LogGrew), [read(7)]);
     assert_eq!(machine.input(Input::Stop), [Action::End]);
     assert_eq!(machine.registers(0, true), [], "it has ended");
+}
+
+#[test]
+fn what_does_not_concern_it_waits_for_more_and_not_for_ever() {
+    let mut machine = Machine::begin(0, 2);
+    assert_eq!(machine.reads_what_may_wait(2), [sent()], "it has just registered, and catches up");
+    assert_eq!(machine.hears(Outcome::Done), [read(2)]);
+    let gather = |beyond| Action::Gather { beyond: seq(beyond), wait: GATHERING };
+    assert_eq!(machine.reads_what_may_wait(3), [gather(3)]);
+    assert_eq!(machine.registers(2, false), [], "a heartbeat");
+    assert_eq!(machine.input(Input::LogGrew), [read(2)], "from the cursor: nothing is left out");
+    assert_eq!(machine.reads(Some(4)), [sent()], "this one does not wait");
+    assert_eq!(machine.hears(Outcome::Done), [read(4)]);
+
+    assert_eq!(machine.reads_what_may_wait(5), [gather(5)]);
+    assert_eq!(machine.input(Input::TimerFired), [read(4)]);
+    assert_eq!(machine.reads_what_may_wait(5), [sent()], "nothing came");
+    assert_eq!(machine.hears(Outcome::Done), [read(5)]);
+
+    for last in 6..6 + i64::from(MOST_WAITS) {
+        assert_eq!(machine.reads_what_may_wait(last), [gather(last)]);
+        assert_eq!(machine.input(Input::LogGrew), [read(5)]);
+    }
+    assert_eq!(machine.reads_what_may_wait(20), [sent()], "more came each time");
+    assert_eq!(machine.hears(Outcome::Done), [read(20)]);
+
+    assert_eq!(machine.reads_what_may_wait(21), [gather(21)]);
+    assert_eq!(machine.registers(1, false), [read(1)], "it has lost its store");
+    assert_eq!(machine.input(Input::TimerFired), [], "the timer of before");
+    assert_eq!(machine.reads_what_may_wait(21), [sent()]);
 }
 
 #[test]
@@ -262,7 +300,7 @@ proptest! {
     /// Whatever happens: each delivery begins right after the cursor, the cursor moves only to what was acknowledged or
     /// named by the consumer, waits are within their bounds, a heartbeat changes nothing, and it never gets stuck.
     #[test]
-    fn nothing_is_skipped_and_nothing_stops(events in prop::collection::vec(event(), 1..200), random: u128, size in 1_i64..8) {
+    fn nothing_is_skipped_and_nothing_stops(events in prop::collection::vec(event(), 1..200), random: u128, size in 1_i64..8, may_wait: bool) {
         let at = Moment { now: now(), random };
         let mut head = 10;
         let (mut state, mut actions) = State::begin("http://one".into(), seq(0), true, seq(head));
@@ -293,13 +331,14 @@ proptest! {
                 }
                 (Event::Grow(by), _) => {
                     head += by;
-                    if matches!(doing, Action::AwaitGrowth { .. }) { Input::LogGrew } else { Input::TimerFired }
+                    let awaited = matches!(doing, Action::AwaitGrowth { .. } | Action::Gather { .. });
+                    if awaited { Input::LogGrew } else { Input::TimerFired }
                 }
                 (Event::Unreadable, Action::Read { .. }) => Input::Read(Err("the disk".into()), at),
                 (_, Action::Read { after, .. }) => {
                     let last = (after.get() + size).min(head);
                     sending = (last > after.get()).then_some((*after, last));
-                    Input::Read(Ok(sending.map(|(_, last)| seq(last))), at)
+                    Input::Read(Ok(sending.map(|(_, last)| Page { last: seq(last), may_wait })), at)
                 }
                 (Event::Answer(outcome), Action::Send { .. }) => {
                     let (after, last) = sending.unwrap();
@@ -313,7 +352,7 @@ proptest! {
                     });
                     Input::Answered { outcome: outcome.clone(), head: seq(head), at }
                 }
-                (_, Action::Sleep(_)) => Input::TimerFired,
+                (_, Action::Sleep(_) | Action::Gather { .. }) => Input::TimerFired,
                 _ => Input::LogGrew,
             };
             (state, actions) = step(state, input);
@@ -333,15 +372,15 @@ proptest! {
                 doing = action;
             }
         }
-        for _ in 0..4 * head {
+        for _ in 0..6 * head {
             let input = match &doing {
                 Action::Read { after, .. } => {
                     let last = (after.get() + size).min(head);
                     sending = (last > after.get()).then_some((*after, last));
-                    Input::Read(Ok(sending.map(|(_, last)| seq(last))), at)
+                    Input::Read(Ok(sending.map(|(_, last)| Page { last: seq(last), may_wait })), at)
                 }
                 Action::Send { .. } => Input::Answered { outcome: Outcome::Done, head: seq(head), at },
-                Action::Sleep(_) => Input::TimerFired,
+                Action::Sleep(_) | Action::Gather { .. } => Input::TimerFired,
                 Action::AwaitGrowth { beyond } if *beyond < seq(head) => Input::LogGrew,
                 _ => break,
             };

@@ -1,7 +1,6 @@
 use crate::log::{EventLog, SqliteLog};
 use crate::store;
 use kit::rt;
-use kit::runtime::lifecycle::Lifecycle;
 use kit::store::{OpenError, Options, Store};
 use rusqlite::Connection;
 use shared::{Envelope, Sequence, Timestamp};
@@ -25,7 +24,7 @@ struct Running {
 impl Running {
     async fn open(dir: &Path, check_up_to: u64) -> Result<Self, OpenError> {
         let store = store::open(dir, Options { check_up_to, ..Options::default() })?;
-        let log = SqliteLog::open(store.clone(), Lifecycle::new()).await?;
+        let log = SqliteLog::open(store.clone()).await?;
         let stopping = CancellationToken::new();
         let task = {
             let (log, stopping) = (log.clone(), stopping.clone());
