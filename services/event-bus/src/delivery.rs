@@ -7,13 +7,13 @@ pub mod machine;
 use crate::log::{EventLog, Logged};
 use crate::store::SavedSubscription;
 use answer::{Outcome, Protocol, outcome};
-use futures_util::future::{BoxFuture, FutureExt, pending};
+use futures_util::future::{BoxFuture, FutureExt, join, pending, ready};
 use kit::messaging::signature::SigningKey;
 use kit::messaging::trace;
 use kit::runtime::deps::Deps;
 use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use kit::runtime::transport::TransportError;
-use machine::{Action, Input, Moment, Note, State, step};
+use machine::{Action, BATCH_EVENTS, Input, Moment, Note, State, step};
 use shared::Sequence;
 use shared::bus::SubscriptionView;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
@@ -22,7 +22,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// The most bytes in one delivery, unless one event alone is larger.
-const BATCH_BYTES: usize = 1024 * 1024;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// A subscriber that is sent so many events at once has more to come.
+const MANY: usize = 256;
 
 /// One subscriber, as the rest of the bus sees it.
 #[derive(Debug)]
@@ -108,7 +111,7 @@ impl std::fmt::Debug for DeliveryTask {
     }
 }
 
-/// A future that resolves to the next input, with the events if it was a read.
+/// A future that resolves to the next input, with the events if it was a read, or if it has read ahead.
 type Effect = BoxFuture<'static, (Input, Vec<Logged>)>;
 
 impl DeliveryTask {
@@ -139,7 +142,7 @@ impl DeliveryTask {
                 biased;
                 () = stopping.cancelled() => Input::Stop,
                 Some(actions) = self.actions.recv() => {
-                    match self.perform(actions, &page) {
+                    match self.perform(actions, &mut page) {
                         Next::Effect(next) => effect = next,
                         Next::Keep => {}
                         Next::End(ended) => return ended,
@@ -156,7 +159,7 @@ impl DeliveryTask {
                 kit::runtime::crash_points::reach("after-delivery");
             }
             let actions = advance(&mut self.subscription.lock(), input);
-            match self.perform(actions, &page) {
+            match self.perform(actions, &mut page) {
                 Next::Effect(next) => effect = next,
                 Next::Keep => {}
                 Next::End(ended) => return ended,
@@ -164,13 +167,17 @@ impl DeliveryTask {
         }
     }
 
-    fn perform(&self, actions: Vec<Action>, page: &[Logged]) -> Next {
+    /// `page` holds the events that were read last: those to be sent, or those after the ones that were sent.
+    fn perform(&self, actions: Vec<Action>, page: &mut Vec<Logged>) -> Next {
         let mut next = Next::Keep;
         for action in actions {
             let effect = match action {
                 Action::Note(note) => {
                     log_note(&self.subscription.name, note);
                     continue;
+                }
+                Action::Read { after, limit } if follows(page, after) && page.len() <= limit => {
+                    self.already_read(std::mem::take(page))
                 }
                 Action::Read { after, limit } => self.read(after, limit),
                 Action::Send { url, batch } => self.send(&url, batch, page),
@@ -198,6 +205,11 @@ impl DeliveryTask {
         })
     }
 
+    fn already_read(&self, events: Vec<Logged>) -> Effect {
+        let last = events.last().map(|event| event.sequence);
+        ready((Input::Read(Ok(last), moment(&self.deps)), events)).boxed()
+    }
+
     fn await_growth(&self, beyond: Sequence) -> Effect {
         let mut head = self.log.head();
         Box::pin(async move {
@@ -212,14 +224,31 @@ impl DeliveryTask {
     fn send(&self, url: &str, batch: bool, events: &[Logged]) -> Effect {
         let request = self.request(url, batch, events);
         let (protocol, deps, head) = (self.protocol, self.deps.clone(), self.log.head());
+        let ahead = self.read_ahead(events);
         Box::pin(async move {
-            let answer = match request {
-                Ok(request) => deps.transport.send(request).await,
-                Err(error) => Err(error),
+            let send = async {
+                match request {
+                    Ok(request) => deps.transport.send(request).await,
+                    Err(error) => Err(error),
+                }
             };
+            let (answer, ahead) = join(send, ahead).await;
             let outcome = outcome(protocol, &answer);
-            (Input::Answered { outcome, head: *head.borrow(), at: moment(&deps) }, Vec::new())
+            (Input::Answered { outcome, head: *head.borrow(), at: moment(&deps) }, ahead)
         })
+    }
+
+    /// While a subscriber that is far behind applies many events, the next ones are read.
+    fn read_ahead(&self, sent: &[Logged]) -> impl Future<Output = Vec<Logged>> + use<> {
+        let (log, many) = (Arc::clone(&self.log), sent.len() >= MANY);
+        let after = sent.last().map(|event| event.sequence);
+        async move {
+            match after {
+                // An error is reported by the read that follows.
+                Some(after) if many => log.read(after, BATCH_EVENTS, BATCH_BYTES).await.unwrap_or_default(),
+                _ => Vec::new(),
+            }
+        }
     }
 
     fn request(
@@ -254,6 +283,10 @@ enum Next {
     /// Wait for the same as before.
     Keep,
     End(Ended),
+}
+
+fn follows(events: &[Logged], after: Sequence) -> bool {
+    events.first().is_some_and(|event| event.sequence == after.next())
 }
 
 fn moment(deps: &Deps) -> Moment {

@@ -22,7 +22,7 @@ use shared::{Sequence, Timestamp};
 use std::time::Duration;
 
 /// The most events in one delivery.
-const BATCH_EVENTS: usize = 512;
+pub const BATCH_EVENTS: usize = 4_096;
 
 /// The state of one subscriber's delivery task.
 #[derive(Debug, Clone, PartialEq, Eq)]
