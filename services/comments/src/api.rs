@@ -15,12 +15,14 @@ use kit::rt;
 use kit::runtime::deps::Deps;
 use kit::runtime::key_waiters::KeyWaiters;
 use kit::runtime::trace::TraceContext;
-use kit::store::{ReadError, Store};
+use kit::store::{Durability, ReadError, Store, WriteError};
 use shared::commands::CreateComment;
+use shared::events::CommentCreated;
 use shared::text::PUBLIC_BYTES;
 use shared::views::CommentView;
-use shared::{CommentId, PostId, ProblemKind, routes};
+use shared::{CommentId, PostId, ProblemKind, Timestamp, routes};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// How long a request waits for its post to become known: the event may arrive some milliseconds after the post.
 const POST_WAIT: Duration = Duration::from_secs(1);
@@ -57,36 +59,16 @@ async fn create(
     let key = IdempotencyKey::from_headers(&headers, &request)?;
     let presented_token = AuthorToken::of_writer(&headers, api.https);
     let id = CommentId::try_from(api.deps.ids.uuid().to_string()).map_err(|_| ProblemKind::Internal)?;
-    let event_id = api.deps.ids.uuid();
-    let now = api.deps.clock.now();
     let author = presented_token.clone().unwrap_or_else(|| api.authors.of_comment(id.as_str()));
     let key_is_long = key.as_ref().is_some_and(IdempotencyKey::is_long);
-    // The post is looked up in the same transaction: nearly always it is known, and a read before it would cost more.
-    let create_if_post_known = || {
-        let (post_id, id, author) = (post_id.clone(), id.clone(), author.key());
-        let (command, key, trace) = (command.clone(), key.clone(), trace.to_string());
-        api.store.write(move |tx| {
-            if !store::post_exists(tx, &post_id)? {
-                return Ok(None);
-            }
-            let created = idempotency::run_once(tx, key.as_ref(), now, id.as_str(), || {
-                let event = domain::creation_event(command, post_id, id.clone(), author, now);
-                let comment = Comment::created(&event);
-                let place = store::insert(tx, &comment)?;
-                outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace))?;
-                Ok((place, comment))
-            });
-            created.map(Some)
-        })
-    };
-    let created = match create_if_post_known().await? {
-        Some(created) => created,
-        None if post_becomes_known(&api, &post_id).await? => {
-            create_if_post_known().await?.ok_or_else(unknown)?
-        }
-        None => return Err(unknown()),
-    };
-    let (is_new, (place, comment)) = match created {
+    let (now, event_id) = (api.deps.clock.now(), api.deps.ids.uuid());
+    let event = domain::creation_event(command, post_id.clone(), id, author.key(), now);
+    let new = NewComment { event, event_id, now, key, trace };
+    let mut stored = store_in_post(&api.store, new.clone()).await?;
+    if stored.is_none() && post_becomes_known(&api, &post_id).await? {
+        stored = store_in_post(&api.store, new).await?;
+    }
+    let (is_new, (place, comment)) = match stored.ok_or_else(unknown)? {
         Outcome::Done(new) => (true, new),
         Outcome::Repeated(id) => {
             let found = find(&api.store, &id).await?;
@@ -111,11 +93,13 @@ async fn create(
         Json(comment.view_as_created()).into_response()
     } else {
         let reader_key = author.as_ref().map(AuthorToken::key);
-        let new = comment.id;
+        let new = comment.id.clone();
         let view = move |comment: Comment| {
             if comment.id == new { comment.view_as_created() } else { comment.view(reader_key.as_deref()) }
         };
-        thread(api.store, post_id, Some(place), view).await?
+        // The comment is stored, whatever becomes of the read: an error would make clients send it again.
+        let thread = thread(api.store, post_id, Some(place), view).await;
+        thread.unwrap_or_else(|_| Json([comment.view_as_created()]).into_response())
     };
     *response.status_mut() = StatusCode::CREATED;
     response.headers_mut().insert(header::LOCATION, location);
@@ -123,6 +107,38 @@ async fn create(
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     Ok((preference, response).into_response())
+}
+
+/// A comment to be stored, with its event.
+#[derive(Debug, Clone)]
+struct NewComment {
+    event: CommentCreated,
+    event_id: Uuid,
+    now: Timestamp,
+    key: Option<IdempotencyKey>,
+    trace: TraceContext,
+}
+
+/// Stores a comment if its post is known; returns it with its place.
+async fn store_in_post(
+    store: &Store,
+    new: NewComment,
+) -> Result<Option<Outcome<(i64, Comment)>>, WriteError<rusqlite::Error>> {
+    let write = store.write_by(move |tx| {
+        let NewComment { event, event_id, now, key, trace } = new;
+        // In the write itself: a read before it would cost each comment a turn of its own.
+        if !store::post_exists(tx, &event.post_id)? {
+            return Ok((None, Durability::Lazy));
+        }
+        let comment = Comment::created(&event);
+        let stored = idempotency::run_once(tx, key.as_ref(), now, event.id.clone().as_str(), || {
+            let place = store::insert(tx, &comment)?;
+            outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
+            Ok((place, comment))
+        });
+        Ok((Some(stored?), Durability::Now))
+    });
+    write.await
 }
 
 async fn find(store: &Store, id: &str) -> ApiResult<Option<(i64, Comment)>> {
