@@ -217,6 +217,8 @@ async fn asked_together(
     let first = ask();
     asked(1).await;
     let others: Vec<_> = (0..20).map(|_| ask()).collect();
+    // Connections are served in their order: with this answer, those requests have arrived.
+    frontend.get("/pkg/nothing").await;
     answers.add_permits(1);
     asked(2).await;
     answers.add_permits(20);
