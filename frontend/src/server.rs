@@ -8,18 +8,24 @@ mod front_door;
 mod gzip;
 mod headers;
 mod markdown;
-mod newest_posts;
 mod reader;
 mod render;
 mod services;
+mod shared_answers;
+mod shared_page;
+mod shared_pages;
 mod site;
+mod together;
+mod upstream;
 
 pub use config::{Config, arguments};
 
 use assets::SiteFiles;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn;
+use axum::response::Response;
 use axum::routing::{get, post};
 use front_door::FrontDoor;
 use headers::HttpsOnly;
@@ -28,10 +34,14 @@ use kit::app::config::base_url;
 use kit::app::service::Service;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
+use markdown::Rendered;
 use services::Services;
 use shared::ServiceName;
+use shared_pages::SharedPages;
 use site::Site;
 use std::sync::Arc;
+use tower::util::MapResponseLayer;
+use upstream::Upstream;
 
 /// The largest plain form: percent-encoding triples a text, and a text above the limits is still returned to its
 /// writer.
@@ -53,39 +63,51 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
     ];
     let [posts, comments, query, moderation] = urls.map(|(setting, url)| base_url(setting, url));
     let (posts, comments, query, moderation) = (posts?, comments?, query?, moderation?);
-    let client = front_door::client()
+    let client = services::client()
         .map_err(|error| StartError::Config(format!("no HTTP client can be made: {error}")))?;
-    let bases = [
-        (ServiceName::Posts, posts.clone()),
-        (ServiceName::Comments, comments.clone()),
-        (ServiceName::Query, query.clone()),
-        (ServiceName::Moderation, moderation),
+    let upstream = |base: &str| {
+        Upstream::new(base)
+            .map_err(|error| StartError::Config(format!("{base} cannot be forwarded to: {error}")))
+    };
+    let forwarded_to = [
+        (ServiceName::Posts, upstream(&posts)?),
+        (ServiceName::Comments, upstream(&comments)?),
+        (ServiceName::Query, upstream(&query)?),
+        (ServiceName::Moderation, upstream(&moderation)?),
     ];
-    let door = FrontDoor::new(client.clone(), bases.into(), lifecycle.stopping());
-    let site = Site {
+    let door = FrontDoor::new(forwarded_to.into(), lifecycle.stopping());
+    let site = Arc::new(Site {
         services: Services { client, posts, comments, query },
-        files: Arc::new(SiteFiles::new(config)),
-        rendered: Arc::default(),
-        newest_posts: Arc::default(),
+        files: SiteFiles::new(config),
+        rendered: Rendered::default(),
+        shared_pages: SharedPages::default(),
         deps,
         reload_port: config.watch.then_some(config.reload_port),
-    };
-    let files =
-        assets::files(&config.site_root, Router::new().fallback(reader::not_found).with_state(site.clone()));
+    });
+    let files = assets::files(
+        &config.site_root,
+        Router::new().fallback(reader::not_found).with_state(Arc::clone(&site)),
+    );
     let forms = Router::new()
         .route("/p/new", post(forms::new_post).get(forms::to_new_post))
         .route("/p/{id}/comments", post(forms::new_comment).get(forms::to_comments))
         .layer(DefaultBodyLimit::max(FORM_BYTES));
     let pages = Router::new().route("/", get(reader::home)).route("/p/{id}", get(reader::post));
+    let https = HttpsOnly(config.common.is_https());
+    // One layer of several parts, the outermost first: each layer of its own would be copied for each request.
+    let everywhere = (
+        MapResponseLayer::new(move |response| headers::everywhere(https, response)),
+        headers::same_origin_only(),
+        MapResponseLayer::new(|response: Response<gzip::Compressed>| response.map(Body::new)),
+        gzip::layer(),
+    );
     Ok(pages
         .merge(forms)
         .with_state(site)
         .route_service("/pkg/{*file}", files.clone())
         .fallback_service(files)
         .layer(from_fn(assets::cache))
-        .merge(front_door::router(door))
-        .layer(gzip::layer())
-        .layer(headers::same_origin_only())
         .layer(from_fn(front_door::plain_paths_only))
-        .layer(from_fn_with_state(HttpsOnly(config.common.is_https()), headers::everywhere)))
+        .merge(front_door::router(door))
+        .layer(everywhere))
 }

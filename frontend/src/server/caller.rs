@@ -54,6 +54,11 @@ impl Caller {
         &self.0
     }
 
+    /// Whether the reader sends no cookie, and so is nobody who has written anything.
+    pub(super) fn is_anonymous(&self) -> bool {
+        !self.0.contains_key(header::COOKIE)
+    }
+
     /// For what several readers share.
     pub(super) fn anonymous(&self) -> Self {
         let mut headers = self.0.clone();

@@ -14,10 +14,11 @@ use http::StatusCode;
 use shared::commands::{CreateComment, CreatePost};
 use shared::text::IDEMPOTENCY_KEY_CHARS;
 use shared::{PostId, Problem, ProblemKind, routes};
+use std::sync::Arc;
 
 /// `POST /p/new`.
 pub(super) async fn new_post(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     caller: Caller,
     form: Result<Form<PostDraft>, FormRejection>,
 ) -> Response {
@@ -47,7 +48,7 @@ pub(super) async fn new_post(
 
 /// `POST /p/{id}/comments`.
 pub(super) async fn new_comment(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     Path(id): Path<String>,
     caller: Caller,
     form: Result<Form<CommentDraft>, FormRejection>,
@@ -86,7 +87,7 @@ pub(super) async fn to_new_post() -> Response {
     see_other("/#new-post")
 }
 
-pub(super) async fn to_comments(State(site): State<Site>, Path(id): Path<String>) -> Response {
+pub(super) async fn to_comments(State(site): State<Arc<Site>>, Path(id): Path<String>) -> Response {
     match id.parse::<PostId>() {
         Ok(id) => see_other(&newest_comments(&id)),
         Err(_) => site.not_found().await,

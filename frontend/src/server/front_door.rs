@@ -6,6 +6,8 @@
 use super::caller::{add_origin, strip_hop_by_hop};
 use super::gzip::Uncompressed;
 use super::services::root_cause;
+use super::shared_answers::{SharedAnswers, key_of};
+use super::upstream::{Answer, Upstream, UpstreamError};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
@@ -15,7 +17,7 @@ use axum::routing::any;
 use futures_util::StreamExt;
 use http::{HeaderMap, header};
 use kit::http::{ApiError, ApiResult, BodyError};
-use reqwest::Client;
+use kit::rt;
 use shared::routes::{self, PUBLIC_ROUTES, PathMatch, PublicRoute};
 use shared::{ProblemKind, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,43 +26,26 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Until a service begins its answer. (For the rest the server's limits for slow readers hold.)
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Half of the connections, so that streams never use up those for pages.
 const MAX_STREAMS: usize = 2_048;
-/// Shorter than the services' own limit, so that no connection is used that is just being closed.
-const POOL_IDLE: Duration = Duration::from_secs(3);
-
-pub(super) fn client() -> reqwest::Result<Client> {
-    Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(POOL_IDLE)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .tcp_nodelay(true)
-        .build()
-}
 
 #[derive(Debug, Clone)]
 pub(super) struct FrontDoor {
-    client: Client,
-    services: Arc<BTreeMap<ServiceName, String>>,
+    services: Arc<BTreeMap<ServiceName, Upstream>>,
     stopping: CancellationToken,
     streams: Arc<Semaphore>,
     answer_timeout: Duration,
+    shared_answers: SharedAnswers,
 }
 
 impl FrontDoor {
-    /// Forwards to the services at these base addresses. Streams end when `stopping` is cancelled.
-    pub(super) fn new(
-        client: Client,
-        services: BTreeMap<ServiceName, String>,
-        stopping: CancellationToken,
-    ) -> Self {
+    /// Forwards to these services. Streams end when `stopping` is cancelled.
+    pub(super) fn new(services: BTreeMap<ServiceName, Upstream>, stopping: CancellationToken) -> Self {
         let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-        Self { client, services: Arc::new(services), stopping, streams, answer_timeout: ANSWER_TIMEOUT }
+        let (answer_timeout, shared_answers) = (ANSWER_TIMEOUT, SharedAnswers::default());
+        Self { services: Arc::new(services), stopping, streams, answer_timeout, shared_answers }
     }
 }
 
@@ -80,7 +65,7 @@ fn patterns(route: &PublicRoute) -> Vec<String> {
     }
 }
 
-/// A middleware that refuses every path that two programs may read differently.
+/// A middleware for what this server has itself: it refuses every path that two programs may read differently.
 pub(super) async fn plain_paths_only(request: Request, next: Next) -> Response {
     match routes::find(request.uri().path()) {
         Ok(_) => next.run(request).await,
@@ -91,8 +76,7 @@ pub(super) async fn plain_paths_only(request: Request, next: Next) -> Response {
 async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     let (mut head, body) = request.into_parts();
     let route = routes::find(head.uri.path()).map_err(|_| ProblemKind::NotFound)?;
-    let base = door.services.get(&route.service).ok_or(ProblemKind::NotFound)?;
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let service = door.services.get(&route.service).ok_or(ProblemKind::NotFound)?;
 
     let place = if route.stream {
         let place = Arc::clone(&door.streams).try_acquire_owned();
@@ -101,31 +85,38 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
         None
     };
     let is_known = head.headers.contains_key(header::COOKIE);
+    let shared = key_of(route, &head).filter(|_| body.is_end_stream());
     strip_hop_by_hop(&mut head.headers);
     // This server has answered it.
     head.headers.remove(header::EXPECT);
     add_origin(&mut head.headers, &head.extensions);
-    let mut request = door.client.request(head.method, format!("{base}{path}")).headers(head.headers);
-    if !body.is_end_stream() {
-        request = request.body(reqwest::Body::wrap_stream(body.into_data_stream()));
-    }
-    let answer = tokio::time::timeout(door.answer_timeout, request.send()).await;
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method;
+    *request.uri_mut() = head.uri;
+    *request.headers_mut() = head.headers;
+    let answer = async {
+        match shared {
+            Some(key) => door.shared_answers.answer(key, service, request).await,
+            None => service.send(request).await.map(|answer| answer.map(Answer::into_body)),
+        }
+    };
+    let answer = rt::timeout(door.answer_timeout, answer).await;
     let answer = answer.map_err(|_| late(route.service))?;
     let answer = answer.map_err(|error| not_forwarded(route.service, &error))?;
-    let (mut head, body) = http::Response::from(answer).into_parts();
+    let (mut head, body) = answer.into_parts();
     strip_hop_by_hop(&mut head.headers);
     if is_known {
         head.extensions.insert(Uncompressed);
     }
     let body = if route.stream && is_event_stream(&head.headers) {
         let stopping = door.stopping.cancelled_owned();
-        let stream = Body::new(body).into_data_stream().take_until(stopping);
+        let stream = body.into_data_stream().take_until(stopping);
         // The permit is held for as long as the stream is open.
         Body::from_stream(stream.inspect(move |_| {
             let _held = &place;
         }))
     } else {
-        Body::new(body)
+        body
     };
     Ok(Response::from_parts(head, body))
 }
@@ -134,16 +125,13 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
 }
 
-fn not_forwarded(service: ServiceName, error: &reqwest::Error) -> ApiError {
+fn not_forwarded(service: ServiceName, error: &UpstreamError) -> ApiError {
     if let Some(error) = BodyError::among_causes(error) {
         tracing::debug!(%service, %error, "a request is not forwarded");
         // The middleware, which has cut the other bodies off, answers them itself.
         return ApiError::new(ProblemKind::BadRequest).detail("incomplete request body");
     }
     tracing::warn!(%service, error = %root_cause(error), "a request cannot be forwarded");
-    if error.is_timeout() && !error.is_connect() {
-        return late(service);
-    }
     ApiError::new(ProblemKind::Unavailable).detail(format!("the {service} service cannot be reached"))
 }
 
@@ -166,8 +154,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, service).await });
-        let bases = ServiceName::PEERS.map(|name| (name, base.clone()));
-        FrontDoor::new(client().unwrap(), bases.into(), CancellationToken::new())
+        let upstream = Upstream::new(&base).unwrap();
+        let services = ServiceName::PEERS.map(|name| (name, upstream.clone()));
+        FrontDoor::new(services.into(), CancellationToken::new())
     }
 
     async fn ask(door: &FrontDoor, path: &str) -> Response {

@@ -4,14 +4,15 @@
 //! length could guess a secret in it (BREACH). So nothing is compressed that holds what only its reader may see: see
 //! [`Uncompressed`]. The idempotency key of a form is no such secret, and it is stored uncompressed.
 
+use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};
 use http::{HeaderMap, Response, header};
 use std::io::{self, Write};
 use tower_http::CompressionLevel;
-use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{And, DefaultPredicate, Predicate, SizeAbove};
+use tower_http::compression::{CompressionBody, CompressionLayer};
 
 /// Below this an answer fits one packet, compressed or not.
 const MIN_BYTES: u64 = 1_024;
@@ -29,6 +30,9 @@ impl Predicate for IsForEverybody {
         response.extensions().get::<Uncompressed>().is_none()
     }
 }
+
+/// What the layer makes of a body.
+pub(super) type Compressed = CompressionBody<Body>;
 
 pub(super) type Layer = CompressionLayer<And<And<DefaultPredicate, SizeAbove>, IsForEverybody>>;
 
@@ -72,6 +76,11 @@ const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
 impl Template {
     pub(super) fn new(before: Bytes, after: Bytes) -> io::Result<Self> {
         Ok(Self { before: Part::new(before, false)?, after: Part::new(after, true)? })
+    }
+
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        [&self.before, &self.after].map(|part| part.text.len() + part.deflated.len()).iter().sum()
     }
 
     /// The whole text.

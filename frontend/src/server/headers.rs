@@ -1,8 +1,6 @@
 //! Headers that tell the browser what a page may do. The policy is a header, never a `<meta>`, so that it holds
 //! from the first byte.
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -55,9 +53,8 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HttpsOnly(pub bool);
 
-/// A middleware that adds the headers of every answer.
-pub(super) async fn everywhere(State(https): State<HttpsOnly>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+/// Adds the headers of every answer.
+pub(super) fn everywhere(https: HttpsOnly, mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in EVERYWHERE {
         headers.entry(name).or_insert(HeaderValue::from_static(value));

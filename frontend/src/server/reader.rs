@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, header};
 use kit::http::ApiError;
 use serde::Deserialize;
-use shared::{CommentId, PostId, ProblemKind};
+use shared::{CommentId, PostId, Problem, ProblemKind};
+use std::sync::Arc;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct List {
@@ -20,13 +21,13 @@ pub(super) struct List {
 
 /// `GET /`: the newest posts, or those after a cursor.
 pub(super) async fn home(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     Query(list): Query<List>,
     caller: Caller,
     asked: HeaderMap,
 ) -> Response {
     if list.cursor.is_none() {
-        match site.newest_posts.response(&site, &caller, &asked).await {
+        match site.shared_pages.newest_posts(&site, &caller, &asked).await {
             Ok(Some(response)) => return response,
             // Rendered again, it is the page that says what went wrong.
             Ok(None) => {}
@@ -38,9 +39,7 @@ pub(super) async fn home(
             let draft = PostDraft { key: site.new_key(), ..PostDraft::default() };
             site.show(StatusCode::OK, pages::home(Some(posts), list.cursor.as_deref(), draft, None)).await
         }
-        // An invalid cursor.
-        Err(problem) if problem.status == ProblemKind::BadRequest.status() => site.not_found().await,
-        Err(problem) => site.unavailable(&problem).await,
+        Err(problem) => site.refused(&problem).await,
     }
 }
 
@@ -56,10 +55,11 @@ pub(super) struct Parameters {
 
 /// `GET /p/{id}`: a post with a page of its comments.
 pub(super) async fn post(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     Path(id): Path<String>,
     Query(parameters): Query<Parameters>,
     caller: Caller,
+    asked: HeaderMap,
 ) -> Response {
     let Ok(id) = id.parse::<PostId>() else { return site.not_found().await };
     let mut comment: Option<CommentId> = parameters.comment.and_then(|text| text.parse().ok());
@@ -69,6 +69,14 @@ pub(super) async fn post(
         (None, None, Some(_)) => ThreadPage::OfNewPost,
         (None, None, None) => ThreadPage::Newest,
     };
+    if page == ThreadPage::Newest {
+        match site.shared_pages.post(&site, &id, &caller, &asked).await {
+            Ok(Some(response)) => return response,
+            // Rendered for this reader alone.
+            Ok(None) => {}
+            Err(problem) => return site.refused(&problem).await,
+        }
+    }
     let is_new = page == ThreadPage::OfNewPost;
     let may_end = matches!(page, ThreadPage::At(_));
     let mut found = site.services.post(&id, page, &caller).await;
@@ -97,15 +105,23 @@ pub(super) async fn post(
         Err(problem) if problem.status == ProblemKind::NotFound.status() && is_new => {
             site.show(StatusCode::SERVICE_UNAVAILABLE, pages::on_its_way(&id)).await
         }
-        Err(problem) if problem.status == ProblemKind::NotFound.status() => site.not_found().await,
-        // An invalid cursor.
-        Err(problem) if problem.status == ProblemKind::BadRequest.status() => site.not_found().await,
-        Err(problem) => site.unavailable(&problem).await,
+        Err(problem) => site.refused(&problem).await,
+    }
+}
+
+impl Site {
+    /// What query's refusal means for a page.
+    async fn refused(&self, problem: &Problem) -> Response {
+        match problem.status {
+            // The second is an invalid cursor.
+            404 | 400 => self.not_found().await,
+            _ => self.unavailable(problem).await,
+        }
     }
 }
 
 /// Whatever is neither a page nor a file: a page for people, a problem for programs.
-pub(super) async fn not_found(State(site): State<Site>, headers: HeaderMap) -> Response {
+pub(super) async fn not_found(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if accepted.into_iter().any(|value| value.contains("text/html")) {
         site.not_found().await

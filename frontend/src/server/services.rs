@@ -13,6 +13,9 @@ use shared::views::{CommentView, PostPage, PostView, Thread};
 use shared::{CommentId, PostId, Problem, routes};
 use std::time::Duration;
 
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Shorter than the services' own limit, so that no connection is used that is just being closed.
+const POOL_IDLE: Duration = Duration::from_secs(3);
 /// For an answer of query, in addition to the wait that is asked for.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a service to store something.
@@ -35,6 +38,18 @@ pub(super) struct Services {
     pub query: String,
 }
 
+/// The client with which pages read and write.
+pub(super) fn client() -> reqwest::Result<Client> {
+    Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .tcp_nodelay(true)
+        .build()
+}
+
 impl Services {
     /// One page of posts, newest first.
     pub(super) async fn posts(&self, cursor: Option<&str>, caller: &Caller) -> Result<PostPage, Problem> {
@@ -42,9 +57,9 @@ impl Services {
         read("query", self.ask("query", request.timeout(READ_TIMEOUT), caller).await?).await
     }
 
-    /// The first page of posts, as query sends it.
-    pub(super) async fn posts_json(&self, caller: &Caller) -> Result<Bytes, Problem> {
-        let request = self.client.get(format!("{}{}", self.query, list_of_posts(None)));
+    /// What query sends for this path, as it sends it.
+    pub(super) async fn json(&self, path: &str, caller: &Caller) -> Result<Bytes, Problem> {
+        let request = self.client.get(format!("{}{path}", self.query));
         let answer = self.ask("query", request.timeout(READ_TIMEOUT), caller).await?;
         bounded(answer).await.map(BytesMut::freeze).map_err(|error| unreadable("query", &error))
     }
@@ -161,8 +176,8 @@ pub(super) enum ThreadPage<'a> {
     OfNewComment(&'a CommentId),
 }
 
-/// Reads an answer of [`Services::posts_json`].
-pub(super) fn posts_of(json: &[u8]) -> Result<PostPage, Problem> {
+/// Reads an answer of [`Services::json`].
+pub(super) fn read_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(json).map_err(|error| unreadable("query", &error))
 }
 

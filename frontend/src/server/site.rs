@@ -3,9 +3,9 @@
 use super::assets::SiteFiles;
 use super::gzip::Uncompressed;
 use super::markdown::Rendered;
-use super::newest_posts::NewestPosts;
 use super::render::render;
 use super::services::Services;
+use super::shared_pages::SharedPages;
 use crate::islands::CommentDraft;
 use crate::pages::{self, Page};
 use axum::response::Response;
@@ -13,7 +13,6 @@ use http::{HeaderValue, StatusCode, header};
 use kit::runtime::deps::Deps;
 use shared::views::Thread;
 use shared::{CommentId, Problem};
-use std::sync::Arc;
 
 /// Only this reader's browser may store the page, and asks again each time. With it, going back keeps the text of a
 /// form.
@@ -23,12 +22,12 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const RETRY_AFTER: u64 = 2;
 
 /// What the handlers of pages and forms share.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Site {
     pub services: Services,
-    pub files: Arc<SiteFiles>,
-    pub rendered: Arc<Rendered>,
-    pub newest_posts: Arc<NewestPosts>,
+    pub files: SiteFiles,
+    pub rendered: Rendered,
+    pub shared_pages: SharedPages,
     pub deps: Deps,
     pub reload_port: Option<u16>,
 }

@@ -1,11 +1,15 @@
 //! What the front door changes in a request and an answer, and what it leaves alone.
 
-use crate::world::{Behind, LIMIT, exchange};
+use crate::world::{Behind, LIMIT, Reply, exchange};
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{RawQuery, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
 use http::{HeaderMap, StatusCode, header};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Semaphore;
 
 /// A service that answers with the headers it was sent.
 fn echo() -> Router {
@@ -173,5 +177,89 @@ async fn many_requests_share_the_door() {
     let all: Vec<_> = requests.collect();
     for request in all {
         assert_eq!(tokio::time::timeout(LIMIT, request).await.unwrap().unwrap(), 200);
+    }
+}
+
+/// A query service that answers with the number of the request, as soon as it is let, in so many bytes.
+fn numbered(requests: Arc<AtomicUsize>, answers: Arc<Semaphore>) -> Router {
+    let answer = async move |RawQuery(asked): RawQuery| -> Response {
+        let number = requests.fetch_add(1, Ordering::SeqCst);
+        answers.acquire().await.unwrap().forget();
+        match asked.as_deref() {
+            Some("large") => format!("{number} ").repeat(200_000).into_response(),
+            Some("error") => (StatusCode::NOT_FOUND, axum::Json(number)).into_response(),
+            _ => number.to_string().into_response(),
+        }
+    };
+    Router::new().fallback(any(answer))
+}
+
+/// Sends one request, and then so many more with these headers while the first is under way. Returns how many query got
+/// until the last was answered, and the last answers.
+async fn asked_together(
+    path: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+) -> (usize, Vec<Reply>) {
+    let (requests, answers) = (Arc::<AtomicUsize>::default(), Arc::new(Semaphore::new(0)));
+    let query = numbered(Arc::clone(&requests), Arc::clone(&answers));
+    let frontend = Arc::new(Behind { query: Some(query), ..Behind::default() }.start().await);
+    let ask = || {
+        let frontend = Arc::clone(&frontend);
+        tokio::spawn(async move { frontend.send("GET", path, headers, "").await })
+    };
+    let asked = async |count| {
+        test_support::eventually(LIMIT, "query is asked", async || {
+            let asked = requests.load(Ordering::SeqCst);
+            if asked >= count { Ok(()) } else { Err(asked.to_string()) }
+        })
+        .await;
+    };
+    let first = ask();
+    asked(1).await;
+    let others: Vec<_> = (0..20).map(|_| ask()).collect();
+    // Connections are served in their order: with this answer, those requests have arrived.
+    frontend.get("/pkg/nothing").await;
+    answers.add_permits(1);
+    asked(2).await;
+    answers.add_permits(20);
+    first.await.unwrap();
+    let mut replies = Vec::new();
+    for other in others {
+        replies.push(other.await.unwrap());
+    }
+    (requests.load(Ordering::SeqCst), replies)
+}
+
+#[tokio::test]
+async fn readers_who_ask_together_share_an_answer_that_was_asked_for_after_they_came() {
+    for path in ["/posts", "/posts?limit=5", "/query/posts/p1"] {
+        let (requests, replies) = asked_together(path, &[]).await;
+        assert!(requests < 20, "{path}: {requests}");
+        for reply in &replies {
+            // The first one's answer may be older than these readers.
+            assert!(reply.status == 200 && reply.body != "0", "{path}: {reply:?}");
+        }
+        let ids: BTreeSet<&str> = replies.iter().map(|reply| reply.header("x-request-id")).collect();
+        assert_eq!(ids.len(), 20, "each request keeps its id");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_same_for_all_is_asked_for_by_each() {
+    for (path, headers) in [
+        ("/posts", &[("cookie", "author=me")][..]),
+        ("/query/posts/p1", &[("authorization", "Bearer x")]),
+        ("/posts", &[("if-none-match", "\"x\"")]),
+        ("/query/posts/p1?wait=100", &[]),
+        ("/posts?large", &[]),
+        ("/posts?error", &[]),
+    ] {
+        let (requests, replies) = asked_together(path, headers).await;
+        assert!(requests >= 21, "{path} {headers:?}: {requests}");
+        let bodies: BTreeSet<&str> = replies.iter().map(|reply| reply.body.as_str()).collect();
+        assert_eq!(bodies.len(), 20, "{path} {headers:?}");
+        if path.ends_with("large") {
+            assert!(bodies.iter().all(|body| body.len() >= 400_000), "each is whole");
+        }
     }
 }

@@ -33,6 +33,7 @@ mod prefer;
 pub mod probes;
 mod request_id;
 mod request_log;
+mod request_metrics;
 mod security;
 pub mod server;
 mod shares;

@@ -3,6 +3,7 @@
 use super::answer_budget::{ANSWER_BUDGET, AnswerBudget, CLIENT_ANSWER_BUDGET};
 use super::body_budget::{BODY_BUDGET, BodyBudget, CLIENT_BODY_BUDGET, CutOff};
 use super::request_log::RequestLog;
+use super::request_metrics::RequestMetrics;
 use super::shares::Exceeded;
 use super::{
     AllowedHosts, ApiError, ClientAddress, ClientKey, REQUEST_ID, RequestId, SecurityEvent, TrustedProxies,
@@ -90,10 +91,19 @@ impl Options {
 ///
 /// Routes that are added afterwards have none of this.
 pub fn with_middleware(router: Router, options: Options) -> Router {
-    router.layer(from_fn_with_state(Arc::new(options), handle))
+    router.layer(from_fn_with_state(
+        Arc::new(Middleware { options, metrics: RequestMetrics::default() }),
+        handle,
+    ))
 }
 
-async fn handle(State(options): State<Arc<Options>>, mut request: Request, next: Next) -> Response {
+struct Middleware {
+    options: Options,
+    metrics: RequestMetrics,
+}
+
+async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request, next: Next) -> Response {
+    let Middleware { options, metrics } = &*middleware;
     let trace = TraceContext::from_headers(request.headers(), &*options.ids);
     let id = RequestId::from_headers(request.headers(), &trace);
     let client = ClientAddress::of(request.extensions(), request.headers(), options.trusted_proxies);
@@ -104,12 +114,12 @@ async fn handle(State(options): State<Arc<Options>>, mut request: Request, next:
 
     let mut response = if PROBES.contains(&request.uri().path()) || options.hosts.allows(&request) {
         let span = tracing::info_span!("request", request_id = %log.id, trace_id = %format_args!("{:032x}", trace.trace_id));
-        run(&options, request, next, client.key()).instrument(span).await
+        run(options, request, next, client.key()).instrument(span).await
     } else {
         ApiError::new(ProblemKind::Misdirected).security_event(SecurityEvent::HostRefused).into_response()
     };
     set_headers(response.headers_mut(), &log.id);
-    log.finish(&response);
+    log.finish(&response, metrics);
     response
 }
 

@@ -1,7 +1,7 @@
 //! One id per request, in every log line and in the response.
 
 use super::ApiError;
-use crate::runtime::trace::TraceContext;
+use crate::runtime::trace::{TraceContext, hex_digits};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -28,7 +28,8 @@ impl RequestId {
 
     fn of(trace: &TraceContext) -> Self {
         // Hexadecimal digits are always a valid header value.
-        Self(HeaderValue::try_from(trace.trace_id_hex()).unwrap_or_else(|_| HeaderValue::from_static("none")))
+        let digits = hex_digits(trace.trace_id);
+        Self(HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("none")))
     }
 
     /// The id as text.

@@ -69,13 +69,12 @@ async fn what_is_in_memory_is_what_is_on_disk_and_whoever_falls_behind_it_loses_
     }
     let (mut after, mut found, mut from_disk) = (Sequence::START, Vec::new(), 0);
     while after < *log.head().borrow() {
-        let events = match log.read_recent(after, 100, usize::MAX) {
-            Some(events) => events,
-            None => {
-                let events = log.read(after, 100, usize::MAX).await.unwrap();
-                from_disk += events.len();
-                events
-            }
+        let events = if let Some(events) = log.read_recent(after, 100, usize::MAX) {
+            events
+        } else {
+            let events = log.read(after, 100, usize::MAX).await.unwrap();
+            from_disk += events.len();
+            events
         };
         after = events.last().unwrap().sequence;
         found.extend(events);

@@ -1,20 +1,22 @@
-//! The home page, which all readers share.
+//! The pages that readers share: the home page, and those of posts.
 
 use crate::world::{Behind, Frontend};
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
-/// A query service whose list holds one post, titled with the number of its version.
+/// A query service that knows one post, titled with the number of its version.
 #[derive(Clone)]
 struct Query {
     version: Arc<AtomicUsize>,
+    /// Of the last change of any post.
+    sequence: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
     /// Each answer takes one.
     answers: Arc<Semaphore>,
@@ -22,8 +24,8 @@ struct Query {
 
 impl Query {
     fn new(answers: usize) -> Self {
-        let version = Arc::default();
-        Self { version, requests: Arc::default(), answers: Arc::new(Semaphore::new(answers)) }
+        let (version, sequence) = (Arc::default(), Arc::default());
+        Self { version, sequence, requests: Arc::default(), answers: Arc::new(Semaphore::new(answers)) }
     }
 
     async fn start(&self) -> Frontend {
@@ -36,7 +38,26 @@ impl Query {
             let items = [json!({"id": "p1", "title": title, "commentCount": 0})];
             axum::Json(json!({"items": items, "next": null, "sequence": "7"})).into_response()
         };
-        let query = Router::new().route("/posts", get(list));
+        let this = self.clone();
+        let thread = async move |headers: HeaderMap| {
+            this.requests.fetch_add(1, Ordering::SeqCst);
+            let title = format!("version {}", this.version.load(Ordering::SeqCst));
+            let sequence = this.sequence.load(Ordering::SeqCst).to_string();
+            let theirs = json!({"id": "c1", "content": "for everybody", "status": "approved", "version": 2});
+            let mine = headers.contains_key("cookie");
+            let content = if mine { "for its writer alone" } else { "" };
+            let rejected =
+                json!({"id": "c2", "content": content, "status": "rejected", "version": 2, "mine": mine});
+            axum::Json(json!({
+                "id": "p1", "title": title, "version": 1, "comments": [theirs, rejected], "earlier": null, "later": null,
+                "commentCount": 1, "sequence": sequence
+            }))
+        };
+        let unknown = async || StatusCode::NOT_FOUND;
+        let query = Router::new()
+            .route("/posts", get(list))
+            .route("/query/posts/p1", get(thread))
+            .route("/query/posts/{id}", get(unknown));
         Behind { query: Some(query), ..Behind::default() }.start().await
     }
 }
@@ -120,4 +141,52 @@ async fn a_reader_who_leaves_holds_up_nobody() {
     }
     query.answers.add_permits(10);
     assert_eq!(frontend.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_post_that_has_not_changed_is_not_sent_again() {
+    let query = Query::new(0);
+    let frontend = query.start().await;
+    let first = frontend.get("/p/p1").await;
+    assert_eq!((first.status, first.header("cache-control")), (200, "private, no-cache"));
+    let tag = first.header("etag").to_owned();
+    let again = async || frontend.send("GET", "/p/p1", &[("if-none-match", &tag)], "").await;
+    assert_eq!((again().await.status, again().await.body.as_str()), (304, ""));
+    query.sequence.store(500, Ordering::SeqCst);
+    assert_eq!(again().await.status, 304, "a change of another post changes nothing here");
+    query.sequence.store(501, Ordering::SeqCst);
+    let later = again().await;
+    assert_eq!(later.status, 200, "a stream must not begin too far behind");
+    assert!(later.body.contains("501"), "{}", later.body);
+    query.version.store(1, Ordering::SeqCst);
+    let changed = again().await;
+    assert!(changed.status == 200 && changed.body.contains("version 1"), "{changed:?}");
+    assert_eq!(frontend.get("/p/unknown").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_only_its_writer_may_read_is_on_no_page_of_another_reader() {
+    let query = Query::new(0);
+    let frontend = Arc::new(query.start().await);
+    let open = |headers: &'static [(&'static str, &'static str)], path: &'static str| {
+        let frontend = frontend.clone();
+        tokio::spawn(async move { frontend.send("GET", path, headers, "").await })
+    };
+    for version in 0..10 {
+        query.version.store(version, Ordering::SeqCst);
+        let writers =
+            [open(&[("cookie", "author=me")], "/p/p1"), open(&[("cookie", "author=me")], "/p/p1?comment=c2")];
+        let readers =
+            [open(&[], "/p/p1"), open(&[], "/p/p1?comment=c2"), open(&[("if-none-match", "*")], "/p/p1")];
+        for writer in writers {
+            let page = writer.await.unwrap();
+            assert!(page.body.contains("for its writer alone"), "{page:?}");
+            assert_eq!((page.header("cache-control"), page.header("etag")), ("no-store", ""));
+        }
+        for reader in readers {
+            let page = reader.await.unwrap();
+            assert!(page.body.contains("for everybody"), "{page:?}");
+            assert!(!page.body.contains("for its writer alone"), "{page:?}");
+        }
+    }
 }
