@@ -3,7 +3,7 @@
 use crate::shell::{Shell, Steps, exec, say};
 use crate::stages::Stages;
 use crate::testing::{self, PROGRAM_VARIABLE, SYSTEM_TESTS};
-use crate::{checks, images, packages, planted_bugs, site, tools, validators};
+use crate::{checks, images, instructions, packages, planted_bugs, site, tools, validators};
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -28,7 +28,11 @@ enum Task {
         flags: Vec<OsString>,
     },
     /// Build everything in release: the site into target/release/site, the program target/release/mini-blog
-    Build,
+    Build {
+        /// The program that builds the site, where it is built already
+        #[arg(long, hide = true, value_name = "FILE")]
+        site_builder: Option<PathBuf>,
+    },
     /// Check the format and lint everything, and test (units and services, not the system) the packages that have
     /// changed since the main branch, committed or not
     Check {
@@ -56,6 +60,12 @@ enum Task {
     Faults(Campaign),
     /// Measure the release build, each figure beside a ceiling taken in the same run, and print the table
     Bench(Bench),
+    /// Count the instructions of the hot paths, and compare them with the recorded numbers
+    Instructions {
+        /// Record the numbers instead
+        #[arg(long)]
+        record: bool,
+    },
     /// Plant each known bug in a copy of the sources, and check that the test named for it fails
     PlantedBugs {
         /// Only this one (may be given several times)
@@ -155,8 +165,8 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             up.current_dir(shell.root()).arg("up").args(flags);
             exec(&mut up)
         }
-        Task::Build => {
-            site::build_all(shell, None)?;
+        Task::Build { site_builder } => {
+            site::build_all(shell, site_builder.as_deref())?;
             Ok(ExitCode::SUCCESS)
         }
         Task::Check { all } => checks::check(shell, all),
@@ -238,8 +248,12 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Task::Instructions { record } => {
+            instructions::run_all(shell, record)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Task::CheckTools => {
-            let complete = tools::report(shell)? & packages::report_browser(shell);
+            let complete = tools::report(shell)? & packages::report(shell);
             Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }

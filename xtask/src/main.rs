@@ -3,17 +3,19 @@
 //! - [`cli`]: the commands.
 //! - [`site`], [`images`]: what is built; [`tools`], [`packages`], [`validators`]: what that takes, installed where it is
 //!   missing; [`fingerprint`], [`versions`]: whether it is up to date.
-//! - [`checks`], [`testing`]: the loops, in [`stages`] that are counted and timed; [`changed`], [`find_test`],
+//! - [`checks`], [`testing`]: the loops, in [`stages`] that are counted and timed, with builds in the [`background`]; [`changed`], [`find_test`],
 //!   [`workspace`], [`programs`]: what of the workspace they concern.
-//! - [`planted_bugs`]: whether the tests can fail; [`leptos`]: whether cargo-leptos makes the same site.
+//! - [`instructions`]: what the hot paths cost. [`planted_bugs`]: whether the tests can fail; [`leptos`]: whether cargo-leptos makes the same site.
 //! - [`shell`]: running other programs.
 
+mod background;
 mod changed;
 mod checks;
 mod cli;
 mod find_test;
 mod fingerprint;
 mod images;
+mod instructions;
 mod leptos;
 mod packages;
 mod planted_bugs;

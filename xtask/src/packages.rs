@@ -22,6 +22,9 @@ const BROWSER: [Wanted; 2] = [
 /// What the benchmark loads the services with.
 const LOAD_GENERATOR: [Wanted; 1] = [Wanted { program: "wrk", package: "wrk", proof: None }];
 
+/// What counts instructions.
+const COUNTER: [Wanted; 1] = [Wanted { program: "valgrind", package: "valgrind", proof: None }];
+
 /// What compiles OpenSSL. Many systems have a perl without the modules that this takes.
 const OPENSSL_BUILD: [Wanted; 2] = [
     Wanted { program: "perl", package: "perl", proof: Some(&["-MFindBin", "-MIPC::Cmd", "-e", "1"]) },
@@ -52,6 +55,11 @@ pub fn install_load_generator(shell: &Shell) -> Result<()> {
     install(shell, &LOAD_GENERATOR)
 }
 
+/// Installs what counts instructions, where it is missing.
+pub fn install_counter(shell: &Shell) -> Result<()> {
+    install(shell, &COUNTER)
+}
+
 /// Installs what compiling OpenSSL takes, where it is missing.
 pub fn install_openssl_build(shell: &Shell) -> Result<()> {
     install(shell, &OPENSSL_BUILD)
@@ -76,19 +84,38 @@ pub fn install_engine(shell: &Shell) -> Result<()> {
     install(shell, &ENGINES_CLIENT)
 }
 
+/// Whether packages can be installed at all.
+pub fn can_install(shell: &Shell) -> bool {
+    is_root(shell) && shell.find("apt-get").is_some()
+}
+
 fn is_root(shell: &Shell) -> bool {
     read(shell.command("id").arg("-u")).as_deref() == Some("0")
 }
 
-/// Prints whether the browser is installed, and returns it.
-pub fn report_browser(shell: &Shell) -> bool {
-    let mut complete = true;
-    for wanted in BROWSER {
-        let installed = wanted.is_installed(shell);
-        complete &= installed;
-        say(&format!("{}: {}", wanted.program, if installed { "installed" } else { "missing" }));
+/// Prints which programs are installed. Returns whether the browser is: the others are for single commands.
+pub fn report(shell: &Shell) -> bool {
+    let single: [(&[Wanted], &str); 5] = [
+        (&LOAD_GENERATOR, "the benchmark"),
+        (&COUNTER, "counting instructions"),
+        (&MUSL, "images"),
+        (&ENGINE, "tests of images"),
+        (&ENGINES_CLIENT, "tests of images"),
+    ];
+    let states = |wanted: &[Wanted]| {
+        let state = |w: &Wanted| if w.is_installed(shell) { "installed" } else { "missing" };
+        wanted.iter().map(|w| (w.program, state(w))).collect::<Vec<_>>()
+    };
+    let browser = states(&BROWSER);
+    for (program, state) in &browser {
+        say(&format!("{program}: {state}"));
     }
-    complete
+    for (wanted, purpose) in single {
+        for (program, state) in states(wanted) {
+            say(&format!("{program}, for {purpose} only: {state}"));
+        }
+    }
+    browser.iter().all(|(_, state)| *state == "installed")
 }
 
 /// Installs the packages of those programs that are missing; where that cannot be done, says what is missing.
@@ -104,7 +131,7 @@ fn install(shell: &Shell, wanted: &[Wanted]) -> Result<()> {
         ));
         return Ok(());
     }
-    if is_root(shell) && shell.find("apt-get").is_some() {
+    if can_install(shell) {
         let apt = |args: &[&str], step: &str| {
             run(step, shell.command("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"))
         };

@@ -1,14 +1,15 @@
 //! Running the tests: all of them in stages, or those of a name or a package.
 
+use crate::background::Background;
 use crate::find_test::{self, Part, Program};
 use crate::programs::{self, Built};
 use crate::shell::{Shell, exec, is_ci, line, say};
 use crate::stages::{Stages, Tally, count};
 use crate::workspace::Workspace;
-use crate::{images, leptos, packages, site, tools, validators};
+use crate::{images, instructions, leptos, packages, site, tools, validators};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{Write, stdout};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -35,12 +36,13 @@ pub const UNITS_AT_ONCE: usize = 4;
 /// How many programs of system tests run at the same time: each of their tests runs six processes.
 const STACKS_AT_ONCE: usize = 2;
 
+const INSTRUCTIONS_STAGE: &str = "instruction counts";
 const CAMPAIGN_STAGE: &str = "campaign of faults";
 const LEPTOS_STAGE: &str = "cargo-leptos builds an identical site";
 
 /// How many stages [`run_all`] has.
 pub fn planned(all: bool) -> usize {
-    if all { 9 } else { 6 }
+    if all { 10 } else { 6 }
 }
 
 /// Compiles every test of the workspace.
@@ -68,7 +70,13 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
     let (manifests, system) = (of(MANIFEST_TESTS), of(SYSTEM_TESTS));
     let needs_system = |b: &Built| b.is_integration && system.iter().any(|s| s.file == b.file);
     let others = |b: &&Built| b.is_test && !needs_system(b) && manifests.iter().all(|m| m.file != b.file);
-    stages.run("units and services", "1 min", |tally| {
+    let program_of = |name: &str| built.iter().find(|b| b.name == name && !b.is_test);
+    let builder = program_of(SITE_BUILDER).map(|b| b.file.as_path());
+    let release = all.then(|| {
+        let builder = builder.into_iter().flat_map(|file| [OsStr::new("--site-builder"), file.as_os_str()]);
+        Background::start(shell, "build", builder)
+    });
+    stages.run("units and services", "30 s", |tally| {
         run(built.iter().filter(others), None, UNITS_AT_ONCE, tally)
     });
 
@@ -83,17 +91,16 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         stages.skip_part(what);
     }
 
-    let program_of = |name: &str| built.iter().find(|b| b.name == name && !b.is_test);
-    let builder = program_of(SITE_BUILDER);
-    let ready = stages.run("program and site", "5 s; the first time 5 min", |_| {
-        site::build_all(shell, builder.map(|b| b.file.as_path()))
+    let ready = stages.run("program and site", "5 s; the first time 5 min", |_| match release {
+        Some(build) => build?.end(),
+        None => site::build_all(shell, builder),
     });
     let program = site::program(shell);
     let of_system = |chosen: &dyn Fn(&str) -> bool| -> Vec<&Built> {
         system.iter().copied().filter(|b| b.is_integration && chosen(&b.name)).collect()
     };
     if !ready {
-        let rest = ["system", "browser", CAMPAIGN_STAGE, LEPTOS_STAGE, "containers"];
+        let rest = ["system", "browser", INSTRUCTIONS_STAGE, CAMPAIGN_STAGE, LEPTOS_STAGE, "containers"];
         for stage in &rest[..if all { rest.len() } else { 2 }] {
             stages.skip(stage, "the program is not built");
         }
@@ -101,7 +108,12 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
     }
     let rest = of_system(&|name| name != BROWSER && name != CAMPAIGN);
     stages.run("system", "1 min", |tally| run(rest, Some(&program), STACKS_AT_ONCE, tally));
+    // Both may run the package manager, which runs only once at a time.
     let browser = packages::install_browser(shell);
+    let images = all.then(|| {
+        let start = || images::prepare(shell).and_then(|_| Background::start(shell, "image-files", [""; 0]));
+        packages::install_engine(shell).map(|()| start())
+    });
     match &browser {
         Err(e) if !is_ci() => stages.skip("browser", &format!("{e:#}")),
         _ => {
@@ -115,6 +127,17 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         stages.skip_part("campaign of faults, containers, comparison with cargo-leptos: `cargo xtask test --all` runs them");
         return Ok(());
     }
+    match packages::install_counter(shell) {
+        Err(e) if !is_ci() || !packages::can_install(shell) => {
+            stages.skip(INSTRUCTIONS_STAGE, &format!("{e:#}"));
+        }
+        counter => {
+            stages.run(INSTRUCTIONS_STAGE, "40 s", |_| {
+                counter?;
+                instructions::run_all(shell, false)
+            });
+        }
+    }
     let campaign = of_system(&|name| name == CAMPAIGN);
     stages.run(CAMPAIGN_STAGE, "2 min", |tally| run(campaign, Some(&program), 1, tally));
     match tools::missing_for_leptos(shell)? {
@@ -123,14 +146,15 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
             stages.run(LEPTOS_STAGE, "1 min", |_| leptos::makes_the_same(shell));
         }
     }
-    match packages::install_engine(shell) {
-        Err(e) => stages.skip("containers", &format!("no container engine can be used: {e:#}")),
-        Ok(()) => {
-            stages.run("containers", "4 min; the first time 8 min", |tally| {
-                images::prepare(shell)?;
+    match images {
+        None => {}
+        Some(Err(e)) => stages.skip("containers", &format!("no container engine can be used: {e:#}")),
+        Some(Ok(files)) => {
+            stages.run("containers", "3 min; the first time 5 min", |tally| {
+                files?.end()?;
                 packages::install_browser(shell)?;
-                let program = program_of(IMAGE_TESTS).context("its program is not built")?;
-                count(&mut shell.command(&program.file), tally, &mut stdout().lock())
+                let mut tests = image_tests(shell, &built)?;
+                count(&mut tests, tally, &mut stdout().lock())
             });
         }
     }
@@ -255,9 +279,19 @@ pub fn run_images(shell: &Shell, filter: Option<&str>) -> Result<ExitCode> {
     }
     images::prepare(shell)?;
     packages::install_browser(shell)?;
-    let mut tests = shell.cargo();
-    tests.args(["run", "--quiet", "--package", IMAGE_TESTS, "--"]);
+    let mut tests = image_tests(shell, &compile(shell)?)?;
     exec(tests.args(filter.map(|text| format!("--filter={text}"))))
+}
+
+/// The program that tests the images, with those of the system tests, which it runs against them.
+fn image_tests(shell: &Shell, built: &[Built]) -> Result<Command> {
+    let program = built.iter().find(|b| b.name == IMAGE_TESTS && !b.is_test);
+    let program = program.context("the program that tests the images is not built")?;
+    let system = built.iter().find(|b| b.name == BROWSER && b.is_integration);
+    let folder = &system.context("the system tests are not built")?.folder;
+    let mut tests = shell.command(&program.file);
+    tests.args(built.iter().filter(|b| b.is_integration && b.folder == *folder).map(|b| &b.file));
+    Ok(tests)
 }
 
 #[cfg(test)]

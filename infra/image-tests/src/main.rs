@@ -19,6 +19,7 @@ mod suite;
 use checks::{bad_input, contents, restrictions, starts, stops, volumes};
 use clap::Parser;
 use engine::Running;
+use futures_util::future::join_all;
 use manifest_tests::{render, tools};
 use report::Row;
 use shared::ServiceName;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+use suite::Suite;
 use system_tests::containers::Images;
 use system_tests::containers::deployment::{Deployment, Storage, last_log_lines};
 use system_tests::containers::engine::Engine;
@@ -46,6 +48,9 @@ struct Cli {
     /// Run only the system tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
+    /// The built programs of the system tests
+    #[arg(value_name = "FILES")]
+    programs: Vec<PathBuf>,
 }
 
 #[tokio::main]
@@ -74,7 +79,7 @@ async fn main() -> ExitCode {
     let images = Images { containers: manifest::containers(&cluster, &run), run };
     // Deleted only after the containers, which write into it.
     let folder = tempfile::Builder::new().prefix("mini-blog-images-").tempdir().expect("a folder");
-    let tests = Tests { images, filter: cli.filter, folder: folder.path().to_owned() };
+    let tests = Tests { images, cli, folder: folder.path().to_owned() };
     let ended = LocalSet::new().run_until(to_its_end(running, tests, stop)).await;
     match ended {
         FAILED => {
@@ -89,7 +94,7 @@ async fn main() -> ExitCode {
 
 struct Tests {
     images: Images,
-    filter: Option<String>,
+    cli: Cli,
     /// For the data of the system tests.
     folder: PathBuf,
 }
@@ -99,13 +104,19 @@ async fn to_its_end(running: Running, tests: Tests, [mut interrupt, mut terminat
     let engine = running.engine.clone();
     // A panic ends only that task, so that everything is cleaned up.
     let mut run = spawn_local(async move {
-        let Tests { images, filter, folder } = tests;
+        let Tests { images, cli: Cli { filter, programs }, folder } = tests;
         pack(&engine, &images).await;
         if filter.is_none() {
             try_images(&engine, &images).await;
         }
-        let suite = suite::holds(&images, engine.host.as_deref(), filter.as_deref(), &folder);
-        step("the system tests", suite).await;
+        let suite = Suite {
+            images: &images,
+            host: engine.host.as_deref(),
+            programs: &programs,
+            filter: filter.as_deref(),
+            folder: &folder,
+        };
+        step("the system tests", suite.holds()).await;
     });
     tokio::select! {
         ended = &mut run => return if ended.is_ok() { 0 } else { FAILED },
@@ -144,10 +155,9 @@ async fn try_images(engine: &Engine, images: &Images) {
     step("wrong settings are reported in one line", bad_input::is_named_in_one_line(&deployment)).await;
     step("a missing bus", bad_input::is_survived_where_only_the_bus_is_missing(&deployment)).await;
     step("posts and comments", volumes::are_filled(&deployment)).await;
-    let mut memory = BTreeMap::new();
-    for service in ServiceName::ALL {
-        memory.insert(service, restrictions::memory(&deployment, service).await);
-    }
+    // Each measurement takes its time.
+    let memory = ServiceName::ALL.map(|service| restrictions::memory(&deployment, service));
+    let memory: BTreeMap<_, _> = ServiceName::ALL.into_iter().zip(join_all(memory).await).collect();
     step("replaced on the same volumes", volumes::outlive_the_containers(&deployment)).await;
     let stops = step("SIGTERM with open streams", stops::are_clean_and_in_time(&deployment)).await;
     let rows: Vec<_> = ServiceName::ALL
