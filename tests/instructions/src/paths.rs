@@ -7,7 +7,7 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use event_bus::delivery::answer::Outcome;
-use event_bus::delivery::machine::{Input, Moment, State, step};
+use event_bus::delivery::machine::{Input, Moment, Page, State, step};
 use http::{HeaderMap, Request};
 use kit::app::config::{CommonConfig, PeerConfig};
 use kit::messaging::signature::{Direction, SigningKey};
@@ -82,7 +82,7 @@ async fn machine() {
         let last = Sequence::new(n);
         for input in [
             Input::LogGrew,
-            Input::Read(Ok(Some(last)), at),
+            Input::Read(Ok(Some(Page { last, may_wait: false })), at),
             Input::Answered { outcome: Outcome::Done, head: last, at },
             Input::Read(Ok(None), at),
         ] {
