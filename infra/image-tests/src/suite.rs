@@ -25,7 +25,10 @@ const LEFT_OUT: [(&str, &[&str], &str); 7] = [
         "what the islands do does not depend on where the site comes from",
     ),
 ];
-/// How many test programs run at the same time. Each runs as many tests as the machine has processors, and each test has
+/// The test program that takes a browser. It runs alone, one test after the other: Chromium gives its requests up whenever
+/// an address of this machine comes or goes (`ERR_NETWORK_CHANGED`), and each deployment brings a network of its own.
+const BROWSER: &str = "browser";
+/// How many of the other test programs run at the same time. Each runs as many tests as the machine has processors, and each test has
 /// containers of its own: most of the time they wait for the engine.
 const AT_ONCE: usize = 2;
 
@@ -47,12 +50,19 @@ impl Suite<'_> {
     pub async fn holds(&self) {
         let file = self.folder.join("images.json");
         self.images.write(&file);
-        let failed: Vec<_> = stream::iter(self.chosen())
+        let (alone, others): (Vec<_>, Vec<_>) =
+            self.chosen().into_iter().partition(|(name, _)| name == BROWSER);
+        let mut failed = Vec::new();
+        for (name, program) in alone {
+            failed.extend(self.run(name, program, &file).await);
+        }
+        let others: Vec<_> = stream::iter(others)
             .map(|(name, program)| self.run(name, program, &file))
             .buffer_unordered(AT_ONCE)
             .filter_map(async |failed| failed)
             .collect()
             .await;
+        failed.extend(others);
         // It contains secrets.
         fs::remove_file(file).expect("a file of ours");
         let folder = self.folder.display();
@@ -85,6 +95,9 @@ impl Suite<'_> {
         let left_out = LEFT_OUT.iter().filter(|(of, _, _)| *of == name && self.filter.is_none());
         let left_out = left_out.flat_map(|(_, tests, _)| *tests);
         tests.args(left_out.flat_map(|test| ["--skip", test]));
+        if name == BROWSER {
+            tests.arg("--test-threads=1");
+        }
         tests.args(self.filter).env(VARIABLE, images).env("TMPDIR", self.folder);
         tests.envs(self.host.map(|host| ("DOCKER_HOST", host)));
         tests.current_dir(program::root().join("tests"));

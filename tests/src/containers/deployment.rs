@@ -1,7 +1,7 @@
 //! The containers on a network, as their manifests describe them.
 
 use super::engine::{Engine, said};
-use super::network::Network;
+use super::network::{self, Network};
 use super::{Container, Containers};
 use crate::blog::Blog;
 use crate::http::{Server, client};
@@ -149,6 +149,7 @@ impl Deployment {
         let args: Vec<_> = ["start"].into_iter().chain(names.iter().map(String::as_str)).collect();
         self.engine.run(&args).await;
         join_all(self.services().map(|service| self.until_ready(service))).await;
+        network::until_settled().await;
     }
 
     /// Stops all at once; returns how each ended.
@@ -165,6 +166,7 @@ impl Deployment {
     pub async fn start(&self, service: ServiceName) {
         self.engine.run(&["start", &self.name(service)]).await;
         self.until_ready(service).await;
+        network::until_settled().await;
     }
 
     /// Ends a container with SIGKILL. It stays down.
