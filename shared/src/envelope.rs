@@ -7,8 +7,10 @@ use crate::events::{Event, EventDiscarded, EventType};
 use crate::sequence::Sequence;
 use crate::service::ServiceName;
 use crate::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use std::fmt;
 
 /// The media type of one event.
 pub const CLOUDEVENTS_JSON: &str = "application/cloudevents+json";
@@ -165,7 +167,7 @@ impl Envelope {
         if self.datacontenttype.as_deref().is_some_and(|t| !json(t)) {
             return Err(BadEnvelope::ContentType);
         }
-        if depth(self.data.get()) > MAX_DATA_DEPTH {
+        if is_too_deep(self.data.get()) {
             return Err(BadEnvelope::TooDeep);
         }
         let texts = [
@@ -180,9 +182,7 @@ impl Envelope {
             ("traceparent", self.traceparent.as_ref()),
         ];
         for (name, text) in texts {
-            if text.is_some_and(|t| {
-                t.is_empty() || t.len() > MAX_ATTRIBUTE_LEN || t.chars().any(char::is_control)
-            }) {
+            if text.is_some_and(|t| t.is_empty() || t.len() > MAX_ATTRIBUTE_LEN || has_control(t)) {
                 return Err(BadEnvelope::Attribute(name));
             }
         }
@@ -215,6 +215,18 @@ impl Envelope {
             .and_then(|v| v.as_str().map(|s| s.chars().take(MAX_ATTRIBUTE_LEN).collect()))
             .unwrap_or_default()
     }
+}
+
+/// Nearly every attribute is plain ASCII, of which many bytes are compared at once.
+fn has_control(text: &str) -> bool {
+    let is_plain = text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte));
+    !is_plain && text.chars().any(char::is_control)
+}
+
+/// Nearly every text has too few brackets for that, which is counted faster than how they are nested.
+fn is_too_deep(json: &str) -> bool {
+    let brackets = json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    brackets > MAX_DATA_DEPTH && depth(json) > MAX_DATA_DEPTH
 }
 
 /// The nesting of a well-formed JSON text.
@@ -257,13 +269,34 @@ impl PartialEq for Envelope {
     }
 }
 
-/// One event or an array of events; also returns whether it was an array.
-pub fn parse_events(body: &[u8]) -> Result<(Vec<Envelope>, bool), serde_json::Error> {
+/// Reads one event or an array of events and passes on each as soon as it is read; returns whether it was an array.
+pub fn parse_events(body: &[u8], mut take: impl FnMut(Envelope)) -> Result<bool, serde_json::Error> {
     let is_array = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
     if is_array {
-        Ok((serde_json::from_slice(body)?, true))
+        let mut json = serde_json::Deserializer::from_slice(body);
+        json.deserialize_seq(Each(take))?;
+        json.end()?;
     } else {
-        Ok((vec![serde_json::from_slice(body)?], false))
+        take(serde_json::from_slice(body)?);
+    }
+    Ok(is_array)
+}
+
+/// Passes on each element of an array.
+struct Each<F>(F);
+
+impl<'de, F: FnMut(Envelope)> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut events: A) -> Result<(), A::Error> {
+        while let Some(event) = events.next_element()? {
+            (self.0)(event);
+        }
+        Ok(())
     }
 }
 
@@ -276,6 +309,8 @@ mod tests {
         assert_eq!(depth("1"), 0);
         assert_eq!(depth(r#"{"a":[{"b":1},{"c":2}]}"#), 3);
         assert_eq!(depth(r#"{"a":"[[[\"[[["}"#), 1);
+        let wide = format!("[{}1]", "[],".repeat(2 * MAX_DATA_DEPTH));
+        assert!(!is_too_deep(&wide) && !is_too_deep(&format!("{wide:?}")));
         let nested = |levels: usize| Envelope {
             data: RawValue::from_string(format!("{}{}", "[".repeat(levels), "]".repeat(levels))).unwrap(),
             ..serde_json::from_str(r#"{"type":"A","data":1}"#).unwrap()

@@ -3,11 +3,11 @@
 use crate::domain::Comment;
 use crate::store;
 use kit::messaging::consumer::{ApplyError, Handler, Received};
-use kit::messaging::outbox;
+use kit::messaging::{outbox, trace};
 use kit::runtime::key_waiters::KeyWaiters;
 use rusqlite::Connection;
 use shared::events::{NO_VERDICT, Status};
-use shared::{Event, PostId};
+use shared::{Event, PostId, ServiceName};
 
 #[derive(Debug)]
 pub struct CommentEvents {
@@ -47,6 +47,7 @@ impl Handler for CommentEvents {
                     store::save(tx, &comment)?;
                     outbox::publish_from_event(tx, &update.into(), received.envelope, received.now)?;
                 } else {
+                    let _span = trace::log_span(received.envelope, ServiceName::Comments).entered();
                     tracing::warn!(comment.id = %verdict.id, "ignored a verdict that contradicts the first one");
                 }
             }

@@ -10,26 +10,36 @@ use shared::{Envelope, ProblemKind};
 ///
 /// The error is 415 for another media type, 400 for invalid JSON, 422 for JSON that is not an event.
 pub fn read_events(body: &RawBody) -> ApiResult<(Vec<Envelope>, bool)> {
+    let mut events = Vec::new();
+    let is_batch = read_each(body, |event| events.push(event))?;
+    Ok((events, is_batch))
+}
+
+/// [`read_events`], which passes on each event as soon as it is read: those before an error, too.
+pub fn read_each(body: &RawBody, mut take: impl FnMut(Envelope)) -> ApiResult<bool> {
     let media = body.event_media()?;
     let invalid = |detail: String| ApiError::new(ProblemKind::Invalid).detail(detail);
-    let (events, is_batch) = parse_events(&body.bytes).map_err(|error| match error.classify() {
+    let (mut at, mut bad) = (0, None);
+    let checked = |event: Envelope| {
+        match event.check() {
+            Err(error) if bad.is_none() => bad = Some(format!("event {at}: {error}")),
+            Ok(()) if bad.is_none() => take(event),
+            _ => {}
+        }
+        at += 1;
+    };
+    let is_batch = parse_events(&body.bytes, checked).map_err(|error| match error.classify() {
         // The parser stops at the first value that is not an event: the JSON after it may still be invalid.
         Category::Data if serde_json::from_slice::<Value>(&body.bytes).is_ok() => invalid(error.to_string()),
         _ => ApiError::new(ProblemKind::MalformedJson).detail(error.to_string()),
     })?;
     match media {
-        EventMedia::CloudEvent if is_batch => {
-            return Err(invalid("this media type is for one event".to_owned()));
-        }
+        EventMedia::CloudEvent if is_batch => Err(invalid("this media type is for one event".to_owned())),
         EventMedia::CloudEventBatch if !is_batch => {
-            return Err(invalid("this media type is for an array of events".to_owned()));
+            Err(invalid("this media type is for an array of events".to_owned()))
         }
-        _ => {}
+        _ => bad.map_or(Ok(is_batch), |detail| Err(invalid(detail))),
     }
-    for (at, event) in events.iter().enumerate() {
-        event.check().map_err(|error| invalid(format!("event {at}: {error}")))?;
-    }
-    Ok((events, is_batch))
 }
 
 #[cfg(test)]

@@ -27,6 +27,14 @@ pub fn span(event: &Envelope, service: ServiceName) -> Option<TraceContext> {
     Some(TraceContext { parent_id: u64::from_be_bytes(parent_id) | 1, ..context })
 }
 
+/// [`span`] for log lines. Costly: only where there is something to log.
+pub fn log_span(event: &Envelope, service: ServiceName) -> tracing::Span {
+    span(event, service).map_or_else(tracing::Span::none, |span| {
+        let span_id = format!("{:016x}", span.parent_id);
+        tracing::info_span!("event", trace_id = span.trace_id_hex(), span_id)
+    })
+}
+
 /// The trace context of an event in JSON, for the header of the request that carries it. A batch carries the traces
 /// of many; its header names that of its first event.
 pub fn of_json(event: &str) -> Option<TraceContext> {

@@ -1,5 +1,6 @@
 //! Applying events to a store, inside one transaction.
 
+use super::incoming::{Incoming, Unreadable};
 use super::{ApplyError, Handler, Received};
 use crate::messaging::inbox::Decision;
 use crate::messaging::{dead_letters, inbox, outbox, trace};
@@ -23,6 +24,8 @@ pub(super) enum Applied {
         /// The last event applied.
         cursor: Sequence,
     },
+    /// The delivery cannot be read to its end: nothing of it is applied.
+    Nothing,
 }
 
 /// Applies events to the store of one service, inside one transaction.
@@ -32,6 +35,15 @@ pub(super) struct Applier<'a> {
     now: Timestamp,
     /// The events that the handler has applied, in order.
     pub(super) applied: Vec<Event>,
+}
+
+/// What is taken back where an event fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Savepoints {
+    /// The whole delivery.
+    OfDelivery,
+    /// Only what that event has changed.
+    OfEachEvent,
 }
 
 /// Why an event is parked.
@@ -59,10 +71,25 @@ impl Applier<'_> {
     ///
     /// A delivery that changed nothing but the cursor may be lost: the cursor is then behind what the bus was answered,
     /// and the bus delivers the events again, as after any crash.
+    ///
+    /// Nearly always every event can be applied, so none has a savepoint of its own: SQLite would copy each page again
+    /// for each event. Where one fails, all of them are taken back and applied once more, each in its savepoint.
     pub(super) fn apply(
         &mut self,
         tx: &Connection,
-        events: &[Envelope],
+        mut events: Incoming,
+    ) -> rusqlite::Result<(Applied, Durability)> {
+        execute(tx, "SAVEPOINT delivery")?;
+        let applied = self.apply_events(tx, &mut events, Savepoints::OfDelivery)?;
+        execute(tx, "RELEASE delivery")?;
+        Ok(applied)
+    }
+
+    fn apply_events(
+        &mut self,
+        tx: &Connection,
+        events: &mut Incoming,
+        savepoints: Savepoints,
     ) -> rusqlite::Result<(Applied, Durability)> {
         let start = inbox::cursor(tx)?;
         let changes = tx.total_changes();
@@ -70,10 +97,21 @@ impl Applier<'_> {
         let mut gap = false;
         // Nearly always nothing is parked: then no event needs to look up its key.
         let mut any_parked = dead_letters::any(tx)?;
-        for envelope in events {
+        for at in 0.. {
+            let envelope = match events.get(at) {
+                Ok(Some(envelope)) => envelope,
+                Ok(None) => break,
+                Err(Unreadable) => {
+                    self.take_back(tx)?;
+                    return Ok((Applied::Nothing, Durability::Lazy));
+                }
+            };
             match (envelope.sequence, &envelope.source, &envelope.id) {
                 (Some(sequence), _, _) => match inbox::decide(cursor, sequence) {
-                    Decision::Apply => (cursor, last_id) = (sequence, envelope.id.as_deref()),
+                    Decision::Apply => {
+                        cursor = sequence;
+                        last_id.clone_from(&envelope.id);
+                    }
                     Decision::Skip => continue,
                     Decision::Rewind => {
                         gap = true;
@@ -92,40 +130,53 @@ impl Applier<'_> {
             if !envelope.kind.parse::<EventType>().is_ok_and(|kind| kind.concerns(self.me)) {
                 continue;
             }
-            let key = envelope.key();
-            if any_parked && dead_letters::waits(tx, &key)? {
+            if any_parked && dead_letters::waits(tx, &envelope.key())? {
                 if !dead_letters::is_discarded(tx, envelope)? {
-                    dead_letters::park(tx, &key, envelope, dead_letters::WAITS, 0, self.now)?;
+                    dead_letters::park(tx, &envelope.key(), envelope, dead_letters::WAITS, 0, self.now)?;
+                }
+                continue;
+            }
+            if savepoints == Savepoints::OfDelivery {
+                if self.run_handler(tx, envelope)?.is_err() {
+                    self.take_back(tx)?;
+                    return self.apply_events(tx, events, Savepoints::OfEachEvent);
                 }
             } else if let Err(poison) = self.apply_one(tx, envelope)?
                 && !dead_letters::is_discarded(tx, envelope)?
             {
-                dead_letters::park(tx, &key, envelope, &poison.error, 1, self.now)?;
+                dead_letters::park(tx, &envelope.key(), envelope, &poison.error, 1, self.now)?;
                 metrics::counter!("events_parked_total").increment(1);
                 any_parked = true;
             }
         }
         let durability = if tx.total_changes() == changes { Durability::Lazy } else { Durability::Now };
         if cursor != start {
-            inbox::set_cursor(tx, cursor, last_id)?;
+            inbox::set_cursor(tx, cursor, last_id.as_deref())?;
         }
         Ok((if gap { Applied::Gap { cursor } } else { Applied::All { cursor } }, durability))
     }
 
+    /// Takes back the whole delivery.
+    fn take_back(&mut self, tx: &Connection) -> rusqlite::Result<()> {
+        self.applied.clear();
+        execute(tx, "ROLLBACK TO delivery")
+    }
+
     /// Applies one event in its own savepoint; the inner error says why it has to be parked.
     fn apply_one(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
-        let _span = trace::span(envelope, self.me).map(|span| {
-            let span_id = format!("{:016x}", span.parent_id);
-            tracing::info_span!("event", trace_id = span.trace_id_hex(), span_id).entered()
-        });
+        let _span = trace::log_span(envelope, self.me).entered();
+        execute(tx, "SAVEPOINT event")?;
         let applied = self.run_handler(tx, envelope)?;
         if let Err(Poison { reason, .. }) = &applied {
+            execute(tx, "ROLLBACK TO event")?;
             let key = envelope.key();
             tracing::error!(event.type = %envelope.kind, event.id = envelope.id, key, reason, "an event cannot be applied");
         }
+        execute(tx, "RELEASE event")?;
         Ok(applied)
     }
 
+    /// Where the inner error says that the event has to be parked, what the handler wrote is still there.
     fn run_handler(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
         let event = match envelope.event() {
             Ok(Some(event)) => event,
@@ -140,12 +191,9 @@ impl Applier<'_> {
             let error = format!("{} is published only by {publisher}", envelope.kind);
             return Ok(Err(Poison::new("wrong publisher", error)));
         }
-        let execute = |sql| tx.prepare_cached(sql)?.execute([]).map(drop);
-        execute("SAVEPOINT event")?;
         let received = Received { event: &event, envelope, now: self.now };
         let poison = match catch_unwind(AssertUnwindSafe(|| self.handler.apply(tx, &received))) {
             Ok(Ok(())) => {
-                execute("RELEASE event")?;
                 self.applied.push(event);
                 return Ok(Ok(()));
             }
@@ -153,8 +201,6 @@ impl Applier<'_> {
             Ok(Err(ApplyError::Poison(why))) => Poison::new("refused by the handler", why),
             Err(_) => Poison::new("panic in the handler", "the handler panicked"),
         };
-        execute("ROLLBACK TO event")?;
-        execute("RELEASE event")?;
         Ok(Err(poison))
     }
 
@@ -221,4 +267,8 @@ impl Applier<'_> {
         }
         Ok(Redriven { applied, remaining: parked.len() as u64 - applied })
     }
+}
+
+fn execute(tx: &Connection, sql: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached(sql)?.execute([]).map(drop)
 }

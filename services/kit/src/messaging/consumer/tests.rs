@@ -55,7 +55,10 @@ fn event(sequence: i64, key: &str, title: &str) -> Envelope {
 }
 
 fn deliver(c: &Connection, events: &[Envelope]) -> Applied {
-    Applier::new(ServiceName::Query, &Scribe, Timestamp::default()).apply(c, events).unwrap().0
+    Applier::new(ServiceName::Query, &Scribe, Timestamp::default())
+        .apply(c, events.to_vec().into())
+        .unwrap()
+        .0
 }
 
 fn seen(c: &Connection) -> Vec<i64> {
@@ -196,6 +199,53 @@ proptest! {
     }
 }
 
+/// Every row that deliveries write.
+fn all_rows(c: &Connection) -> Vec<String> {
+    let tables = [
+        "SELECT json_array(seq, key, title) FROM seen ORDER BY rowid",
+        "SELECT json_array(id, key, seq, envelope, error, attempts, parked_at, discarded_at) FROM dead_letters ORDER BY id",
+        "SELECT json_array(seq, id) FROM cursor",
+        "SELECT json_array(id, envelope) FROM outbox ORDER BY seq",
+    ];
+    let rows = tables.iter().flat_map(|sql| {
+        let mut rows = c.prepare(sql).unwrap();
+        rows.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect::<Vec<String>>()
+    });
+    rows.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_delivery_writes_what_its_events_write_one_by_one(
+        titles in prop::collection::vec((0..3_usize, prop::sample::select(vec!["ok", "ok", "ok", "bad", "discard"])), 1..20),
+    ) {
+        let log: Vec<_> = titles.iter().enumerate().map(|(at, (key, title))| {
+            let sequence = at as i64 + 1;
+            let mut logged = event(sequence, ["a", "b", "c"][*key], title);
+            if *title == "discard" {
+                // Of the event before it, whether that was parked or not.
+                let discarded = EventDiscarded { event_source: "/posts".into(), event_id: format!("e{at}") };
+                let id = format!("e{sequence}");
+                logged = Envelope::of_discard(&discarded, ServiceName::Query, id, Timestamp::default()).unwrap();
+                logged.sequence = Some(Sequence::new(sequence));
+            }
+            logged
+        }).collect();
+        let (together, one_by_one) = (database(), database());
+        let mut applied = vec![];
+        for event in &log {
+            let mut applier = scribe();
+            applier.apply(&one_by_one, vec![event.clone()].into()).unwrap();
+            applied.append(&mut applier.applied);
+        }
+        let mut applier = scribe();
+        applier.apply(&together, log.into()).unwrap();
+        prop_assert_eq!(all_rows(&together), all_rows(&one_by_one));
+        prop_assert_eq!(applier.applied, applied);
+    }
+}
+
 #[test]
 fn the_list_goes_on_after_an_id_and_a_page_is_bounded_in_events_and_bytes() {
     let c = database();
@@ -227,7 +277,7 @@ fn a_broken_event_that_is_not_for_this_service_stops_nothing_here() {
     assert_eq!(letters(&c), [1]);
     let c = database();
     let apply = |events: &[Envelope]| {
-        Applier::new(ServiceName::Moderation, &Scribe, Timestamp::default()).apply(&c, events)
+        Applier::new(ServiceName::Moderation, &Scribe, Timestamp::default()).apply(&c, events.to_vec().into())
     };
     assert_eq!(apply(&[broken]).unwrap().0, Applied::All { cursor: Sequence::new(1) });
     assert_eq!(apply(&[verdict]).unwrap().0, Applied::All { cursor: Sequence::new(2) });

@@ -45,9 +45,13 @@ impl Consuming {
 
     /// The status of the answer to a delivery, and its body.
     async fn deliver(&self, events: &[Envelope]) -> (u16, serde_json::Value) {
+        self.deliver_json(serde_json::to_vec(events).unwrap()).await
+    }
+
+    async fn deliver_json(&self, json: Vec<u8>) -> (u16, serde_json::Value) {
         let request = http::Request::post("/events")
             .header("content-type", shared::envelope::CLOUDEVENTS_BATCH_JSON)
-            .body(Body::from(serde_json::to_vec(events).unwrap()))
+            .body(Body::from(json))
             .unwrap();
         let answer = self.router.clone().oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
@@ -129,6 +133,25 @@ async fn the_same_delivery_many_times_at_once_takes_effect_once() {
     let answers = futures_util::future::join_all((0..64).map(|_| consuming.deliver(&log))).await;
     assert!(answers.iter().all(|(status, _)| *status == 200));
     assert_eq!(consuming.state().await, (vec![1, 2, 3, 4, 5], vec![], 5));
+}
+
+#[tokio::test]
+async fn a_large_delivery_is_applied_as_a_whole_or_not_at_all() {
+    let consuming = Consuming::new();
+    let log: Vec<_> = (1..=2_000).map(|n| event(n, "a", if n == 1_500 { "bad" } else { "ok" })).collect();
+    let json = serde_json::to_vec(&log).unwrap();
+    assert!(json.len() > LARGE_BYTES);
+    let without_end = json[..json.len() - 1].to_vec();
+    assert_eq!(consuming.deliver_json(without_end).await.0, 400);
+    let invalid = String::from_utf8(json.clone()).unwrap().replace("e1999", "e\\n1999");
+    assert_eq!(consuming.deliver_json(invalid.into_bytes()).await.0, 422);
+    let counts = async || {
+        let (seen, letters, cursor) = consuming.state().await;
+        (seen.len(), letters.len(), cursor)
+    };
+    assert_eq!(counts().await, (0, 0, 0));
+    assert_eq!(consuming.deliver_json(json).await.0, 200);
+    assert_eq!(counts().await, (1_499, 501, 2_000));
 }
 
 /// A scribe that passes on what it learns after a commit: each post, and how many events are stored by then.
