@@ -1,10 +1,10 @@
 //! What an event says, merged into the rows that are known.
 
-use super::{COMMENT, comment, note_move, post};
+use super::{note_move, post, read_comment};
 use crate::domain::{Comment, Post, excerpt};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use shared::events::Status;
-use shared::{PostId, Sequence, Timestamp};
+use shared::{CommentId, PostId, Sequence, Timestamp};
 
 /// Merges what an event says about a post; returns whether that changed anything.
 pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
@@ -59,39 +59,99 @@ fn count_approved(tx: &Connection, post: &PostId) -> rusqlite::Result<i64> {
 }
 
 /// Merges what an event says about a comment; returns whether that changed anything.
+///
+/// While the log is read anew, these are most statements of all: a comment that is created is nearly always unknown, so
+/// it is inserted without a look; one that is updated keeps its place in every index.
 pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
-    let known = comment(tx, &said.id)?;
-    let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
-    if known.as_ref() == Some(&merged) {
+    if said.origin.is_some() && insert(tx, &said)? {
+        add_approved(tx, approved_in(&said), 1)?;
+        return Ok(true);
+    }
+    let Some((row, known)) = comment_row(tx, &said.id)? else {
+        insert(tx, &said)?;
+        add_approved(tx, approved_in(&said), 1)?;
+        return Ok(true);
+    };
+    let merged = known.clone().merge(said);
+    if known == merged {
         return Ok(false);
     }
-    let (origin, position) = (merged.origin.as_ref(), merged.position());
-    tx.prepare_cached(&format!(
-        "INSERT OR REPLACE INTO comments ({COMMENT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
-    ))?
-    .execute((
-        merged.id.as_str(),
-        merged.post_id.as_str(),
-        origin.is_some(),
-        position.created_at.map(Timestamp::unix_ms),
-        position.sequence.map(Sequence::get),
-        origin.map_or("", |o| o.author.as_str()),
-        origin.and_then(|o| o.author_key.as_deref()),
-        merged.version,
-        merged.status.as_str(),
-        &merged.content,
-        &merged.reason,
-    ))?;
-    let is_elsewhere = |known: &&Comment| known.key() != merged.key() || known.post_id != merged.post_id;
-    if let Some(known) = known.as_ref().filter(is_elsewhere) {
-        note_move(tx, &merged.post_id, Some(&merged.id), &known.key())?;
+    if known.origin == merged.origin && known.post_id == merged.post_id {
+        update_head(tx, row, &merged)?;
+    } else {
+        update(tx, row, &merged)?;
+        if known.key() != merged.key() || known.post_id != merged.post_id {
+            note_move(tx, &merged.post_id, Some(&merged.id), &known.key())?;
+        }
     }
-    let (before, after) = (known.as_ref().and_then(approved_in), approved_in(&merged));
+    let (before, after) = (approved_in(&known), approved_in(&merged));
     if before != after {
         add_approved(tx, before, -1)?;
         add_approved(tx, after, 1)?;
     }
     Ok(true)
+}
+
+/// Returns whether the comment is new; otherwise nothing is changed.
+fn insert(tx: &Connection, comment: &Comment) -> rusqlite::Result<bool> {
+    let (origin, position) = (comment.origin.as_ref(), comment.position());
+    let inserted = tx
+        .prepare_cached(
+            "INSERT INTO comments
+                 (id, post_id, created, created_at, seq, author, author_key, version, status, content, reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute((
+            comment.id.as_str(),
+            comment.post_id.as_str(),
+            origin.is_some(),
+            position.created_at.map(Timestamp::unix_ms),
+            position.sequence.map(Sequence::get),
+            origin.map_or("", |o| o.author.as_str()),
+            origin.and_then(|o| o.author_key.as_deref()),
+            comment.version,
+            comment.status.as_str(),
+            &comment.content,
+            &comment.reason,
+        ))?;
+    Ok(inserted == 1)
+}
+
+/// Only what no index holds.
+fn update_head(tx: &Connection, row: i64, comment: &Comment) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "UPDATE comments SET version = ?2, status = ?3, content = ?4, reason = ?5 WHERE rowid = ?1",
+    )?
+    .execute((row, comment.version, comment.status.as_str(), &comment.content, &comment.reason))
+    .map(drop)
+}
+
+fn update(tx: &Connection, row: i64, comment: &Comment) -> rusqlite::Result<()> {
+    let (origin, position) = (comment.origin.as_ref(), comment.position());
+    tx.prepare_cached(
+        "UPDATE comments SET post_id = ?2, created = ?3, created_at = ?4, seq = ?5, author = ?6, author_key = ?7
+         WHERE rowid = ?1",
+    )?
+    .execute((
+        row,
+        comment.post_id.as_str(),
+        origin.is_some(),
+        position.created_at.map(Timestamp::unix_ms),
+        position.sequence.map(Sequence::get),
+        origin.map_or("", |o| o.author.as_str()),
+        origin.and_then(|o| o.author_key.as_deref()),
+    ))?;
+    update_head(tx, row, comment)
+}
+
+/// A comment, and the number of its row.
+fn comment_row(tx: &Connection, id: &CommentId) -> rusqlite::Result<Option<(i64, Comment)>> {
+    tx.prepare_cached(
+        "SELECT id, post_id, created, created_at, seq, author, author_key, version, status, content, reason, rowid
+         FROM comments WHERE id = ?1",
+    )?
+    .query_row([id.as_str()], |row| Ok((row.get(11)?, read_comment(row)?)))
+    .optional()
 }
 
 /// The post that counts this comment.
