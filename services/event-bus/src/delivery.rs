@@ -7,13 +7,13 @@ pub mod machine;
 use crate::log::{EventLog, Logged};
 use crate::store::SavedSubscription;
 use answer::{Outcome, Protocol, outcome};
-use futures_util::future::{BoxFuture, FutureExt, pending, ready};
+use futures_util::future::{BoxFuture, FutureExt, join, pending, ready};
 use kit::messaging::signature::SigningKey;
 use kit::messaging::trace;
 use kit::runtime::deps::Deps;
 use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use kit::runtime::transport::TransportError;
-use machine::{Action, Input, Moment, Note, Page, State, step};
+use machine::{Action, BATCH_EVENTS, Input, Moment, Note, Page, State, step};
 use shared::bus::SubscriptionView;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
 use shared::{EventType, Sequence, ServiceName};
@@ -24,9 +24,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// The most bytes in one delivery, unless one event alone is larger.
-const BATCH_BYTES: usize = 1024 * 1024;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How many events may wait for more.
 const FEW: usize = 64;
+/// A subscriber that is sent so many events at once has more to come.
+const MANY: usize = 256;
 
 /// One subscriber, as the rest of the bus sees it.
 #[derive(Debug)]
@@ -117,7 +119,7 @@ impl std::fmt::Debug for DeliveryTask {
     }
 }
 
-/// A future that resolves to the next input, with the events if it was a read.
+/// A future that resolves to the next input, with the events if it was a read, or if it has read ahead.
 type Effect = BoxFuture<'static, (Input, Vec<Logged>)>;
 
 impl DeliveryTask {
@@ -152,7 +154,7 @@ impl DeliveryTask {
                 biased;
                 () = stopping.cancelled() => Input::Stop,
                 Some(actions) = self.actions.recv() => {
-                    match self.perform(actions, &page) {
+                    match self.perform(actions, &mut page) {
                         Next::Effect(next) => effect = next,
                         Next::Keep => {}
                         Next::End(ended) => return ended,
@@ -169,7 +171,7 @@ impl DeliveryTask {
                 kit::runtime::crash_points::reach("after-delivery");
             }
             let actions = advance(&mut self.subscription.lock(), input);
-            match self.perform(actions, &page) {
+            match self.perform(actions, &mut page) {
                 Next::Effect(next) => effect = next,
                 Next::Keep => {}
                 Next::End(ended) => return ended,
@@ -177,13 +179,17 @@ impl DeliveryTask {
         }
     }
 
-    fn perform(&mut self, actions: Vec<Action>, page: &[Logged]) -> Next {
+    /// `page` holds the events that were read last: those to be sent, or those after the ones that were sent.
+    fn perform(&mut self, actions: Vec<Action>, page: &mut Vec<Logged>) -> Next {
         let mut next = Next::Keep;
         for action in actions {
             let effect = match action {
                 Action::Note(note) => {
                     log_note(&self.subscription.name, note);
                     continue;
+                }
+                Action::Read { after, limit } if follows(page, after) && page.len() <= limit => {
+                    self.already_read(std::mem::take(page))
                 }
                 Action::Read { after, limit } => self.read(after, limit),
                 Action::Send { url, batch } => self.send(&url, batch, page),
@@ -225,6 +231,11 @@ impl DeliveryTask {
         })
     }
 
+    fn already_read(&self, events: Vec<Logged>) -> Effect {
+        let page = events.last().map(|event| Page { last: event.sequence, may_wait: false });
+        ready((Input::Read(Ok(page), moment(&self.deps)), events)).boxed()
+    }
+
     fn await_growth(&self, beyond: Sequence) -> Effect {
         let mut head = self.log.head();
         Box::pin(async move {
@@ -246,14 +257,31 @@ impl DeliveryTask {
     fn send(&self, url: &str, batch: bool, events: &[Logged]) -> Effect {
         let request = self.request(url, batch, events);
         let (protocol, deps, head) = (self.protocol, self.deps.clone(), self.log.head());
+        let ahead = self.read_ahead(events);
         Box::pin(async move {
-            let answer = match request {
-                Ok(request) => deps.transport.send(request).await,
-                Err(error) => Err(error),
+            let send = async {
+                match request {
+                    Ok(request) => deps.transport.send(request).await,
+                    Err(error) => Err(error),
+                }
             };
+            let (answer, ahead) = join(send, ahead).await;
             let outcome = outcome(protocol, &answer);
-            (Input::Answered { outcome, head: *head.borrow(), at: moment(&deps) }, Vec::new())
+            (Input::Answered { outcome, head: *head.borrow(), at: moment(&deps) }, ahead)
         })
+    }
+
+    /// While a subscriber that is far behind applies many events, the next ones are read.
+    fn read_ahead(&self, sent: &[Logged]) -> impl Future<Output = Vec<Logged>> + use<> {
+        let (log, many) = (Arc::clone(&self.log), sent.len() >= MANY);
+        let after = sent.last().map(|event| event.sequence);
+        async move {
+            match after {
+                // An error is reported by the read that follows.
+                Some(after) if many => log.read(after, BATCH_EVENTS, BATCH_BYTES).await.unwrap_or_default(),
+                _ => Vec::new(),
+            }
+        }
     }
 
     fn request(
@@ -308,6 +336,10 @@ fn type_of_json(event: &str) -> Option<EventType> {
         kind: Cow<'a, str>,
     }
     serde_json::from_str::<Typed<'_>>(event).ok()?.kind.parse().ok()
+}
+
+fn follows(events: &[Logged], after: Sequence) -> bool {
+    events.first().is_some_and(|event| event.sequence == after.next())
 }
 
 fn moment(deps: &Deps) -> Moment {

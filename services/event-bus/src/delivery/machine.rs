@@ -22,7 +22,7 @@ use shared::{Sequence, Timestamp};
 use std::time::Duration;
 
 /// The most events in one delivery.
-const BATCH_EVENTS: usize = 512;
+pub const BATCH_EVENTS: usize = 4_096;
 /// How long events that do not concern the subscriber wait for the next event.
 const GATHERING: Duration = Duration::from_millis(20);
 /// How often, at most, until they are delivered all the same.

@@ -6,6 +6,7 @@ use crate::http::{ApiError, ApiResult, OperatorToken, RawBody, operator_only};
 use crate::messaging::dead_letters::{self, MAX_LIST};
 use crate::messaging::events_body::read_events;
 use crate::messaging::signature::{Direction, SigningKey};
+use crate::rt;
 use crate::runtime::deps::Deps;
 use crate::runtime::secret::Secret;
 use crate::store::{Durability, Store};
