@@ -78,7 +78,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
         ));
     }
     connection.execute_batch(
-        "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA journal_size_limit=8388608; PRAGMA temp_store=MEMORY;",
+        "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA journal_size_limit=8388608; PRAGMA temp_store=MEMORY;
+         PRAGMA cache_size=-8192;",
     )
 }
 
