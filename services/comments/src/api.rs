@@ -111,11 +111,13 @@ async fn create(
         Json(comment.view_as_created()).into_response()
     } else {
         let reader_key = author.as_ref().map(AuthorToken::key);
-        let new = comment.id;
+        let new = comment.id.clone();
         let view = move |comment: Comment| {
             if comment.id == new { comment.view_as_created() } else { comment.view(reader_key.as_deref()) }
         };
-        thread(api.store, post_id, Some(place), view).await?
+        // The comment is stored, whatever becomes of the read: an error would make clients send it again.
+        let thread = thread(api.store, post_id, Some(place), view).await;
+        thread.unwrap_or_else(|_| Json([comment.view_as_created()]).into_response())
     };
     *response.status_mut() = StatusCode::CREATED;
     response.headers_mut().insert(header::LOCATION, location);

@@ -2,6 +2,7 @@
 
 use crate::{COMMENTS, add_post, last, moderate, say, seen_by, start};
 use serde_json::json;
+use shared::ServiceName;
 use testkit::{Ask, World, get};
 
 fn minimal(content: &str) -> Ask {
@@ -78,4 +79,20 @@ async fn one_comment_can_be_read_alone() {
     for unknown in [path.replace("p1", "p2"), format!("{COMMENTS}/nothing"), format!("{COMMENTS}/a.b")] {
         comments.get(&unknown).await.problem(shared::ProblemKind::NotFound);
     }
+}
+
+#[tokio::test]
+async fn a_comment_that_is_stored_is_answered_although_its_thread_cannot_be_read() {
+    let world = World::new();
+    let comments = start(&world).await;
+    add_post(&comments, "p1").await;
+    comments.send(say("before")).await.ok(201);
+    let file = world.data_dir(ServiceName::Comments).join("comments.db");
+    let damaged = rusqlite::Connection::open(file).unwrap();
+    damaged.execute("UPDATE comments SET status = 'none of these'", []).unwrap();
+    let new = last(&comments.send(say("new")).await);
+    assert_eq!(new["content"], "new");
+    damaged.execute("UPDATE comments SET status = 'pending'", []).unwrap();
+    let seen = seen_by(&comments, None).await;
+    assert_eq!((seen.as_array().unwrap().len(), &seen[1]["id"]), (2, &new["id"]));
 }
