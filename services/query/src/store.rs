@@ -32,8 +32,16 @@ const COMMENT: &str =
 const EXCERPTS: i64 = 256;
 
 pub fn post(c: &Connection, id: &PostId) -> rusqlite::Result<Option<Post>> {
-    c.prepare_cached(&format!("SELECT {POST}, coalesce(body, '') {WITH_BODY} WHERE id = ?1"))?
-        .query_row([id.as_str()], |row| Ok(Post { body: row.get(6)?, ..read_headline(row)? }))
+    counted_post(c, id).map(|found| found.map(|(post, _)| post))
+}
+
+/// A post, and the number of its approved comments.
+pub fn counted_post(c: &Connection, id: &PostId) -> rusqlite::Result<Option<(Post, u64)>> {
+    c.prepare_cached(&format!("SELECT {POST}, coalesce(body, ''), approved {WITH_BODY} WHERE id = ?1"))?
+        .query_row([id.as_str()], |row| {
+            let approved = row.get::<_, i64>(7)?.unsigned_abs();
+            Ok((Post { body: row.get(6)?, ..read_headline(row)? }, approved))
+        })
         .optional()
 }
 

@@ -110,7 +110,7 @@ fn read(
     limit: usize,
     reader_key: Option<&str>,
 ) -> rusqlite::Result<Option<Thread>> {
-    let Some(post) = store::post(c, id)? else { return Ok(None) };
+    let Some((post, comment_count)) = store::counted_post(c, id)? else { return Ok(None) };
     let Comments { comments, has_earlier, has_later } = store::thread(c, id, page, limit)?;
     let cursor = |comment: Option<&Comment>| comment.map(Comment::key).as_ref().map(Key::to_string);
     Ok(Some(Thread {
@@ -118,7 +118,7 @@ fn read(
         earlier: has_earlier.then(|| cursor(comments.first())).flatten(),
         later: has_later.then(|| cursor(comments.last())).flatten(),
         comments: comments.iter().map(|comment| comment.view(reader_key)).collect(),
-        comment_count: store::approved(c, id)?.unwrap_or_default(),
+        comment_count,
         sequence: store::last_change(c)?.1,
     }))
 }
