@@ -70,22 +70,21 @@ async fn who_asks_for_it_gets_one_event_per_request() {
 async fn a_delivery_is_bounded_in_events_and_bytes() {
     let (world, bus) = insecure().await;
     let many = Subscriber::at(&world, "many");
-    for from in [1, 4_001, 8_001] {
-        publish_posts(&bus, from, (from + 3_999).min(8_300)).await;
-    }
+    publish_posts(&bus, 1, 4_000).await;
+    publish_posts(&bus, 4_001, 4_400).await;
     // While it is sent the first events, the next ones are read, which it then does not want yet.
     many.will([Answer::Rewind(100)]);
     subscribe(&bus, "many", 0, true).await.ok(200);
-    acknowledges(&world, &bus, "many", 8_300).await;
+    acknowledges(&world, &bus, "many", 4_400).await;
     let sent = many.sequences().into_iter().map(|sent| (sent[0], sent.len())).collect::<Vec<_>>();
-    assert_eq!(sent, [(1, 4_096), (101, 4_096), (4_197, 4_096), (8_293, 8)]);
+    assert_eq!(sent, [(1, 4_096), (101, 4_096), (4_197, 204)]);
     assert!(many.sequences().iter().all(|sent| sent.is_sorted()));
 
     let large = json!({"type": "Any", "data": "x".repeat(1024 * 1024 - 2)});
-    for _ in 0..10 {
+    for _ in 0..5 {
         publish(&bus, &large).await;
     }
-    acknowledges(&world, &bus, "many", 8_310).await;
+    acknowledges(&world, &bus, "many", 4_405).await;
     assert!(many.deliveries().iter().all(|d| d.body.len() < 4 * 1024 * 1024 + 500_000));
 }
 
