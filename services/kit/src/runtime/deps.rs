@@ -17,7 +17,7 @@ pub trait Clock: Send + Sync + 'static {
 pub trait Ids: Send + Sync + 'static {
     /// A new UUID of version 7.
     fn uuid(&self) -> Uuid;
-    /// 128 random bits from the operating system: fit for secrets.
+    /// 128 random bits: fit for secrets.
     fn random(&self) -> u128;
 }
 
@@ -61,7 +61,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Ids from the randomness of the operating system.
+/// Ids from a cryptographic generator in each thread, which the operating system seeds: `fast-rng` of `uuid`.
 #[derive(Debug)]
 pub struct SystemIds;
 
