@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
 
 /// A task of this program in another process.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Background {
     ) -> Result<Self> {
         let log = shell.root().join(format!("target/{task}.log"));
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let this = env::current_exe().context("this program has no path")?;
+        let this = this_program()?;
         let mut command = match shell.find("chrt") {
             Some(chrt) => {
                 let mut command = shell.command(chrt);
@@ -50,6 +50,12 @@ impl Background {
         }
         bail!("{status}:\n{}", fs::read_to_string(&self.log).unwrap_or_default())
     }
+}
+
+/// A path at which this program can be started again. Building the workspace has replaced its file by another one.
+fn this_program() -> Result<PathBuf> {
+    let running = PathBuf::from(format!("/proc/{}/exe", process::id()));
+    if running.exists() { Ok(running) } else { env::current_exe().context("this program has no path") }
 }
 
 #[cfg(test)]

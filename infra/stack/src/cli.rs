@@ -312,7 +312,7 @@ mod tests {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
         let error = parse("mini-blog kill bus").unwrap_err().to_string();
-        assert!(error.contains("event-bus, posts, comments, moderation, query and frontend"), "{error}");
+        assert!(error.contains("event-bus, posts, comments, moderation, query, frontend"), "{error}");
     }
 
     #[test]

@@ -43,6 +43,7 @@ async fn a_delivery_continues_the_trace_of_its_first_event() {
     first["traceparent"] = json!(format!("00-{trace}-00f067aa0ba902b7-01"));
     publish(&bus, &json!([first, bare(2)])).await;
     subscribe(&bus, "one", 0, true).await.ok(200);
+    one.was_sent(1).await;
     publish(&bus, &bare(3)).await;
     acknowledges(&world, &bus, "one", 3).await;
     let contexts =
