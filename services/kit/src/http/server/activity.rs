@@ -14,7 +14,7 @@ struct State {
     /// Even while the connection waits for a request, odd while a handler runs.
     phase: AtomicU32,
     busy: AtomicU8,
-    /// Microseconds after `begun`.
+    /// Nanoseconds after `begun`: microseconds are the same for two connections that follow closely.
     idle_since: AtomicU64,
     begun: Instant,
     idle: Arc<IdleSignal>,
@@ -100,6 +100,6 @@ impl Activity {
     }
 
     fn touch(&self) {
-        self.0.idle_since.store(self.0.begun.elapsed().as_micros() as u64, SeqCst);
+        self.0.idle_since.store(self.0.begun.elapsed().as_nanos() as u64, SeqCst);
     }
 }
