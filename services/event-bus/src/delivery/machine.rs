@@ -1,15 +1,21 @@
 //! The delivery to one subscriber as a state machine. Pure: events and answers, the time and the randomness come in as
 //! inputs; reads, requests and waits go out as actions. The driver (`super`) performs them.
 //!
-//! ```text
-//!             AwaitGrowth                 Sleep
-//!  CaughtUp <───────────── Reading ──────────────> BackingOff      a registration: Reading, from any of them
-//!      │    ─────────────>  │   ^  <────────────── (timer)  ^      a lost tail: Suspended, from any of them
-//!           (log grew)      │   │ acknowledged or rewound   │      410, or the stop: Ended
-//!                      Send v   │                           │
-//!                          Sending ─────────────────────────┘
-//!                                          failed
-//! ```
+//! | in | on | it goes to | with |
+//! |---|---|---|---|
+//! | `Reading` | events that concern the subscriber, or many | `Sending` | `Send` |
+//! | `Reading` | a few events at the end that do not concern it | `Gathering` | `Gather` |
+//! | `Reading` | no events | `CaughtUp` | `AwaitGrowth` |
+//! | `Reading` | an error | `BackingOff` | `Sleep` |
+//! | `Gathering` | the log grew, or the timer | `Reading` | `Read` |
+//! | `CaughtUp` | the log grew | `Reading` | `Read` |
+//! | `Sending` | acknowledged, or rewound | `Reading` | `Read` |
+//! | `Sending` | failed | `BackingOff` | `Sleep` |
+//! | `Sending` | 410 | `Ended` | `Unsubscribe` |
+//! | `BackingOff` | the timer | `Reading` | `Read` |
+//! | any | a registration | `Reading` | `Read` |
+//! | any | a lost tail | `Suspended` | `Suspend` |
+//! | any | the stop | `Ended` | `End` |
 //!
 //! One operation (a read of the log, or a request) runs at a time. A registration or a lost tail that arrives meanwhile
 //! takes effect when the operation ends, and its result then no longer counts. A heartbeat (a registration that says
