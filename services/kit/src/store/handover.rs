@@ -111,6 +111,7 @@ mod tests {
     use super::*;
     use futures_util::poll;
     use std::pin::pin;
+    use std::task::Poll;
 
     struct Rows {
         connection: Connection,
@@ -143,7 +144,7 @@ mod tests {
         let (handover, mut rows) = rows();
         let as_of = handover.now();
         rows.commit(1);
-        assert!(handover.next(0, as_of).await.is_none());
+        assert!(matches!(poll!(pin!(handover.next(0, as_of))), Poll::Ready(None)));
         let as_of = handover.now();
         assert!(poll!(pin!(handover.next(1, as_of))).is_pending(), "nothing more since then");
     }
