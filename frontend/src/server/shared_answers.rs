@@ -29,12 +29,16 @@ const PERSONAL: [http::HeaderName; 8] = [
     header::IF_RANGE,
 ];
 
+/// The parameters with which query waits until something is known, and the sign that may hide one. (`comments=`, a page of
+/// a thread, does not wait.)
+const WAITING: [&str; 3] = ["wait=", "comment=", "%"];
+
 /// What a request asks for, if the answer is the same for everybody who asks for it. A request that waits for something
 /// waits alone.
 pub(super) fn key_of(route: &PublicRoute, head: &Parts) -> Option<PathAndQuery> {
     let is_read = route.service == ServiceName::Query && !route.stream && head.method == Method::GET;
     let path = head.uri.path_and_query()?;
-    let waits = path.query().is_some_and(|query| query.contains("wait"));
+    let waits = path.query().is_some_and(|query| WAITING.iter().any(|parameter| query.contains(parameter)));
     let is_same_for_all = is_read && !waits && !PERSONAL.iter().any(|name| head.headers.contains_key(name));
     is_same_for_all.then(|| path.clone())
 }

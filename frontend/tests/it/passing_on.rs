@@ -251,6 +251,8 @@ async fn what_is_not_the_same_for_all_is_asked_for_by_each() {
         ("/query/posts/p1", &[("authorization", "Bearer x")]),
         ("/posts", &[("if-none-match", "\"x\"")]),
         ("/query/posts/p1?wait=100", &[]),
+        ("/query/posts/p1?comment=c1", &[]),
+        ("/query/posts/p1?%77ait=100", &[]),
         ("/posts?large", &[]),
         ("/posts?error", &[]),
     ] {
