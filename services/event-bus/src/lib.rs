@@ -26,14 +26,9 @@ use kit::app::service::{Service, watch_store};
 use kit::messaging::signature::Direction;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
-use kit::store::Options;
 use shared::{Sequence, ServiceName};
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// The largest file, in bytes, of which the start reads everything before it listens: about 0.2 s. Of a larger one it
-/// reads what no earlier run has verified, and the rest in the background.
-const READ_BEFORE_LISTENING: u64 = 64 * 1024 * 1024;
 
 /// Builds the bus: opens the log, and starts the deliveries to all subscribers that were saved.
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
@@ -41,8 +36,8 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let deliver_keys: HashMap<_, _> =
         config.keys(Direction::Deliver)?.unwrap_or_default().into_iter().collect();
     let store_error = |e: Box<dyn std::error::Error + Send + Sync>| StartError::Store(e);
-    let options = Options { check_up_to: READ_BEFORE_LISTENING, ..config.store.options() };
-    let store = store::open(&config.store.data_dir, options).map_err(|e| store_error(Box::new(e)))?;
+    let store =
+        store::open(&config.store.data_dir, config.store.options()).map_err(|e| store_error(Box::new(e)))?;
     let log = SqliteLog::open(store.clone()).await;
     let log = log.map_err(|e| store_error(Box::new(e)))?;
     lifecycle.spawn("verification", log.clone().keep_verified(lifecycle.stopping()));

@@ -115,14 +115,17 @@ pub type Migration = &'static [&'static str];
 pub struct Options {
     /// How much of the disk must be free for writes.
     pub disk_floor: DiskFloor,
-    /// Files up to so many bytes are checked for damage when they are opened. For a larger one, whoever opens it has to
-    /// call [`Store::check`] where [`Store::is_checked`] says no.
+    /// Files up to so many bytes are checked for damage when they are opened. A larger one is opened at once, however
+    /// much it holds; whoever opens it runs [`Store::check_in_background`].
     pub check_up_to: u64,
 }
 
+/// [`Options::check_up_to`], in bytes: a check of so many takes about 0.1 s.
+const CHECKED_AT_START: u64 = 64 * 1024 * 1024;
+
 impl Default for Options {
     fn default() -> Self {
-        Self { disk_floor: DiskFloor::default(), check_up_to: u64::MAX }
+        Self { disk_floor: DiskFloor::default(), check_up_to: CHECKED_AT_START }
     }
 }
 
@@ -181,8 +184,12 @@ impl Store {
             Err(std::fs::TryLockError::Error(source)) => return Err(io(&lock_path)(source)),
         }
         let lock = Arc::new(lock);
-        let is_checked = opening::length(&path) <= options.check_up_to;
+        let found_damaged = opening::found_damaged(&path);
+        let is_checked = opening::length(&path) <= options.check_up_to || found_damaged.exists();
         let connection = opening::open(&path, migrations, is_checked)?;
+        if found_damaged.exists() {
+            std::fs::remove_file(&found_damaged).map_err(io(&found_damaged))?;
+        }
         let (tasks, queue) = mpsc::channel(QUEUE);
         let (committed_tx, committed) = watch::channel(0);
         let failed = Failed::default();
@@ -329,6 +336,25 @@ impl Store {
     /// Whether the file was checked for damage when it was opened.
     pub fn is_checked(&self) -> bool {
         self.inner.is_checked
+    }
+
+    /// Checks a file that was too large to be checked when it was opened, beside the other readers. Damage ends the
+    /// store, and the next start checks the file before it opens it.
+    pub async fn check_in_background(&self) {
+        if self.is_checked() {
+            return;
+        }
+        match self.check().await {
+            Ok(None) => tracing::info!(file = %self.inner.path.display(), "the file is checked"),
+            Ok(Some(fault)) => {
+                let note = opening::found_damaged(&self.inner.path);
+                if let Err(error) = std::fs::write(&note, &fault) {
+                    tracing::warn!(%error, "the next start has to find the damage in the background again");
+                }
+                self.end_as_damaged(&fault);
+            }
+            Err(error) => tracing::warn!(%error, "the file could not be checked"),
+        }
     }
 
     /// Reads every page and checks that they fit together, beside the other readers; returns the first fault.

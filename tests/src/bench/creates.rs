@@ -58,7 +58,7 @@ async fn row(
 }
 
 /// What wrk sends.
-fn script(folder: &Path) -> Result<PathBuf, String> {
+pub fn script(folder: &Path) -> Result<PathBuf, String> {
     let path = folder.join("create.lua");
     let text = r#"wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"

@@ -72,7 +72,7 @@ async fn row(
 }
 
 /// Posts comments at fixed times; returns how long each took to be seen.
-async fn post_and_watch(
+pub async fn post_and_watch(
     stack: &Stack,
     post: &str,
     label: &str,

@@ -1,8 +1,9 @@
 //! Verifies the checksums of the log, before the bus listens and in the background.
 //!
 //! A small log is read as a whole before the bus listens. Of a large one, the store holds how far it is verified: what
-//! follows that is read before the bus listens, and the rest in the background, once for each run of the bus. What is
-//! appended is read again, too, so that little is left for the next start.
+//! follows that is read before the bus listens, and the rest in the background, once for each run of the bus, beside the
+//! check of the file itself ([`Store::check_in_background`]). What is appended is read again, too, so that little is left
+//! for the next start.
 
 use super::sqlite::{AFTER, Damage, checked, last};
 use kit::rt::{self, Instant};
@@ -134,11 +135,6 @@ struct Ended;
 async fn verify_the_rest(store: &Store, unread: Sequence) -> Result<(), Ended> {
     let begun = Instant::now();
     tracing::info!(events = unread.get(), "verifying the log in the background");
-    match store.check().await {
-        Ok(None) => {}
-        Ok(Some(fault)) => return Err(damaged(store, Sequence::START, &fault).await),
-        Err(error) => tracing::warn!(%error, "the file of the log could not be checked"),
-    }
     verify_range(store, Sequence::START, unread).await?;
     let seconds = begun.elapsed().as_secs();
     tracing::info!(events = unread.get(), seconds, "the log is verified");

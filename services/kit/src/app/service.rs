@@ -128,10 +128,15 @@ impl Service {
 
 /// Ends when the store has failed for good, which the lifecycle then takes as a crash.
 pub async fn watch_store(store: Store, stopping: CancellationToken) {
+    let checked = async {
+        store.check_in_background().await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         biased;
         () = stopping.cancelled() => {}
         reason = store.failure() => tracing::error!(reason, "the store has failed for good"),
+        () = checked => {}
     }
 }
 

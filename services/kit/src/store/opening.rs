@@ -12,13 +12,14 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens or creates the file, checks it for damage if `check` says so, and brings its schema up to date.
 pub(super) fn open(path: &Path, migrations: &[Migration], check: bool) -> Result<Connection, OpenError> {
-    let refused = |source: rusqlite::Error| match source.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            OpenError::Corrupt { path: path.to_owned(), what: source.to_string() }
-        }
-        _ => OpenError::Sqlite { path: path.to_owned(), source },
-    };
     let corrupt = |what| OpenError::Corrupt { path: path.to_owned(), what };
+    let refused = |source: rusqlite::Error| {
+        if is_damage(&source) {
+            corrupt(source.to_string())
+        } else {
+            OpenError::Sqlite { path: path.to_owned(), source }
+        }
+    };
     refuse_a_log_without_its_database(path)?;
     let mut connection = Connection::open(path).map_err(refused)?;
     // Until the file is known to be undamaged, closing it must not write to it either.
@@ -47,6 +48,11 @@ fn refuse_a_log_without_its_database(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// The file that notes the damage that was found while the database was in use.
+pub(super) fn found_damaged(path: &Path) -> PathBuf {
+    path.with_extension("damaged")
+}
+
 /// In bytes; 0 for a file that is missing.
 pub(super) fn length(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |file| file.len())
@@ -62,8 +68,16 @@ fn log_of(path: &Path) -> PathBuf {
 ///
 /// SQLite has no checksums of its pages: a changed letter in a text is not found here.
 pub(super) fn first_fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    Ok((found != "ok").then(|| found.replace('\n', " ")))
+    match connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+        Ok(found) => Ok((found != "ok").then(|| found.replace('\n', " "))),
+        Err(error) if is_damage(&error) => Ok(Some(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the error says that the file is damaged.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {

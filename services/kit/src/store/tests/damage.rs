@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
 
 const NOTES: &[Migration] =
     &[&["CREATE TABLE note (n INTEGER PRIMARY KEY, said TEXT NOT NULL UNIQUE) STRICT"]];
@@ -92,6 +93,34 @@ async fn whatever_page_is_overwritten_is_noticed() {
         damaged.splice(page * 4096..(page + 1) * 4096, noise);
         refusal(&[("s.db", &damaged)]);
     }
+}
+
+#[tokio::test]
+async fn damage_in_a_large_file_is_found_in_the_background_and_refused_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Store::open_with(dir.path(), "s", NOTES, Options { check_up_to: 0, ..Options::default() });
+    let (database, whole) = (dir.path().join("s.db"), whole_file().await);
+    let mut damaged = whole.clone();
+    damaged[12 * 4096..13 * 4096].fill(0xff);
+    std::fs::write(&database, &damaged).unwrap();
+
+    let store = open().expect("it is too large to be checked before it is used");
+    crate::app::service::watch_store(store.clone(), CancellationToken::new()).await;
+    let said = store.failure().await;
+    assert!(said.contains("s.db is damaged"), "{said}");
+    assert!(matches!(store.write(note(1_000)).await, Err(WriteError::Unavailable(_))));
+    close(store).await;
+    let refused = open().map(drop).unwrap_err();
+    assert_eq!(refused.to_string(), said);
+    assert_eq!(open().map(drop).unwrap_err().to_string(), said, "however often");
+
+    std::fs::write(&database, &whole).unwrap();
+    let store = open().expect("it was restored");
+    close(store).await;
+    let store = open().unwrap();
+    assert!(!store.is_checked(), "as large as it is, it is opened at once again");
+    store.check_in_background().await;
+    store.write(note(1_000)).await.unwrap();
 }
 
 #[tokio::test]
