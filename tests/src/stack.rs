@@ -31,6 +31,8 @@ pub struct Setup {
     without: Vec<ServiceName>,
     environment: Vec<(String, String)>,
     files: Vec<(String, String)>,
+    /// Where the folder of the stack is made.
+    parent: PathBuf,
 }
 
 /// A running stack. Dropping it ends all its processes, and fails the test if one of them has panicked or, in a
@@ -88,7 +90,7 @@ impl Default for Setup {
     /// Tests write faster than one client may. Those of the limits turn them on.
     fn default() -> Self {
         let environment = vec![("RATE_LIMITS".to_owned(), "off".to_owned())];
-        Self { without: Vec::new(), environment, files: Vec::new() }
+        Self { without: Vec::new(), environment, files: Vec::new(), parent: std::env::temp_dir() }
     }
 }
 
@@ -116,6 +118,12 @@ impl Setup {
         self
     }
 
+    /// Stores all data below this folder, which must live longer.
+    pub fn below(mut self, parent: &Path) -> Self {
+        parent.clone_into(&mut self.parent);
+        self
+    }
+
     /// Starts it and waits until all is ready.
     pub async fn start(self) -> Stack {
         let permit = PERMITS.acquire().await.expect("never closed");
@@ -123,7 +131,8 @@ impl Setup {
     }
 
     async fn start_with(self, permit: SemaphorePermit<'static>) -> Stack {
-        let folder = tempfile::Builder::new().prefix("mini-blog-test-").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new().prefix("mini-blog-test-").tempdir_in(&self.parent);
+        let folder = folder.expect("a folder");
         for (name, text) in &self.files {
             fs::write(folder.path().join(name), text).expect("a file");
         }

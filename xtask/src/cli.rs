@@ -60,6 +60,9 @@ enum Task {
     Faults(Campaign),
     /// Measure the release build, each figure beside a ceiling taken in the same run, and print the table
     Bench(Bench),
+    /// Attack the release build, which has the memory of the Kubernetes manifests, and print how long a visitor waited
+    /// meanwhile: fails where it was half a second or more. For a machine that does nothing else
+    Abuse,
     /// Count the instructions of the hot paths, and compare them with the recorded numbers
     Instructions {
         /// Record the numbers instead
@@ -209,6 +212,15 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
             }
             program.args(bench.flags).env(PROGRAM_VARIABLE, site::program(shell));
             exec(&mut program)
+        }
+        Task::Abuse => {
+            site::build_all(shell, None)?;
+            let mut tests = shell.cargo();
+            // One after the other: two attacks at the same time would be a third one.
+            tests.args(["test", "--quiet", "--package", SYSTEM_TESTS, "--test", "abuse", "--"]);
+            tests.args(["--nocapture", "--test-threads=1"]);
+            tests.env(PROGRAM_VARIABLE, site::program(shell)).env("VISITOR_WAITS_MS", "500");
+            exec(&mut tests)
         }
         Task::PlantedBugs { only, list } => {
             let chosen = match planted_bugs::choose(planted_bugs::catalogue(shell)?, &only) {

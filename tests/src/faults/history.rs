@@ -6,6 +6,7 @@ use super::world::World;
 use crate::http::{Answer, Request};
 use crate::processes;
 use serde_json::Value;
+use shared::EventType::{self, CommentCreated, CommentModerated, CommentUpdated, PostCreated};
 use shared::ServiceName::{self, Comments, EventBus, Posts, Query};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,7 +29,8 @@ pub struct Logged {
     /// Its source: the service that published it.
     pub source: String,
     pub id: String,
-    pub kind: String,
+    /// None where it is not an event of this system.
+    pub kind: Option<EventType>,
     /// The event that caused it.
     pub cause: Option<String>,
     pub data: Value,
@@ -42,7 +44,7 @@ impl Logged {
             sequence: text("sequence").parse().unwrap_or(0),
             source: text("source"),
             id: text("id"),
-            kind: text("type"),
+            kind: text("type").parse().ok(),
             cause: event["causationid"].as_str().map(str::to_owned),
             data: event["data"].clone(),
         }
@@ -55,7 +57,15 @@ impl Logged {
 
     /// The id of the post that it is about.
     pub fn post(&self) -> &str {
-        self.text(if self.kind == "PostCreated" { "id" } else { "postId" })
+        self.text(if self.kind == Some(PostCreated) { "id" } else { "postId" })
+    }
+
+    /// The id of the comment that it is about, if it is about one.
+    pub fn comment(&self) -> Option<&str> {
+        match self.kind? {
+            PostCreated => None,
+            CommentCreated | CommentModerated | CommentUpdated => Some(self.text("id")),
+        }
     }
 }
 

@@ -37,8 +37,17 @@ pub fn open_files(pid: u32) -> usize {
 
 /// The resident memory of a process in KiB.
 pub fn memory_kib(pid: u32) -> u64 {
+    kib_of(pid, "VmRSS:")
+}
+
+/// The most resident memory that a process has ever had, in KiB.
+pub fn peak_memory_kib(pid: u32) -> u64 {
+    kib_of(pid, "VmHWM:")
+}
+
+fn kib_of(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let row = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let row = status.lines().find_map(|line| line.strip_prefix(name));
     row.and_then(|row| row.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 

@@ -1,18 +1,19 @@
 //! Connections and streams.
 
-use crate::visitor::visit;
-use crate::{connect, get, send, start, status};
+use crate::visitor::Site;
+use crate::{connect, get, send, status};
 use futures_util::{StreamExt, stream};
-use shared::ServiceName::Frontend;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::time::Duration;
+use system_tests::Stack;
 use system_tests::sse::Stream;
-use system_tests::{Stack, processes};
 use tokio::net::TcpStream;
 
 /// How many connections are made at the same time.
 const AT_ONCE: usize = 32;
-/// What the manifests grant to the frontend, in KiB.
-const FRONTEND_KIB: u64 = 256 * 1024;
+/// How many connections each client makes, where several share the attack.
+const EACH: usize = 900;
 
 /// Sends one request on each of so many connections, and keeps them: with the status of each.
 async fn hold(stack: &Stack, clients: Vec<u8>, path: &str) -> Vec<(u16, Option<TcpStream>)> {
@@ -32,36 +33,76 @@ fn count(held: &[(u16, Option<TcpStream>)]) -> BTreeMap<u16, usize> {
     })
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_do_not_close_the_site() {
-    const EACH: usize = 900;
-    let stack = start().await;
-    let post = stack.public_blog().post("Visited").await;
-    stack.public_blog().until_known(&post).await;
-    let before = processes::open_files(stack.pid(Frontend).expect("it runs"));
+    let site = Site::start().await;
+    let visitor = site.visitor();
     let clients = (0..5 * EACH).map(|n| 2 + (n / EACH) as u8).collect();
-    let held = hold(&stack, clients, "/posts?limit=1").await;
-    visit(&stack, &post, "4,500 connections are idle").await;
+    let held = hold(&site, clients, "/posts?limit=1").await;
+    visitor.leaves("4,500 idle keep-alive connections", 5).await;
     assert_eq!(count(&held), BTreeMap::from([(200, 5 * EACH)]), "each was served, and then idle");
-    let pid = stack.pid(Frontend).expect("it runs");
-    let (memory, open) = (processes::memory_kib(pid), processes::open_files(pid) - before);
-    println!("the frontend: {memory} KiB, {open} more open files");
-    assert!(memory < FRONTEND_KIB, "{memory} KiB");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_never_end_leave_connections_to_others() {
+    const HEADS: usize = 2_200;
+    /// How many connections the client makes again in each round, in place of those that were closed.
+    const RENEWED: usize = 50;
+    let site = Site::start().await;
+    let mut visitor = site.visitor();
+    let authority = site.front_door().authority();
+    let begin = async |client| {
+        let mut stream = connect(client, authority).await?;
+        send(&mut stream, b"GET / HTTP/1.1\r\n").await;
+        Some(stream)
+    };
+    let held: Vec<_> = stream::iter([2; HEADS]).map(begin).buffer_unordered(AT_ONCE).collect().await;
+    let mut held: Vec<_> = held.into_iter().flatten().collect();
+    let mut most = 0;
+    let dribble = async {
+        loop {
+            let mut open = 0;
+            let mut renewed = 0;
+            for stream in &mut held {
+                if is_open(stream) {
+                    open += 1;
+                    // It may be closed at this moment.
+                    let _ = stream.try_write(b"x");
+                } else if renewed < RENEWED {
+                    renewed += 1;
+                    if let Some(new) = begin(2).await {
+                        *stream = new;
+                    }
+                }
+            }
+            most = open.max(most);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = dribble => {}
+        () = visitor.comes_again() => {}
+    }
+    visitor.leaves("2,200 requests whose heads never end", 1).await;
+    assert!(most > 512 && most <= 1_024, "1,024 are the share of one client: {most}");
+}
+
+/// Whether the server has not closed it yet, nor answered.
+fn is_open(stream: &TcpStream) -> bool {
+    stream.try_read(&mut [0; 64]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_all_streams_gets_a_share_and_others_get_one() {
-    let stack = start().await;
-    let post = stack.public_blog().post("Visited").await;
-    stack.public_blog().until_known(&post).await;
-    let held = hold(&stack, vec![2; 2_200], "/live").await;
-    let mut visitor = Stream::open(stack.front_door().get("/live")).await;
-    assert_eq!(visitor.next().await.expect("a greeting").event, "hello");
-    visit(&stack, &post, "one client wants every stream").await;
+    let site = Site::start().await;
+    let visitor = site.visitor();
+    let held = hold(&site, vec![2; 2_200], "/live").await;
+    let mut live = Stream::open(site.front_door().get("/live")).await;
+    assert_eq!(live.next().await.expect("a greeting").event, "hello");
+    live.until("a comment of the visitor", |event| event.data.contains("\"visit ")).await;
+    visitor.leaves("2,200 streams of `/live`", 1).await;
     let counts = count(&held);
     assert_eq!(counts.get(&200), Some(&512), "{counts:?}");
     assert_eq!(counts[&200] + counts[&429], 2_200, "the others have a reason and can try again: {counts:?}");
-    let refused = stack.output();
-    assert!(refused.contains("share_exceeded"), "a security event names it");
-    visitor.until("a comment of the visitor", |event| event.data.contains("visit 19")).await;
+    assert!(site.output().contains("share_exceeded"), "a security event names it");
 }

@@ -1,9 +1,11 @@
 //! One client that tries to take everything: connections, memory, streams, the writer. Meanwhile visitors are served.
 //!
-//! A client is an address here: `127.0.0.2` and so on. Nothing waits for an attack to be over: it goes on until its
-//! visitors have been served.
+//! A client is an address here: `127.0.0.2` and so on. Each service has the memory that its manifest grants. The visitor
+//! comes before an attack, while it grows, and while it is at its height; each of its waits is bounded.
 
 mod connections;
+mod disk;
+mod limits;
 mod memory;
 mod visitor;
 mod writes;
@@ -22,9 +24,9 @@ const RECEIVE_BUFFER: u32 = 16 * 1024;
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// A stack with its limits on.
-async fn start() -> Stack {
+async fn start(setup: Setup) -> Stack {
     raise_open_files();
-    Setup::new().with_env("RATE_LIMITS", "on").start().await
+    setup.with_env("RATE_LIMITS", "on").start().await
 }
 
 /// Each attack needs thousands of sockets.

@@ -95,11 +95,11 @@ mod tests {
     #[test]
     fn the_document_has_the_table_of_what_is_planted() {
         let shell = Shell::new().unwrap();
-        let document = std::fs::read_to_string(shell.root().join("docs/FAULTS.md")).unwrap();
+        let document = std::fs::read_to_string(shell.root().join("docs/PLANTED_BUGS.md")).unwrap();
         let table = listed(&catalogue::read(shell.root()).unwrap());
         assert!(
             document.contains(&table),
-            "docs/FAULTS.md: copy what `cargo xtask planted-bugs --list` prints into it"
+            "docs/PLANTED_BUGS.md: copy what `cargo xtask planted-bugs --list` prints into it"
         );
     }
 }

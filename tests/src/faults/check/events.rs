@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::faults::history::{History, Logged};
+use shared::EventType::{CommentCreated, CommentModerated, CommentUpdated, PostCreated};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The verdict of the course's rule on a comment.
@@ -27,8 +28,10 @@ pub(super) fn sequences(history: &History) -> Check {
 /// The events of one comment, in the order of the log.
 fn by_comment(history: &History) -> BTreeMap<&str, Vec<&Logged>> {
     let mut comments: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for event in history.log.iter().filter(|event| event.kind != "PostCreated") {
-        comments.entry(event.text("id")).or_default().push(event);
+    for event in &history.log {
+        if let Some(comment) = event.comment() {
+            comments.entry(comment).or_default().push(event);
+        }
     }
     comments
 }
@@ -41,8 +44,9 @@ pub(super) fn one_verdict(history: &History) -> Check {
     );
     for (id, events) in &comments {
         let expected = verdict(events[0].text("content"));
-        for kind in ["CommentModerated", "CommentUpdated"] {
-            let said: Vec<_> = events.iter().filter(|e| e.kind == kind).map(|e| e.text("status")).collect();
+        for kind in [CommentModerated, CommentUpdated] {
+            let said: Vec<_> =
+                events.iter().filter(|e| e.kind == Some(kind)).map(|e| e.text("status")).collect();
             if said != [expected] {
                 check.wrong(|| format!("{id} is {expected} by the rules, and {kind} has {said:?}"));
             }
@@ -64,22 +68,26 @@ pub(super) fn order(history: &History) -> Check {
     );
     let mut posts = BTreeSet::new();
     let mut ids = BTreeSet::new();
-    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut last = BTreeMap::new();
     for event in &history.log {
         ids.insert(event.id.as_str());
-        if event.kind == "PostCreated" {
-            posts.insert(event.post());
+        let Some(kind) = event.kind else {
+            check.wrong(|| format!("not an event of this system: {event:?}"));
             continue;
-        }
+        };
+        let before = match kind {
+            PostCreated => {
+                posts.insert(event.post());
+                continue;
+            }
+            CommentCreated => None,
+            CommentModerated => Some(CommentCreated),
+            CommentUpdated => Some(CommentModerated),
+        };
         if !posts.contains(event.post()) {
             check.wrong(|| format!("before its post: {event:?}"));
         }
-        let before = match event.kind.as_str() {
-            "CommentCreated" => None,
-            "CommentModerated" => Some("CommentCreated"),
-            _ => Some("CommentModerated"),
-        };
-        let found = last.insert(event.text("id"), event.kind.as_str());
+        let found = last.insert(event.text("id"), kind);
         if found != before {
             check.wrong(|| format!("after {found:?}, and not after {before:?}: {event:?}"));
         }
@@ -92,7 +100,7 @@ pub(super) fn order(history: &History) -> Check {
 
 pub(super) fn order_in_comments(history: &History) -> Check {
     let mut logged: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for event in history.log.iter().filter(|event| event.kind == "CommentCreated") {
+    for event in history.log.iter().filter(|event| event.kind == Some(CommentCreated)) {
         logged.entry(event.post()).or_default().push(event.text("id"));
     }
     let mut check = Check::new(

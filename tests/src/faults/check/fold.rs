@@ -3,6 +3,7 @@
 use super::Check;
 use crate::faults::history::{History, Logged};
 use serde_json::{Value, json};
+use shared::EventType::{CommentCreated, CommentModerated, CommentUpdated, PostCreated};
 use shared::Timestamp;
 use std::collections::BTreeMap;
 
@@ -16,8 +17,10 @@ fn fold(log: &[Logged]) -> Vec<Value> {
     let (mut posts, mut comments) = (BTreeMap::new(), BTreeMap::new());
     for event in log {
         let id = event.text("id");
-        match event.kind.as_str() {
-            "PostCreated" => {
+        // An event of another system changes nothing.
+        let Some(kind) = event.kind else { continue };
+        match kind {
+            PostCreated => {
                 let (title, body, author) = (event.text("title"), event.text("body"), event.text("author"));
                 let row = json!([
                     "post",
@@ -33,7 +36,7 @@ fn fold(log: &[Logged]) -> Vec<Value> {
                 ]);
                 posts.entry(id).or_insert(row);
             }
-            "CommentCreated" => {
+            CommentCreated => {
                 let (post, author) = (event.text("postId"), event.text("author"));
                 let (key, content) = (event.data["authorKey"].clone(), event.text("content"));
                 let row = json!([
@@ -52,7 +55,7 @@ fn fold(log: &[Logged]) -> Vec<Value> {
                 ]);
                 comments.entry(id).or_insert(row);
             }
-            "CommentUpdated" => {
+            CommentUpdated => {
                 // The log is in order, so there is a row to change.
                 if let Some(row) = comments.get_mut(id) {
                     row[8] = version(event);
@@ -61,7 +64,8 @@ fn fold(log: &[Logged]) -> Vec<Value> {
                     row[11] = event.data["reason"].clone();
                 }
             }
-            _ => {}
+            // The comment shows the verdict once it has been updated.
+            CommentModerated => {}
         }
     }
     for comment in comments.values().filter(|row| row[9] == "approved") {

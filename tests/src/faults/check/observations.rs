@@ -3,6 +3,7 @@
 use super::Check;
 use crate::faults::history::{History, Logged};
 use crate::faults::ledger::Seen;
+use shared::EventType::{CommentCreated, CommentModerated, CommentUpdated, PostCreated};
 use std::collections::BTreeSet;
 
 pub(super) fn pages(seen: &Seen, history: &History) -> Check {
@@ -12,11 +13,11 @@ pub(super) fn pages(seen: &Seen, history: &History) -> Check {
     );
     let (mut posts, mut states) = (BTreeSet::new(), BTreeSet::new());
     for event in &history.log {
-        match event.kind.as_str() {
-            "PostCreated" => posts.extend([(event.post(), event.text("title"))]),
-            "CommentCreated" => states.extend([(event.post(), event.text("id"), "pending")]),
-            "CommentUpdated" => states.extend([(event.post(), event.text("id"), event.text("status"))]),
-            _ => {}
+        match event.kind {
+            Some(PostCreated) => posts.extend([(event.post(), event.text("title"))]),
+            Some(CommentCreated) => states.extend([(event.post(), event.text("id"), "pending")]),
+            Some(CommentUpdated) => states.extend([(event.post(), event.text("id"), event.text("status"))]),
+            Some(CommentModerated) | None => {}
         }
     }
     for (id, title) in &seen.posts {
@@ -43,10 +44,8 @@ pub(super) fn changes(seen: &Seen, history: &History) -> Check {
         format!("{} changes", seen.changes.len()),
     );
     for change in &seen.changes {
-        let fits = |event: &Logged| {
-            let comment = (event.kind != "PostCreated").then(|| event.text("id"));
-            event.post() == change.post && comment == change.comment.as_deref()
-        };
+        let fits =
+            |event: &Logged| event.post() == change.post && event.comment() == change.comment.as_deref();
         if !at(history, change.sequence).is_some_and(fits) {
             check.wrong(|| format!("{change:?}"));
         }

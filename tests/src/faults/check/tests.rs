@@ -4,6 +4,7 @@ use super::*;
 use crate::faults::history::{Logged, Usage};
 use crate::faults::ledger::{Outcome, SeenChange, SeenComment, What};
 use serde_json::{Value, json};
+use shared::EventType::{self, CommentCreated, CommentModerated, CommentUpdated, PostCreated};
 use shared::ServiceName::Query;
 
 /// The writes, what readers saw, and the state at the end.
@@ -19,7 +20,7 @@ fn good() -> Scenario {
     let created = "1970-01-01T00:00:00.009Z";
     scenario.write(What::Post, "A title", Outcome::Acknowledged("p".to_owned()));
     let post = json!({ "id": "p", "title": "A title", "createdAt": created, "version": 1 });
-    scenario.log("/posts", "e1", "PostCreated", None, post);
+    scenario.log("/posts", "e1", PostCreated, None, post);
     scenario.seen.posts.insert(("p".to_owned(), "A title".to_owned()));
     scenario.see_change(1, None);
     scenario.history.posts.insert("p".to_owned(), "A title".to_owned());
@@ -35,11 +36,11 @@ fn good() -> Scenario {
             data
         };
         let origin = json!({ "status": "pending", "authorKey": "k", "createdAt": created, "version": 1 });
-        scenario.log("/comments", &made, "CommentCreated", None, data(origin));
+        scenario.log("/comments", &made, CommentCreated, None, data(origin));
         let verdict = json!({ "status": status });
-        scenario.log("/moderation", &judged, "CommentModerated", Some(&made), data(verdict));
+        scenario.log("/moderation", &judged, CommentModerated, Some(&made), data(verdict));
         let update = json!({ "status": status, "version": 2 });
-        scenario.log("/comments", &told, "CommentUpdated", Some(&judged), data(update));
+        scenario.log("/comments", &told, CommentUpdated, Some(&judged), data(update));
         let place = scenario.history.log.len() as u64;
         scenario.see_change(place, Some(id));
         for status in ["pending", status] {
@@ -66,10 +67,10 @@ impl Scenario {
         self.writes.push(Write { what, text: text.to_owned(), keyed: false, outcome });
     }
 
-    fn log(&mut self, source: &str, id: &str, kind: &str, cause: Option<&str>, data: Value) {
+    fn log(&mut self, source: &str, id: &str, kind: EventType, cause: Option<&str>, data: Value) {
         self.seen.streamed.push(id.to_owned());
         let sequence = self.history.log.len() as u64 + 1;
-        let (source, id, kind) = (source.to_owned(), id.to_owned(), kind.to_owned());
+        let (source, id, kind) = (source.to_owned(), id.to_owned(), Some(kind));
         let cause = cause.map(str::to_owned);
         self.history.log.push(Logged { sequence, source, id, kind, cause, data });
     }
@@ -124,7 +125,7 @@ fn a_good_history_passes() {
 #[test]
 fn an_unknown_write_may_be_there() {
     let there = |scenario: &mut Scenario| {
-        scenario.log("/posts", "e2", "PostCreated", None, json!({ "id": "p2", "title": "perhaps" }));
+        scenario.log("/posts", "e2", PostCreated, None, json!({ "id": "p2", "title": "perhaps" }));
         scenario.history.posts.insert("p2".to_owned(), "perhaps".to_owned());
         let row = "[\"post\",\"p2\",\"perhaps\",\"\",\"\",0,8,null,\"\",0]\n";
         let at = scenario.history.read_model.find('\n').unwrap() + 1;
@@ -140,7 +141,7 @@ fn an_unknown_write_may_be_there() {
     assert_eq!(refused, [UNANSWERED]);
     let twice = after(|scenario| {
         there(scenario);
-        scenario.log("/posts", "e3", "PostCreated", None, json!({ "id": "p3", "title": "perhaps" }));
+        scenario.log("/posts", "e3", PostCreated, None, json!({ "id": "p3", "title": "perhaps" }));
         scenario.history.posts.insert("p3".to_owned(), "perhaps".to_owned());
     });
     assert_eq!(twice, [UNANSWERED, FOLDED]);
@@ -188,7 +189,7 @@ fn a_write_that_was_made_twice_is_found() {
     let twice = |scenario: &mut Scenario| {
         let data =
             json!({ "id": "p2", "title": "A title", "createdAt": "1970-01-01T00:00:00.009Z", "version": 1 });
-        scenario.log("/posts", "e2", "PostCreated", None, data);
+        scenario.log("/posts", "e2", PostCreated, None, data);
         scenario.history.posts.insert("p2".to_owned(), "A title".to_owned());
         let at = scenario.history.read_model.find('\n').unwrap() + 1;
         scenario.history.read_model.insert_str(at, "[\"post\",\"p2\",\"A title\",\"\",\"\",9,8,1,\"\",0]\n");
@@ -215,12 +216,23 @@ fn what_nobody_wrote_is_found() {
 fn a_wrong_verdict_is_found() {
     let wrong = after(|scenario| {
         for event in
-            scenario.history.log.iter_mut().filter(|e| e.text("id") == "c2" && e.kind != "CommentCreated")
+            scenario.history.log.iter_mut().filter(|e| e.text("id") == "c2" && e.kind != Some(CommentCreated))
         {
             event.data["status"] = json!("approved");
         }
     });
     assert_eq!(wrong, [VERDICT, PAGES, FOLDED]);
+}
+
+#[test]
+fn an_event_of_an_unknown_type_is_found() {
+    let unknown = after(|scenario| {
+        let event = Logged { id: "other".to_owned(), kind: None, ..scenario.history.log[0].clone() };
+        scenario.seen.streamed.push(event.id.clone());
+        scenario.history.log.push(event);
+        scenario.renumber();
+    });
+    assert_eq!(unknown, [ORDER]);
 }
 
 #[test]

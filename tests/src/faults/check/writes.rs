@@ -3,16 +3,17 @@
 use super::Check;
 use crate::faults::history::{History, Logged};
 use crate::faults::ledger::{Outcome, What, Write};
+use shared::EventType::{CommentCreated, CommentModerated, CommentUpdated, PostCreated};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every creation in the log, by its text, which is unique to a write.
 fn creations(history: &History) -> BTreeMap<&str, Vec<&Logged>> {
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for event in &history.log {
-        let text = match event.kind.as_str() {
-            "PostCreated" => event.text("title"),
-            "CommentCreated" => event.text("content"),
-            _ => continue,
+        let text = match event.kind {
+            Some(PostCreated) => event.text("title"),
+            Some(CommentCreated) => event.text("content"),
+            Some(CommentModerated | CommentUpdated) | None => continue,
         };
         found.entry(text).or_default().push(event);
     }
@@ -22,7 +23,7 @@ fn creations(history: &History) -> BTreeMap<&str, Vec<&Logged>> {
 /// How often the store has what this event created.
 fn in_store(event: &Logged, history: &History) -> usize {
     let id = event.text("id");
-    if event.kind == "PostCreated" {
+    if event.kind == Some(PostCreated) {
         usize::from(history.posts.get(id).is_some_and(|title| title == event.text("title")))
     } else {
         let comments = history.comments.get(event.post());
@@ -33,8 +34,8 @@ fn in_store(event: &Logged, history: &History) -> usize {
 /// Whether the event has the type and the post of the write.
 fn fits(event: &Logged, what: &What) -> bool {
     match what {
-        What::Post => event.kind == "PostCreated",
-        What::Comment(post) => event.kind == "CommentCreated" && event.post() == post,
+        What::Post => event.kind == Some(PostCreated),
+        What::Comment(post) => event.kind == Some(CommentCreated) && event.post() == post,
     }
 }
 
