@@ -27,7 +27,7 @@ pub use network::{Network, Sent};
 pub use running::Running;
 pub use sse::Sse;
 pub use test_support::sse::Event as SseEvent;
-pub use test_support::{LIMIT, in_time};
+pub use test_support::{LIMIT, holds, in_time};
 pub use world::{TestClock, TestIds, World, store_is_closed};
 
 use test_support::Look;

@@ -15,7 +15,7 @@ mod subscriptions;
 
 use serde_json::{Value, json};
 use shared::{Sequence, ServiceName};
-use testkit::{Reply, Running, World, eventually, get, post};
+use testkit::{Reply, Running, World, eventually, get, holds, post};
 
 /// A bare event of a post, as the course's services publish it.
 fn bare(n: i64) -> Value {
@@ -61,7 +61,7 @@ async fn row(world: &World, bus: &Running, name: &str) -> Option<Value> {
 /// Waits until a subscriber has acknowledged everything up to a place.
 async fn acknowledges(world: &World, bus: &Running, name: &str, cursor: i64) -> Value {
     let cursor = json!(seq(cursor));
-    let look = async || row(world, bus, name).await.filter(|row| row["cursor"] == cursor);
+    let look = async || holds(row(world, bus, name).await.unwrap_or_default(), |row| row["cursor"] == cursor);
     eventually("it has acknowledged them", look).await
 }
 

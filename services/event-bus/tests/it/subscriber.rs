@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::post;
 use http::HeaderMap;
@@ -92,7 +92,9 @@ impl Subscriber {
 
     /// Puts it on the network.
     pub fn appear(&self, world: &World, name: &str) {
-        world.network.connect(name, Router::new().route("/events", post(take)).with_state(self.clone()));
+        // A delivery may be larger than what axum allows by default.
+        let events = post(take).layer(DefaultBodyLimit::disable());
+        world.network.connect(name, Router::new().route("/events", events).with_state(self.clone()));
     }
 
     /// Answers these to the next deliveries, one each.
