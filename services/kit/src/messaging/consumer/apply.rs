@@ -29,10 +29,12 @@ pub(super) enum Applied {
 }
 
 /// Applies events to the store of one service, inside one transaction.
-pub(super) struct Applier<'a> {
+pub(super) struct Applier<'a, H: Handler> {
     me: ServiceName,
-    handler: &'a dyn Handler,
+    handler: &'a H,
     now: Timestamp,
+    /// What the handler has left of these to be written.
+    pending: H::Pending,
     /// The events that the handler has applied, in order.
     pub(super) applied: Vec<Event>,
 }
@@ -60,13 +62,11 @@ impl Poison {
     }
 }
 
-impl<'a> Applier<'a> {
-    pub(super) fn new(me: ServiceName, handler: &'a dyn Handler, now: Timestamp) -> Self {
-        Self { me, handler, now, applied: Vec::new() }
+impl<'a, H: Handler> Applier<'a, H> {
+    pub(super) fn new(me: ServiceName, handler: &'a H, now: Timestamp) -> Self {
+        Self { me, handler, now, pending: H::Pending::default(), applied: Vec::new() }
     }
-}
 
-impl Applier<'_> {
     /// Applies a delivery: each event once, in order. What cannot be applied is parked.
     ///
     /// A delivery that changed nothing but the cursor may be lost: the cursor is then behind what the bus was answered,
@@ -98,8 +98,8 @@ impl Applier<'_> {
         // Nearly always nothing is parked: then no event needs to look up its key.
         let mut any_parked = dead_letters::any(tx)?;
         for at in 0.. {
-            let envelope = match events.get(at) {
-                Ok(Some(envelope)) => envelope,
+            let (envelope, read_ahead) = match events.get(at) {
+                Ok(Some(arrived)) => (&arrived.envelope, &mut arrived.event),
                 Ok(None) => break,
                 Err(Unreadable) => {
                     self.take_back(tx)?;
@@ -122,6 +122,11 @@ impl Applier<'_> {
                 (None, _, _) => {}
             }
             if envelope.kind == EventDiscarded::TYPE {
+                // Its key's events are applied in savepoints of their own, which must not take back what came before.
+                if self.finish(tx)?.is_err() {
+                    self.take_back(tx)?;
+                    return self.apply_events(tx, events, Savepoints::OfEachEvent);
+                }
                 // Before any key is looked up: it must not wait behind the event that it discards.
                 self.repeat_discard(tx, envelope)?;
                 continue;
@@ -137,7 +142,8 @@ impl Applier<'_> {
                 continue;
             }
             if savepoints == Savepoints::OfDelivery {
-                if self.run_handler(tx, envelope)?.is_err() {
+                let event = read_ahead.take();
+                if self.run_handler(tx, envelope, event)?.is_err() {
                     self.take_back(tx)?;
                     return self.apply_events(tx, events, Savepoints::OfEachEvent);
                 }
@@ -149,6 +155,10 @@ impl Applier<'_> {
                 any_parked = true;
             }
         }
+        if self.finish(tx)?.is_err() {
+            self.take_back(tx)?;
+            return self.apply_events(tx, events, Savepoints::OfEachEvent);
+        }
         let durability = if tx.total_changes() == changes { Durability::Lazy } else { Durability::Now };
         if cursor != start {
             inbox::set_cursor(tx, cursor, last_id.as_deref())?;
@@ -159,16 +169,24 @@ impl Applier<'_> {
     /// Takes back the whole delivery.
     fn take_back(&mut self, tx: &Connection) -> rusqlite::Result<()> {
         self.applied.clear();
+        self.pending = H::Pending::default();
         execute(tx, "ROLLBACK TO delivery")
     }
 
-    /// Applies one event in its own savepoint; the inner error says why it has to be parked.
+    /// Applies one event in its own savepoint; the inner error says why it has to be parked. Nothing is pending before
+    /// it or after it.
     fn apply_one(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
         let _span = trace::log_span(envelope, self.me).entered();
         execute(tx, "SAVEPOINT event")?;
-        let applied = self.run_handler(tx, envelope)?;
+        let applied_before = self.applied.len();
+        let mut applied = self.run_handler(tx, envelope, None)?;
+        if applied.is_ok() {
+            applied = self.finish(tx)?;
+        }
         if let Err(Poison { reason, .. }) = &applied {
             execute(tx, "ROLLBACK TO event")?;
+            self.applied.truncate(applied_before);
+            self.pending = H::Pending::default();
             let key = envelope.key();
             tracing::error!(event.type = %envelope.kind, event.id = envelope.id, key, reason, "an event cannot be applied");
         }
@@ -177,8 +195,13 @@ impl Applier<'_> {
     }
 
     /// Where the inner error says that the event has to be parked, what the handler wrote is still there.
-    fn run_handler(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
-        let event = match envelope.event() {
+    fn run_handler(
+        &mut self,
+        tx: &Connection,
+        envelope: &Envelope,
+        read_ahead: Option<Event>,
+    ) -> rusqlite::Result<Result<(), Poison>> {
+        let event = match read_ahead.map_or_else(|| envelope.event(), |event| Ok(Some(event))) {
             Ok(Some(event)) => event,
             // Parked by a newer version that knew this type.
             Ok(None) => {
@@ -192,16 +215,18 @@ impl Applier<'_> {
             return Ok(Err(Poison::new("wrong publisher", error)));
         }
         let received = Received { event: &event, envelope, now: self.now };
-        let poison = match catch_unwind(AssertUnwindSafe(|| self.handler.apply(tx, &received))) {
-            Ok(Ok(())) => {
-                self.applied.push(event);
-                return Ok(Ok(()));
-            }
-            Ok(Err(ApplyError::Store(error))) => return Err(error),
-            Ok(Err(ApplyError::Poison(why))) => Poison::new("refused by the handler", why),
-            Err(_) => Poison::new("panic in the handler", "the handler panicked"),
-        };
-        Ok(Err(poison))
+        let (handler, pending) = (self.handler, &mut self.pending);
+        let outcome = guarded(|| handler.apply(tx, &received, pending))?;
+        if outcome.is_ok() {
+            self.applied.push(event);
+        }
+        Ok(outcome)
+    }
+
+    /// Lets the handler write what is pending; the inner error says why one of the events has to be parked.
+    fn finish(&mut self, tx: &Connection) -> rusqlite::Result<Result<(), Poison>> {
+        let pending = std::mem::take(&mut self.pending);
+        guarded(|| self.handler.finish(tx, pending))
     }
 
     /// Redrives the key of a dead letter. `None` if no waiting dead letter has this id.
@@ -267,6 +292,17 @@ impl Applier<'_> {
         }
         Ok(Redriven { applied, remaining: parked.len() as u64 - applied })
     }
+}
+
+/// Runs the handler. What it refuses, and where it panics, the event is at fault.
+fn guarded(run: impl FnOnce() -> Result<(), ApplyError>) -> rusqlite::Result<Result<(), Poison>> {
+    let poison = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => return Ok(Ok(())),
+        Ok(Err(ApplyError::Store(error))) => return Err(error),
+        Ok(Err(ApplyError::Poison(why))) => Poison::new("refused by the handler", why),
+        Err(_) => Poison::new("panic in the handler", "the handler panicked"),
+    };
+    Ok(Err(poison))
 }
 
 fn execute(tx: &Connection, sql: &str) -> rusqlite::Result<()> {
