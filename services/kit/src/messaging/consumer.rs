@@ -158,8 +158,13 @@ impl<H: Handler> Consumer<H> {
         Ok(outcome)
     }
 
-    async fn apply(&self, now: Timestamp, events: Incoming) -> ApiResult<Applied> {
-        self.commit(now, move |applier, tx| applier.apply(tx, events)).await
+    /// Also returns the events: freeing many takes time, for which no write needs to wait.
+    async fn apply(&self, now: Timestamp, mut events: Incoming) -> ApiResult<(Applied, Incoming)> {
+        self.commit(now, move |applier, tx| {
+            let (applied, durability) = applier.apply(tx, &mut events)?;
+            Ok(((applied, events), durability))
+        })
+        .await
     }
 }
 
@@ -174,14 +179,16 @@ async fn deliver<H: Handler>(
     }
     let applied = if body.bytes.len() < LARGE_BYTES {
         let (events, _) = read_events(&body)?;
-        consumer.apply(now, events.into()).await?
+        consumer.apply(now, events.into()).await?.0
     } else {
         let (events, read) = Incoming::reading(body, consumer.inner.me);
         let reading = rt::spawn(rt::unblock(read));
         let applied = consumer.apply(now, events).await;
         // Where the delivery cannot be read, that is the error.
         reading.await.and_then(|read| read).map_err(stopped)??;
-        applied?
+        let (applied, events) = applied?;
+        rt::spawn(rt::unblock(move || drop(events)));
+        applied
     };
     match applied {
         Applied::All { .. } => Ok(Json(serde_json::json!({}))),

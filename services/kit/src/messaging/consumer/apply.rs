@@ -1,6 +1,6 @@
 //! Applying events to a store, inside one transaction.
 
-use super::incoming::{Incoming, Unreadable};
+use super::incoming::{Arrived, Incoming, Unreadable};
 use super::{ApplyError, Handler, Received};
 use crate::messaging::inbox::Decision;
 use crate::messaging::{dead_letters, inbox, outbox, trace};
@@ -77,10 +77,10 @@ impl<'a, H: Handler> Applier<'a, H> {
     pub(super) fn apply(
         &mut self,
         tx: &Connection,
-        mut events: Incoming,
+        events: &mut Incoming,
     ) -> rusqlite::Result<(Applied, Durability)> {
         execute(tx, "SAVEPOINT delivery")?;
-        let applied = self.apply_events(tx, &mut events, Savepoints::OfDelivery)?;
+        let applied = self.apply_events(tx, events, Savepoints::OfDelivery)?;
         execute(tx, "RELEASE delivery")?;
         Ok(applied)
     }
@@ -97,65 +97,67 @@ impl<'a, H: Handler> Applier<'a, H> {
         let mut gap = false;
         // Nearly always nothing is parked: then no event needs to look up its key.
         let mut any_parked = dead_letters::any(tx)?;
-        for at in 0.. {
-            let (envelope, read_ahead) = match events.get(at) {
-                Ok(Some(arrived)) => (&arrived.envelope, &mut arrived.event),
+        'delivery: for at in 0.. {
+            let part = match events.part(at) {
+                Ok(Some(part)) => part,
                 Ok(None) => break,
                 Err(Unreadable) => {
                     self.take_back(tx)?;
                     return Ok((Applied::Nothing, Durability::Lazy));
                 }
             };
-            match (envelope.sequence, &envelope.source, &envelope.id) {
-                (Some(sequence), _, _) => match inbox::decide(cursor, sequence) {
-                    Decision::Apply => {
-                        cursor = sequence;
-                        last_id.clone_from(&envelope.id);
+            for Arrived { envelope, event: read_ahead } in part {
+                match (envelope.sequence, &envelope.source, &envelope.id) {
+                    (Some(sequence), _, _) => match inbox::decide(cursor, sequence) {
+                        Decision::Apply => {
+                            cursor = sequence;
+                            last_id.clone_from(&envelope.id);
+                        }
+                        Decision::Skip => continue,
+                        Decision::Rewind => {
+                            gap = true;
+                            break 'delivery;
+                        }
+                    },
+                    (None, Some(source), Some(id)) if !inbox::first_time(tx, source, id)? => continue,
+                    (None, _, _) => {}
+                }
+                if envelope.kind == EventDiscarded::TYPE {
+                    // Its key's events are applied in savepoints of their own, which must not take back what came before.
+                    if savepoints == Savepoints::OfDelivery && self.finish(tx)?.is_err() {
+                        self.take_back(tx)?;
+                        return self.apply_events(tx, events, Savepoints::OfEachEvent);
                     }
-                    Decision::Skip => continue,
-                    Decision::Rewind => {
-                        gap = true;
-                        break;
+                    // Before any key is looked up: it must not wait behind the event that it discards.
+                    self.repeat_discard(tx, envelope)?;
+                    continue;
+                }
+                // An event for other services, or of a later version: nothing to do, even if its data is broken.
+                if !envelope.kind.parse::<EventType>().is_ok_and(|kind| kind.concerns(self.me)) {
+                    continue;
+                }
+                if any_parked && dead_letters::waits(tx, &envelope.key())? {
+                    if !dead_letters::is_discarded(tx, envelope)? {
+                        dead_letters::park(tx, &envelope.key(), envelope, dead_letters::WAITS, 0, self.now)?;
                     }
-                },
-                (None, Some(source), Some(id)) if !inbox::first_time(tx, source, id)? => continue,
-                (None, _, _) => {}
-            }
-            if envelope.kind == EventDiscarded::TYPE {
-                // Its key's events are applied in savepoints of their own, which must not take back what came before.
-                if self.finish(tx)?.is_err() {
-                    self.take_back(tx)?;
-                    return self.apply_events(tx, events, Savepoints::OfEachEvent);
+                    continue;
                 }
-                // Before any key is looked up: it must not wait behind the event that it discards.
-                self.repeat_discard(tx, envelope)?;
-                continue;
-            }
-            // An event for other services, or of a later version: nothing to do, even if its data is broken.
-            if !envelope.kind.parse::<EventType>().is_ok_and(|kind| kind.concerns(self.me)) {
-                continue;
-            }
-            if any_parked && dead_letters::waits(tx, &envelope.key())? {
-                if !dead_letters::is_discarded(tx, envelope)? {
-                    dead_letters::park(tx, &envelope.key(), envelope, dead_letters::WAITS, 0, self.now)?;
+                if savepoints == Savepoints::OfDelivery {
+                    let event = read_ahead.take();
+                    if self.run_handler(tx, envelope, event)?.is_err() {
+                        self.take_back(tx)?;
+                        return self.apply_events(tx, events, Savepoints::OfEachEvent);
+                    }
+                } else if let Err(poison) = self.apply_one(tx, envelope)?
+                    && !dead_letters::is_discarded(tx, envelope)?
+                {
+                    dead_letters::park(tx, &envelope.key(), envelope, &poison.error, 1, self.now)?;
+                    metrics::counter!("events_parked_total").increment(1);
+                    any_parked = true;
                 }
-                continue;
-            }
-            if savepoints == Savepoints::OfDelivery {
-                let event = read_ahead.take();
-                if self.run_handler(tx, envelope, event)?.is_err() {
-                    self.take_back(tx)?;
-                    return self.apply_events(tx, events, Savepoints::OfEachEvent);
-                }
-            } else if let Err(poison) = self.apply_one(tx, envelope)?
-                && !dead_letters::is_discarded(tx, envelope)?
-            {
-                dead_letters::park(tx, &envelope.key(), envelope, &poison.error, 1, self.now)?;
-                metrics::counter!("events_parked_total").increment(1);
-                any_parked = true;
             }
         }
-        if self.finish(tx)?.is_err() {
+        if savepoints == Savepoints::OfDelivery && self.finish(tx)?.is_err() {
             self.take_back(tx)?;
             return self.apply_events(tx, events, Savepoints::OfEachEvent);
         }

@@ -11,7 +11,8 @@ const PART: usize = 256;
 /// Events in order, all of them or those that were read so far.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    read: Vec<Arrived>,
+    /// In the parts in which they were read: an event is large, and is not moved again.
+    read: Vec<Vec<Arrived>>,
     rest: Option<Receiver<Part>>,
 }
 
@@ -44,7 +45,7 @@ pub(super) struct Unreadable;
 impl From<Vec<Envelope>> for Incoming {
     fn from(read: Vec<Envelope>) -> Self {
         let read = read.into_iter().map(|envelope| Arrived { envelope, event: None }).collect();
-        Self { read, rest: None }
+        Self { read: vec![read], rest: None }
     }
 }
 
@@ -71,18 +72,18 @@ impl Incoming {
         (Self { read: Vec::new(), rest: Some(rest) }, read)
     }
 
-    /// The event at this index, as soon as it is read; `None` after the last.
-    pub(super) fn get(&mut self, at: usize) -> Result<Option<&mut Arrived>, Unreadable> {
+    /// The part at this index, as soon as it is read; `None` after the last.
+    pub(super) fn part(&mut self, at: usize) -> Result<Option<&mut [Arrived]>, Unreadable> {
         while at >= self.read.len()
             && let Some(rest) = &self.rest
         {
             // Without the last part, whoever reads has ended with an error.
             let part = rest.recv().map_err(|_| Unreadable)?;
-            self.read.extend(part.events);
+            self.read.push(part.events);
             if part.is_last {
                 self.rest = None;
             }
         }
-        Ok(self.read.get_mut(at))
+        Ok(self.read.get_mut(at).map(Vec::as_mut_slice))
     }
 }

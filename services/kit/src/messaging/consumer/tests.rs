@@ -77,7 +77,7 @@ fn event(sequence: i64, key: &str, title: &str) -> Envelope {
 
 fn deliver(c: &Connection, events: &[Envelope]) -> Applied {
     Applier::new(ServiceName::Query, &Scribe, Timestamp::default())
-        .apply(c, events.to_vec().into())
+        .apply(c, &mut events.to_vec().into())
         .unwrap()
         .0
 }
@@ -260,11 +260,11 @@ proptest! {
         let mut applied = vec![];
         for event in &log {
             let mut applier = scribe();
-            applier.apply(&one_by_one, vec![event.clone()].into()).unwrap();
+            applier.apply(&one_by_one, &mut vec![event.clone()].into()).unwrap();
             applied.append(&mut applier.applied);
         }
         let mut applier = scribe();
-        applier.apply(&together, log.into()).unwrap();
+        applier.apply(&together, &mut log.into()).unwrap();
         prop_assert_eq!(all_rows(&together), all_rows(&one_by_one));
         prop_assert_eq!(applier.applied, applied);
     }
@@ -301,7 +301,8 @@ fn a_broken_event_that_is_not_for_this_service_stops_nothing_here() {
     assert_eq!(letters(&c), [1]);
     let c = database();
     let apply = |events: &[Envelope]| {
-        Applier::new(ServiceName::Moderation, &Scribe, Timestamp::default()).apply(&c, events.to_vec().into())
+        Applier::new(ServiceName::Moderation, &Scribe, Timestamp::default())
+            .apply(&c, &mut events.to_vec().into())
     };
     assert_eq!(apply(&[broken]).unwrap().0, Applied::All { cursor: Sequence::new(1) });
     assert_eq!(apply(&[verdict]).unwrap().0, Applied::All { cursor: Sequence::new(2) });
