@@ -16,7 +16,9 @@ pub struct CommentEvents {
 }
 
 impl Handler for CommentEvents {
-    fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
+    type Pending = ();
+
+    fn apply(&self, tx: &Connection, received: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
         match received.event {
             Event::PostCreated(post) => store::add_post(tx, &post.id)?,
             // Its own events (this one and `CommentUpdated`) rebuild a lost store.

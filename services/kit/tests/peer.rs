@@ -23,7 +23,9 @@ const CONFLICTING: &str = "known";
 struct Nothing;
 
 impl Handler for Nothing {
-    fn apply(&self, _: &Connection, _: &Received<'_>) -> Result<(), ApplyError> {
+    type Pending = ();
+
+    fn apply(&self, _: &Connection, _: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
         Ok(())
     }
 }

@@ -14,7 +14,9 @@ pub struct ModerationEvents {
 }
 
 impl Handler for ModerationEvents {
-    fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
+    type Pending = ();
+
+    fn apply(&self, tx: &Connection, received: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
         match received.event {
             Event::CommentCreated(comment) => {
                 // Already judged (this is a redrive, or a lost store is rebuilt): the verdict stands. It is published as

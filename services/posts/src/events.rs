@@ -10,7 +10,9 @@ use shared::events::PostCreated;
 pub struct PostEvents;
 
 impl Handler for PostEvents {
-    fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
+    type Pending = ();
+
+    fn apply(&self, tx: &Connection, received: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
         match received.event {
             // Its own events: they rebuild a lost store. The services of the course send no time.
             Event::PostCreated(post) => {

@@ -1,7 +1,7 @@
 //! What the query service does with each event.
 
 use crate::domain::{Comment, Post};
-use crate::store;
+use crate::store::{self, Pending};
 use kit::messaging::consumer::{ApplyError, Handler, Received};
 use kit::messaging::inbox;
 use kit::runtime::key_waiters::KeyWaiters;
@@ -22,27 +22,38 @@ pub struct QueryEvents {
 }
 
 impl Handler for QueryEvents {
-    fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
+    type Pending = Pending;
+
+    fn apply(
+        &self,
+        tx: &Connection,
+        received: &Received<'_>,
+        pending: &mut Pending,
+    ) -> Result<(), ApplyError> {
         match received.event {
             Event::PostCreated(event) => {
-                if store::merge_post(tx, Post::created(event, received.envelope))? {
-                    note_change(tx, received, &event.id, None)?;
+                if store::merge_post(tx, pending, Post::created(event, received.envelope))? {
+                    note_change(tx, pending, received, &event.id, None)?;
                 }
             }
             Event::CommentCreated(event) => {
-                if store::merge_comment(tx, Comment::created(event, received.envelope))? {
-                    note_change(tx, received, &event.post_id, Some(&event.id))?;
+                if store::merge_comment(tx, pending, Comment::created(event, received.envelope))? {
+                    note_change(tx, pending, received, &event.post_id, Some(&event.id))?;
                 }
             }
             Event::CommentUpdated(event) => {
-                if store::merge_comment(tx, Comment::updated(event))? {
-                    note_change(tx, received, &event.post_id, Some(&event.id))?;
+                if store::merge_comment(tx, pending, Comment::updated(event))? {
+                    note_change(tx, pending, received, &event.post_id, Some(&event.id))?;
                 }
             }
             // CommentUpdated carries the result of a verdict.
             Event::CommentModerated(_) => {}
         }
         Ok(())
+    }
+
+    fn finish(&self, tx: &Connection, pending: Pending) -> Result<(), ApplyError> {
+        pending.write(tx).map_err(ApplyError::from)
     }
 
     fn after_commit(&self, applied: &[Event]) {
@@ -57,6 +68,7 @@ impl Handler for QueryEvents {
 
 fn note_change(
     tx: &Connection,
+    pending: &mut Pending,
     received: &Received<'_>,
     post_id: &PostId,
     comment_id: Option<&CommentId>,
@@ -66,5 +78,6 @@ fn note_change(
         // An event without a sequence is noted under the present cursor, so that clients that resume receive it.
         None => inbox::cursor(tx)?,
     };
-    store::note_change(tx, sequence, post_id, comment_id)
+    pending.changes.note(sequence, post_id, comment_id);
+    Ok(())
 }

@@ -35,6 +35,8 @@ const FEW: i64 = 16;
 
 /// How many changes a client that comes back may have missed.
 const MAX_MISSED: i64 = 1_000;
+// Otherwise a client that comes back from before a larger delivery would miss what is left out of it.
+const _: () = assert!(MAX_MISSED < store::MOST_OF_A_DELIVERY as i64);
 /// A comment, which clients ignore.
 pub const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 

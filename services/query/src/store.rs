@@ -3,16 +3,18 @@
 mod changes;
 mod list;
 mod merge;
+mod pending;
 mod rows;
 mod schema;
 mod thread;
 
 pub use changes::{
-    Change, MovedPost, change_at, changes_after, first_change, last_change, last_move, note_change,
+    Change, MOST_OF_A_DELIVERY, MovedPost, change_at, changes_after, first_change, last_change, last_move,
     note_move, posts_moved_after,
 };
 pub use list::{Listed, list};
 pub use merge::{merge_comment, merge_post};
+pub use pending::Pending;
 pub use rows::{Entry, Spot, Touched, rows_after, touched_after};
 pub use schema::MIGRATIONS;
 pub use thread::{Comments, ThreadPage, thread};

@@ -33,9 +33,24 @@ const LARGE_BYTES: usize = 256 * 1024;
 
 /// What a service does with each event.
 pub trait Handler: Send + Sync + 'static {
+    /// What [`Handler::apply`] leaves for [`Handler::finish`] to write: once for a whole delivery, which is cheaper than
+    /// once for each event. `()` where that is nothing.
+    type Pending: Default;
+
     /// Applies one event. May be called again for the same event (after a redrive, or when a lost store is rebuilt),
-    /// and must then have the same result.
-    fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError>;
+    /// and must then have the same result. What it reads from the store lacks what is still `pending`.
+    fn apply(
+        &self,
+        tx: &Connection,
+        received: &Received<'_>,
+        pending: &mut Self::Pending,
+    ) -> Result<(), ApplyError>;
+
+    /// Writes what is still pending, in the savepoint of the events that it comes from: all are kept, or none. Called
+    /// after the last event of a delivery; after each one where one of them fails, which is parked if this fails for it.
+    fn finish(&self, _tx: &Connection, _pending: Self::Pending) -> Result<(), ApplyError> {
+        Ok(())
+    }
 
     /// Called after the commit that applied these events, when every reader finds what they changed: the place to wake
     /// those who wait for it. It must be quick, and is not called for events that were parked or skipped.
@@ -71,46 +86,56 @@ impl From<rusqlite::Error> for ApplyError {
 }
 
 /// Consumes deliveries for one service.
-#[derive(Clone)]
-pub struct Consumer {
+pub struct Consumer<H> {
+    inner: Arc<Inner<H>>,
+}
+
+struct Inner<H> {
     me: ServiceName,
     store: Store,
-    handler: Arc<dyn Handler>,
+    handler: Arc<H>,
     deps: Deps,
     key: Option<SigningKey>,
     operator_token: OperatorToken,
 }
 
-impl std::fmt::Debug for Consumer {
+impl<H> Clone for Consumer<H> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<H> std::fmt::Debug for Consumer<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Consumer")
     }
 }
 
-impl Consumer {
+impl<H: Handler> Consumer<H> {
     /// The consumer of the service `me`. It accepts deliveries signed with `secret`, or all if there is none. Events
     /// that do not concern the service never reach its handler.
     pub fn new(
         me: ServiceName,
         store: Store,
-        handler: impl Handler,
+        handler: H,
         deps: Deps,
         secret: Option<&Secret>,
         operator_token: OperatorToken,
     ) -> Self {
         let key = secret.map(|s| SigningKey::derive(s, Direction::Deliver));
-        Self { me, store, handler: Arc::new(handler), deps, key, operator_token }
+        let handler = Arc::new(handler);
+        Self { inner: Arc::new(Inner { me, store, handler, deps, key, operator_token }) }
     }
 
     /// `POST /events`, `GET /dead-letters`, `POST /dead-letters/{id}/redrive` and `/discard`.
     pub fn router(self) -> Router {
         let letters = Router::new()
-            .route("/dead-letters", get(list))
-            .route("/dead-letters/{id}/redrive", post(redrive))
-            .route("/dead-letters/{id}/discard", post(discard));
+            .route("/dead-letters", get(list::<H>))
+            .route("/dead-letters/{id}/redrive", post(redrive::<H>))
+            .route("/dead-letters/{id}/discard", post(discard::<H>));
         Router::new()
-            .route("/events", post(deliver).layer(DefaultBodyLimit::max(MAX_DELIVERY_BYTES)))
-            .merge(operator_only(letters, self.operator_token.clone()))
+            .route("/events", post(deliver::<H>).layer(DefaultBodyLimit::max(MAX_DELIVERY_BYTES)))
+            .merge(operator_only(letters, self.inner.operator_token.clone()))
             .with_state(self)
     }
 
@@ -119,43 +144,51 @@ impl Consumer {
     async fn commit<T: Send + 'static>(
         &self,
         now: Timestamp,
-        act: impl FnOnce(&mut Applier<'_>, &Connection) -> rusqlite::Result<(T, Durability)> + Send + 'static,
+        act: impl FnOnce(&mut Applier<'_, H>, &Connection) -> rusqlite::Result<(T, Durability)> + Send + 'static,
     ) -> ApiResult<T> {
-        let (me, handler, inside) = (self.me, Arc::clone(&self.handler), Arc::clone(&self.handler));
+        let Inner { me, store, handler, .. } = &*self.inner;
+        let (me, handler, inside) = (*me, Arc::clone(handler), Arc::clone(handler));
         let write = move |tx: &Connection| {
             let mut applier = Applier::new(me, inside.as_ref(), now);
             let (outcome, durability) = act(&mut applier, tx)?;
             Ok::<_, rusqlite::Error>(((outcome, applier.applied), durability))
         };
         let after_commit = move |(_, applied): &(T, Vec<Event>)| handler.after_commit(applied);
-        let (outcome, _) = self.store.write_then(write, after_commit).await?;
+        let (outcome, _) = store.write_then(write, after_commit).await?;
         Ok(outcome)
     }
 
-    async fn apply(&self, now: Timestamp, events: Incoming) -> ApiResult<Applied> {
-        self.commit(now, move |applier, tx| applier.apply(tx, events)).await
+    /// Also returns the events: freeing many takes time, for which no write needs to wait.
+    async fn apply(&self, now: Timestamp, mut events: Incoming) -> ApiResult<(Applied, Incoming)> {
+        self.commit(now, move |applier, tx| {
+            let (applied, durability) = applier.apply(tx, &mut events)?;
+            Ok(((applied, events), durability))
+        })
+        .await
     }
 }
 
-async fn deliver(
-    State(consumer): State<Consumer>,
+async fn deliver<H: Handler>(
+    State(consumer): State<Consumer<H>>,
     headers: HeaderMap,
     body: RawBody,
 ) -> ApiResult<Json<serde_json::Value>> {
-    let now = consumer.deps.clock.now();
-    if let Some(key) = &consumer.key {
+    let now = consumer.inner.deps.clock.now();
+    if let Some(key) = &consumer.inner.key {
         key.verify(&headers, now, &body.bytes)?;
     }
     let applied = if body.bytes.len() < LARGE_BYTES {
         let (events, _) = read_events(&body)?;
-        consumer.apply(now, events.into()).await?
+        consumer.apply(now, events.into()).await?.0
     } else {
-        let (events, read) = Incoming::reading(body);
+        let (events, read) = Incoming::reading(body, consumer.inner.me);
         let reading = rt::spawn(rt::unblock(read));
         let applied = consumer.apply(now, events).await;
         // Where the delivery cannot be read, that is the error.
         reading.await.and_then(|read| read).map_err(stopped)??;
-        applied?
+        let (applied, events) = applied?;
+        rt::spawn(rt::unblock(move || drop(events)));
+        applied
     };
     match applied {
         Applied::All { .. } => Ok(Json(serde_json::json!({}))),
@@ -192,25 +225,31 @@ impl Page {
     }
 }
 
-async fn list(
-    State(consumer): State<Consumer>,
+async fn list<H: Handler>(
+    State(consumer): State<Consumer<H>>,
     Query(page): Query<Page>,
 ) -> ApiResult<Json<Vec<DeadLetterView>>> {
-    Ok(Json(consumer.store.read(move |c| dead_letters::list(c, page.after, page.limit)).await?))
+    Ok(Json(consumer.inner.store.read(move |c| dead_letters::list(c, page.after, page.limit)).await?))
 }
 
-async fn redrive(State(consumer): State<Consumer>, Path(id): Path<String>) -> ApiResult<Json<Redriven>> {
+async fn redrive<H: Handler>(
+    State(consumer): State<Consumer<H>>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Redriven>> {
     resolve(consumer, &id, false).await
 }
 
-async fn discard(State(consumer): State<Consumer>, Path(id): Path<String>) -> ApiResult<Json<Redriven>> {
+async fn discard<H: Handler>(
+    State(consumer): State<Consumer<H>>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Redriven>> {
     resolve(consumer, &id, true).await
 }
 
-async fn resolve(consumer: Consumer, id: &str, discard: bool) -> ApiResult<Json<Redriven>> {
+async fn resolve<H: Handler>(consumer: Consumer<H>, id: &str, discard: bool) -> ApiResult<Json<Redriven>> {
     let unknown = || ApiError::new(ProblemKind::NotFound).detail("no waiting event has this id");
     let id: i64 = id.parse().map_err(|_| unknown())?;
-    let now = consumer.deps.clock.now();
+    let now = consumer.inner.deps.clock.now();
     let resolved = consumer
         .commit(now, move |applier, tx| {
             let redriven = if discard { applier.discard(tx, id) } else { applier.redrive(tx, id) };

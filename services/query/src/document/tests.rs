@@ -26,11 +26,13 @@ fn open() -> (TempDir, Store) {
 
 async fn merge(store: &Store, events: Vec<(Event, Option<i64>)>) {
     let apply = move |c: &Connection| {
+        let (handler, mut pending) = (handler(), store::Pending::default());
         for (event, place) in &events {
             let envelope = Envelope { sequence: place.map(Sequence::new), ..Envelope::bare(event).unwrap() };
             let received = Received { event, envelope: &envelope, now: Timestamp::from_unix_ms(0) };
-            handler().apply(c, &received).unwrap();
+            handler.apply(c, &received, &mut pending).unwrap();
         }
+        handler.finish(c, pending).unwrap();
         Ok::<_, rusqlite::Error>(())
     };
     store.write(apply).await.unwrap();

@@ -5,11 +5,15 @@ use crate::domain::Key;
 use kit::store::parsed;
 use rusqlite::{Connection, OptionalExtension, Row};
 use shared::{CommentId, PostId, Sequence};
+use std::collections::VecDeque;
 
 /// How many changes are stored for clients that reconnect, and how many changes of position.
 const KEPT_CHANGES: i64 = 10_000;
-/// One write in so many deletes what is beyond.
+/// One change in so many deletes what is beyond.
 const PRUNED_AT_ONCE: i64 = 256;
+/// The most changes of one delivery that are stored. Where there are more, none before them stays: all clients have to load
+/// again what they show.
+pub const MOST_OF_A_DELIVERY: usize = 1_024;
 
 /// A change of the read model, for `GET /live`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,19 +27,48 @@ pub struct Change {
     pub comment_id: Option<CommentId>,
 }
 
-pub fn note_change(
-    tx: &Connection,
-    sequence: Sequence,
-    post_id: &PostId,
-    comment_id: Option<&CommentId>,
-) -> rusqlite::Result<()> {
-    let n = tx
-        .prepare_cached("INSERT INTO changes (seq, post_id, comment_id) VALUES (?1, ?2, ?3)")?
-        .insert((sequence.get(), post_id.as_str(), comment_id.map(CommentId::as_str)))?;
-    if n % PRUNED_AT_ONCE == 0 {
-        tx.prepare_cached("DELETE FROM changes WHERE n <= ?1")?.execute([n - KEPT_CHANGES])?;
+/// The changes of one delivery that are not stored yet.
+#[derive(Debug, Default)]
+pub struct NewChanges {
+    /// The latest, oldest first.
+    latest: VecDeque<(Sequence, PostId, Option<CommentId>)>,
+    /// How many there were before these.
+    left_out: i64,
+}
+
+impl NewChanges {
+    pub fn note(&mut self, sequence: Sequence, post_id: &PostId, comment_id: Option<&CommentId>) {
+        if self.latest.len() == MOST_OF_A_DELIVERY {
+            self.latest.pop_front();
+            self.left_out += 1;
+        }
+        self.latest.push_back((sequence, post_id.clone(), comment_id.cloned()));
     }
-    Ok(())
+
+    /// Stores them. Those that are left out have numbers, too, so that whoever has read up to before them finds that some
+    /// are missing.
+    pub fn write(self, tx: &Connection) -> rusqlite::Result<()> {
+        if self.latest.is_empty() {
+            return Ok(());
+        }
+        let before = last_change(tx)?.0;
+        if self.left_out > 0 {
+            tx.prepare_cached("DELETE FROM changes")?.execute([])?;
+        }
+        let first = before + self.left_out + 1;
+        let mut insert =
+            tx.prepare_cached("INSERT INTO changes (n, seq, post_id, comment_id) VALUES (?1, ?2, ?3, ?4)")?;
+        let mut last = before;
+        for (n, (sequence, post_id, comment_id)) in (first..).zip(&self.latest) {
+            let comment_id = comment_id.as_ref().map(CommentId::as_str);
+            insert.execute((n, sequence.get(), post_id.as_str(), comment_id))?;
+            last = n;
+        }
+        if last / PRUNED_AT_ONCE > before / PRUNED_AT_ONCE {
+            tx.prepare_cached("DELETE FROM changes WHERE n <= ?1")?.execute([last - KEPT_CHANGES])?;
+        }
+        Ok(())
+    }
 }
 
 /// Where a post, or a comment of it, stood until now.

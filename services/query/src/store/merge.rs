@@ -1,13 +1,13 @@
 //! What an event says, merged into the rows that are known.
 
-use super::{note_move, post, read_comment};
+use super::{Pending, note_move, post, read_comment};
 use crate::domain::{Comment, Post, excerpt};
 use rusqlite::{Connection, OptionalExtension};
 use shared::events::Status;
 use shared::{CommentId, PostId, Sequence, Timestamp};
 
 /// Merges what an event says about a post; returns whether that changed anything.
-pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
+pub fn merge_post(tx: &Connection, pending: &mut Pending, said: Post) -> rusqlite::Result<bool> {
     let known = post(tx, &said.id)?;
     let merged = known.clone().map_or(said.clone(), |known| known.merge(said));
     if known.as_ref() == Some(&merged) {
@@ -16,7 +16,12 @@ pub fn merge_post(tx: &Connection, said: Post) -> rusqlite::Result<bool> {
     if let Some(known) = known.as_ref().filter(|known| known.key() != merged.key()) {
         note_move(tx, &merged.id, None, &known.key())?;
     }
-    let approved = if known.is_some() { 0 } else { count_approved(tx, &merged.id)? };
+    let approved = if known.is_some() {
+        0
+    } else {
+        pending.counted(&merged.id);
+        count_approved(tx, &merged.id)?
+    };
     // An update leaves `approved` alone: the comments have been counted.
     tx.prepare_cached(
         "INSERT INTO posts (id, title, author, created_at, seq, version, excerpt, approved)
@@ -61,15 +66,16 @@ fn count_approved(tx: &Connection, post: &PostId) -> rusqlite::Result<i64> {
 /// Merges what an event says about a comment; returns whether that changed anything.
 ///
 /// While the log is read anew, these are most statements of all: a comment that is created is nearly always unknown, so
-/// it is inserted without a look; one that is updated keeps its place in every index.
-pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
-    if said.origin.is_some() && insert(tx, &said)? {
-        add_approved(tx, approved_in(&said), 1)?;
+/// it is inserted without a look; one that is updated is nearly always known with an earlier version.
+pub fn merge_comment(tx: &Connection, pending: &mut Pending, said: Comment) -> rusqlite::Result<bool> {
+    let is_written = if said.origin.is_some() { insert(tx, &said)? } else { update_usual(tx, &said)? };
+    if is_written {
+        pending.add_approved(approved_in(&said), 1);
         return Ok(true);
     }
     let Some((row, known)) = comment_row(tx, &said.id)? else {
         insert(tx, &said)?;
-        add_approved(tx, approved_in(&said), 1)?;
+        pending.add_approved(approved_in(&said), 1);
         return Ok(true);
     };
     let merged = known.clone().merge(said);
@@ -86,8 +92,8 @@ pub fn merge_comment(tx: &Connection, said: Comment) -> rusqlite::Result<bool> {
     }
     let (before, after) = (approved_in(&known), approved_in(&merged));
     if before != after {
-        add_approved(tx, before, -1)?;
-        add_approved(tx, after, 1)?;
+        pending.add_approved(before, -1);
+        pending.add_approved(after, 1);
     }
     Ok(true)
 }
@@ -115,6 +121,25 @@ fn insert(tx: &Connection, comment: &Comment) -> rusqlite::Result<bool> {
             &comment.reason,
         ))?;
     Ok(inserted == 1)
+}
+
+/// The usual update: of a comment that is known with an earlier version, that no post counts yet. Returns whether it is
+/// one; otherwise nothing is changed.
+fn update_usual(tx: &Connection, said: &Comment) -> rusqlite::Result<bool> {
+    let updated = tx
+        .prepare_cached(
+            "UPDATE comments SET version = ?2, status = ?3, content = ?4, reason = ?5
+             WHERE id = ?1 AND version < ?2 AND post_id = ?6 AND status <> 'approved'",
+        )?
+        .execute((
+            said.id.as_str(),
+            said.version,
+            said.status.as_str(),
+            &said.content,
+            &said.reason,
+            said.post_id.as_str(),
+        ))?;
+    Ok(updated == 1)
 }
 
 /// Only what no index holds.
@@ -157,12 +182,4 @@ fn comment_row(tx: &Connection, id: &CommentId) -> rusqlite::Result<Option<(i64,
 /// The post that counts this comment.
 fn approved_in(comment: &Comment) -> Option<&PostId> {
     (comment.status == Status::Approved).then_some(&comment.post_id)
-}
-
-/// A post that is not known yet counts its comments when it arrives.
-fn add_approved(tx: &Connection, post: Option<&PostId>, change: i64) -> rusqlite::Result<()> {
-    let Some(post) = post else { return Ok(()) };
-    tx.prepare_cached("UPDATE posts SET approved = approved + ?2 WHERE id = ?1")?
-        .execute((post.as_str(), change))?;
-    Ok(())
 }

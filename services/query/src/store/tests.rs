@@ -26,10 +26,15 @@ pub(crate) fn handler() -> QueryEvents {
     QueryEvents { waiters: KeyWaiters::new(0) }
 }
 
-/// Applies an event as a delivery does.
-fn apply(c: &Connection, event: &Event) {
-    let envelope = Envelope::bare(event).unwrap();
-    handler().apply(c, &Received { event, envelope: &envelope, now: Timestamp::from_unix_ms(0) }).unwrap();
+/// Applies events as one delivery does.
+pub(crate) fn apply(c: &Connection, events: &[Event]) {
+    let (handler, mut pending) = (handler(), Pending::default());
+    for event in events {
+        let envelope = Envelope::bare(event).unwrap();
+        let received = Received { event, envelope: &envelope, now: Timestamp::from_unix_ms(0) };
+        handler.apply(c, &received, &mut pending).unwrap();
+    }
+    handler.finish(c, pending).unwrap();
 }
 
 /// Events about few posts and few comments, so that they contradict each other: comments come before their posts,
@@ -85,12 +90,35 @@ proptest! {
         events in prop::collection::vec(event(), 1..30)
     ) {
         let c = database();
-        for event in &events {
-            apply(&c, event);
-        }
+        apply(&c, &events);
         let counted = "(SELECT count(*) FROM comments WHERE post_id = posts.id AND status = 'approved')";
         // Each of these bodies is its own excerpt.
         prop_assert_eq!(posts_with(&c, "approved", "excerpt"), posts_with(&c, counted, "coalesce(body, '')"));
+    }
+}
+
+/// All rows of the tables that events write.
+fn all_rows(c: &Connection) -> Vec<String> {
+    let tables = [
+        "SELECT json_array('change', n, seq, post_id, comment_id) FROM changes ORDER BY n",
+        "SELECT json_array('move', n, post_id, comment_id, at, place) FROM moves ORDER BY n",
+    ];
+    let others = tables.iter().flat_map(|sql| {
+        let mut rows = c.prepare(sql).unwrap();
+        rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect::<Vec<String>>()
+    });
+    dump(c).unwrap().lines().map(str::to_owned).chain(others).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_delivery_writes_what_its_events_write_one_by_one(events in prop::collection::vec(event(), 1..30)) {
+        let (together, one_by_one) = (database(), database());
+        apply(&together, &events);
+        for event in events {
+            apply(&one_by_one, &[event]);
+        }
+        prop_assert_eq!(all_rows(&together), all_rows(&one_by_one));
     }
 }
 

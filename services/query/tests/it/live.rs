@@ -294,6 +294,27 @@ async fn whoever_has_missed_too_much_is_told_to_load_again() {
 }
 
 #[tokio::test]
+async fn who_was_there_before_a_delivery_of_many_changes_has_to_load_again() {
+    let world = World::new();
+    let query = start(&world).await;
+    deliver(&world, &query, 1, &posts(1, 10)).await;
+    let mut listener = listen(&query, "/live").await;
+    deliver(&world, &query, 11, &posts(11, 1_500)).await;
+    let mut back = query.open(get("/live").header("last-event-id", seq(10))).await;
+    for live in [&mut listener, &mut back] {
+        let reload = live.expect().await;
+        assert_eq!((reload.event.as_str(), reload.id), ("reload", seq(1_500)));
+    }
+    // Whoever has a page of that delivery misses nothing of it.
+    let mut near = resume(&query, "/live", &seq(1_490)).await;
+    assert_eq!(ids(&mut near, 10).await, (1_491..=1_500).map(seq).collect::<Vec<_>>());
+    deliver(&world, &query, 1_501, &posts(1_501, 1_501)).await;
+    for live in [&mut listener, &mut back, &mut near] {
+        assert_eq!(live.expect().await.id, seq(1_501), "it goes on from there");
+    }
+}
+
+#[tokio::test]
 async fn a_listener_who_falls_behind_what_is_stored_is_told_to_load_again() {
     let world = World::new();
     let query = start(&world).await;

@@ -1,6 +1,6 @@
 //! Applying events to a store, inside one transaction.
 
-use super::incoming::{Incoming, Unreadable};
+use super::incoming::{Arrived, Incoming, Unreadable};
 use super::{ApplyError, Handler, Received};
 use crate::messaging::inbox::Decision;
 use crate::messaging::{dead_letters, inbox, outbox, trace};
@@ -29,10 +29,12 @@ pub(super) enum Applied {
 }
 
 /// Applies events to the store of one service, inside one transaction.
-pub(super) struct Applier<'a> {
+pub(super) struct Applier<'a, H: Handler> {
     me: ServiceName,
-    handler: &'a dyn Handler,
+    handler: &'a H,
     now: Timestamp,
+    /// What the handler has left of these to be written.
+    pending: H::Pending,
     /// The events that the handler has applied, in order.
     pub(super) applied: Vec<Event>,
 }
@@ -60,13 +62,11 @@ impl Poison {
     }
 }
 
-impl<'a> Applier<'a> {
-    pub(super) fn new(me: ServiceName, handler: &'a dyn Handler, now: Timestamp) -> Self {
-        Self { me, handler, now, applied: Vec::new() }
+impl<'a, H: Handler> Applier<'a, H> {
+    pub(super) fn new(me: ServiceName, handler: &'a H, now: Timestamp) -> Self {
+        Self { me, handler, now, pending: H::Pending::default(), applied: Vec::new() }
     }
-}
 
-impl Applier<'_> {
     /// Applies a delivery: each event once, in order. What cannot be applied is parked.
     ///
     /// A delivery that changed nothing but the cursor may be lost: the cursor is then behind what the bus was answered,
@@ -77,10 +77,10 @@ impl Applier<'_> {
     pub(super) fn apply(
         &mut self,
         tx: &Connection,
-        mut events: Incoming,
+        events: &mut Incoming,
     ) -> rusqlite::Result<(Applied, Durability)> {
         execute(tx, "SAVEPOINT delivery")?;
-        let applied = self.apply_events(tx, &mut events, Savepoints::OfDelivery)?;
+        let applied = self.apply_events(tx, events, Savepoints::OfDelivery)?;
         execute(tx, "RELEASE delivery")?;
         Ok(applied)
     }
@@ -97,57 +97,69 @@ impl Applier<'_> {
         let mut gap = false;
         // Nearly always nothing is parked: then no event needs to look up its key.
         let mut any_parked = dead_letters::any(tx)?;
-        for at in 0.. {
-            let envelope = match events.get(at) {
-                Ok(Some(envelope)) => envelope,
+        'delivery: for at in 0.. {
+            let part = match events.part(at) {
+                Ok(Some(part)) => part,
                 Ok(None) => break,
                 Err(Unreadable) => {
                     self.take_back(tx)?;
                     return Ok((Applied::Nothing, Durability::Lazy));
                 }
             };
-            match (envelope.sequence, &envelope.source, &envelope.id) {
-                (Some(sequence), _, _) => match inbox::decide(cursor, sequence) {
-                    Decision::Apply => {
-                        cursor = sequence;
-                        last_id.clone_from(&envelope.id);
-                    }
-                    Decision::Skip => continue,
-                    Decision::Rewind => {
-                        gap = true;
-                        break;
-                    }
-                },
-                (None, Some(source), Some(id)) if !inbox::first_time(tx, source, id)? => continue,
-                (None, _, _) => {}
-            }
-            if envelope.kind == EventDiscarded::TYPE {
-                // Before any key is looked up: it must not wait behind the event that it discards.
-                self.repeat_discard(tx, envelope)?;
-                continue;
-            }
-            // An event for other services, or of a later version: nothing to do, even if its data is broken.
-            if !envelope.kind.parse::<EventType>().is_ok_and(|kind| kind.concerns(self.me)) {
-                continue;
-            }
-            if any_parked && dead_letters::waits(tx, &envelope.key())? {
-                if !dead_letters::is_discarded(tx, envelope)? {
-                    dead_letters::park(tx, &envelope.key(), envelope, dead_letters::WAITS, 0, self.now)?;
+            for Arrived { envelope, event: read_ahead } in part {
+                match (envelope.sequence, &envelope.source, &envelope.id) {
+                    (Some(sequence), _, _) => match inbox::decide(cursor, sequence) {
+                        Decision::Apply => {
+                            cursor = sequence;
+                            last_id.clone_from(&envelope.id);
+                        }
+                        Decision::Skip => continue,
+                        Decision::Rewind => {
+                            gap = true;
+                            break 'delivery;
+                        }
+                    },
+                    (None, Some(source), Some(id)) if !inbox::first_time(tx, source, id)? => continue,
+                    (None, _, _) => {}
                 }
-                continue;
-            }
-            if savepoints == Savepoints::OfDelivery {
-                if self.run_handler(tx, envelope)?.is_err() {
-                    self.take_back(tx)?;
-                    return self.apply_events(tx, events, Savepoints::OfEachEvent);
+                if envelope.kind == EventDiscarded::TYPE {
+                    // Its key's events are applied in savepoints of their own, which must not take back what came before.
+                    if savepoints == Savepoints::OfDelivery && self.finish(tx)?.is_err() {
+                        self.take_back(tx)?;
+                        return self.apply_events(tx, events, Savepoints::OfEachEvent);
+                    }
+                    // Before any key is looked up: it must not wait behind the event that it discards.
+                    self.repeat_discard(tx, envelope)?;
+                    continue;
                 }
-            } else if let Err(poison) = self.apply_one(tx, envelope)?
-                && !dead_letters::is_discarded(tx, envelope)?
-            {
-                dead_letters::park(tx, &envelope.key(), envelope, &poison.error, 1, self.now)?;
-                metrics::counter!("events_parked_total").increment(1);
-                any_parked = true;
+                // An event for other services, or of a later version: nothing to do, even if its data is broken.
+                if !envelope.kind.parse::<EventType>().is_ok_and(|kind| kind.concerns(self.me)) {
+                    continue;
+                }
+                if any_parked && dead_letters::waits(tx, &envelope.key())? {
+                    if !dead_letters::is_discarded(tx, envelope)? {
+                        dead_letters::park(tx, &envelope.key(), envelope, dead_letters::WAITS, 0, self.now)?;
+                    }
+                    continue;
+                }
+                if savepoints == Savepoints::OfDelivery {
+                    let event = read_ahead.take();
+                    if self.run_handler(tx, envelope, event)?.is_err() {
+                        self.take_back(tx)?;
+                        return self.apply_events(tx, events, Savepoints::OfEachEvent);
+                    }
+                } else if let Err(poison) = self.apply_one(tx, envelope)?
+                    && !dead_letters::is_discarded(tx, envelope)?
+                {
+                    dead_letters::park(tx, &envelope.key(), envelope, &poison.error, 1, self.now)?;
+                    metrics::counter!("events_parked_total").increment(1);
+                    any_parked = true;
+                }
             }
+        }
+        if savepoints == Savepoints::OfDelivery && self.finish(tx)?.is_err() {
+            self.take_back(tx)?;
+            return self.apply_events(tx, events, Savepoints::OfEachEvent);
         }
         let durability = if tx.total_changes() == changes { Durability::Lazy } else { Durability::Now };
         if cursor != start {
@@ -159,16 +171,24 @@ impl Applier<'_> {
     /// Takes back the whole delivery.
     fn take_back(&mut self, tx: &Connection) -> rusqlite::Result<()> {
         self.applied.clear();
+        self.pending = H::Pending::default();
         execute(tx, "ROLLBACK TO delivery")
     }
 
-    /// Applies one event in its own savepoint; the inner error says why it has to be parked.
+    /// Applies one event in its own savepoint; the inner error says why it has to be parked. Nothing is pending before
+    /// it or after it.
     fn apply_one(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
         let _span = trace::log_span(envelope, self.me).entered();
         execute(tx, "SAVEPOINT event")?;
-        let applied = self.run_handler(tx, envelope)?;
+        let applied_before = self.applied.len();
+        let mut applied = self.run_handler(tx, envelope, None)?;
+        if applied.is_ok() {
+            applied = self.finish(tx)?;
+        }
         if let Err(Poison { reason, .. }) = &applied {
             execute(tx, "ROLLBACK TO event")?;
+            self.applied.truncate(applied_before);
+            self.pending = H::Pending::default();
             let key = envelope.key();
             tracing::error!(event.type = %envelope.kind, event.id = envelope.id, key, reason, "an event cannot be applied");
         }
@@ -177,8 +197,13 @@ impl Applier<'_> {
     }
 
     /// Where the inner error says that the event has to be parked, what the handler wrote is still there.
-    fn run_handler(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
-        let event = match envelope.event() {
+    fn run_handler(
+        &mut self,
+        tx: &Connection,
+        envelope: &Envelope,
+        read_ahead: Option<Event>,
+    ) -> rusqlite::Result<Result<(), Poison>> {
+        let event = match read_ahead.map_or_else(|| envelope.event(), |event| Ok(Some(event))) {
             Ok(Some(event)) => event,
             // Parked by a newer version that knew this type.
             Ok(None) => {
@@ -192,16 +217,18 @@ impl Applier<'_> {
             return Ok(Err(Poison::new("wrong publisher", error)));
         }
         let received = Received { event: &event, envelope, now: self.now };
-        let poison = match catch_unwind(AssertUnwindSafe(|| self.handler.apply(tx, &received))) {
-            Ok(Ok(())) => {
-                self.applied.push(event);
-                return Ok(Ok(()));
-            }
-            Ok(Err(ApplyError::Store(error))) => return Err(error),
-            Ok(Err(ApplyError::Poison(why))) => Poison::new("refused by the handler", why),
-            Err(_) => Poison::new("panic in the handler", "the handler panicked"),
-        };
-        Ok(Err(poison))
+        let (handler, pending) = (self.handler, &mut self.pending);
+        let outcome = guarded(|| handler.apply(tx, &received, pending))?;
+        if outcome.is_ok() {
+            self.applied.push(event);
+        }
+        Ok(outcome)
+    }
+
+    /// Lets the handler write what is pending; the inner error says why one of the events has to be parked.
+    fn finish(&mut self, tx: &Connection) -> rusqlite::Result<Result<(), Poison>> {
+        let pending = std::mem::take(&mut self.pending);
+        guarded(|| self.handler.finish(tx, pending))
     }
 
     /// Redrives the key of a dead letter. `None` if no waiting dead letter has this id.
@@ -267,6 +294,17 @@ impl Applier<'_> {
         }
         Ok(Redriven { applied, remaining: parked.len() as u64 - applied })
     }
+}
+
+/// Runs the handler. What it refuses, and where it panics, the event is at fault.
+fn guarded(run: impl FnOnce() -> Result<(), ApplyError>) -> rusqlite::Result<Result<(), Poison>> {
+    let poison = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => return Ok(Ok(())),
+        Ok(Err(ApplyError::Store(error))) => return Err(error),
+        Ok(Err(ApplyError::Poison(why))) => Poison::new("refused by the handler", why),
+        Err(_) => Poison::new("panic in the handler", "the handler panicked"),
+    };
+    Ok(Err(poison))
 }
 
 fn execute(tx: &Connection, sql: &str) -> rusqlite::Result<()> {

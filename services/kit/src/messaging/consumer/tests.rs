@@ -6,14 +6,24 @@ use shared::events::{EventDiscarded, PostCreated};
 mod over_http;
 
 /// Writes each title down; until the table `mended` has a row, a title that begins with "bad" is poison, and for
-/// "busy" the store fails.
+/// "busy" the store fails. A title that begins with "late" is written once more at the end; "late bad" is poison there.
 struct Scribe;
 
 impl Handler for Scribe {
-    fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
+    type Pending = Vec<(Option<i64>, String)>;
+
+    fn apply(
+        &self,
+        tx: &Connection,
+        received: &Received<'_>,
+        pending: &mut Self::Pending,
+    ) -> Result<(), ApplyError> {
         let Event::PostCreated(post) = received.event else { return Ok(()) };
         let sequence = received.envelope.sequence.map(Sequence::get);
         tx.execute("INSERT INTO seen VALUES (?1, ?2, ?3)", (sequence, post.id.as_str(), &post.title))?;
+        if post.title.starts_with("late") {
+            pending.push((sequence, post.title.clone()));
+        }
         let mended: bool = tx.query_row("SELECT EXISTS (SELECT 1 FROM mended)", [], |r| r.get(0))?;
         match post.title.as_str() {
             "panic" if !mended => panic!("a fault in a handler"),
@@ -25,15 +35,26 @@ impl Handler for Scribe {
             _ => Ok(()),
         }
     }
+
+    fn finish(&self, tx: &Connection, pending: Self::Pending) -> Result<(), ApplyError> {
+        for (sequence, title) in pending {
+            tx.execute("INSERT INTO late VALUES (?1)", [sequence])?;
+            if title == "late bad" {
+                return Err(ApplyError::Poison("bad in the end".into()));
+            }
+        }
+        Ok(())
+    }
 }
 
-fn scribe() -> Applier<'static> {
+fn scribe() -> Applier<'static, Scribe> {
     Applier::new(ServiceName::Query, &Scribe, Timestamp::from_unix_ms(1_000))
 }
 
 fn database() -> Connection {
     let c = Connection::open_in_memory().unwrap();
-    let tables = "CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);";
+    let tables = "CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);
+                  CREATE TABLE late (seq INTEGER);";
     for sql in [inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCHEMA, dead_letters::BY_EVENT, tables] {
         c.execute_batch(sql).unwrap();
     }
@@ -56,7 +77,7 @@ fn event(sequence: i64, key: &str, title: &str) -> Envelope {
 
 fn deliver(c: &Connection, events: &[Envelope]) -> Applied {
     Applier::new(ServiceName::Query, &Scribe, Timestamp::default())
-        .apply(c, events.to_vec().into())
+        .apply(c, &mut events.to_vec().into())
         .unwrap()
         .0
 }
@@ -199,10 +220,13 @@ proptest! {
     }
 }
 
+const TITLES: [&str; 8] = ["ok", "ok", "late", "late", "ok", "late bad", "bad", "discard"];
+
 /// Every row that deliveries write.
 fn all_rows(c: &Connection) -> Vec<String> {
     let tables = [
         "SELECT json_array(seq, key, title) FROM seen ORDER BY rowid",
+        "SELECT json_array(seq) FROM late ORDER BY rowid",
         "SELECT json_array(id, key, seq, envelope, error, attempts, parked_at, discarded_at) FROM dead_letters ORDER BY id",
         "SELECT json_array(seq, id) FROM cursor",
         "SELECT json_array(id, envelope) FROM outbox ORDER BY seq",
@@ -218,7 +242,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn a_delivery_writes_what_its_events_write_one_by_one(
-        titles in prop::collection::vec((0..3_usize, prop::sample::select(vec!["ok", "ok", "ok", "bad", "discard"])), 1..20),
+        titles in prop::collection::vec((0..3_usize, prop::sample::select(TITLES.to_vec())), 1..20),
     ) {
         let log: Vec<_> = titles.iter().enumerate().map(|(at, (key, title))| {
             let sequence = at as i64 + 1;
@@ -236,11 +260,11 @@ proptest! {
         let mut applied = vec![];
         for event in &log {
             let mut applier = scribe();
-            applier.apply(&one_by_one, vec![event.clone()].into()).unwrap();
+            applier.apply(&one_by_one, &mut vec![event.clone()].into()).unwrap();
             applied.append(&mut applier.applied);
         }
         let mut applier = scribe();
-        applier.apply(&together, log.into()).unwrap();
+        applier.apply(&together, &mut log.into()).unwrap();
         prop_assert_eq!(all_rows(&together), all_rows(&one_by_one));
         prop_assert_eq!(applier.applied, applied);
     }
@@ -277,7 +301,8 @@ fn a_broken_event_that_is_not_for_this_service_stops_nothing_here() {
     assert_eq!(letters(&c), [1]);
     let c = database();
     let apply = |events: &[Envelope]| {
-        Applier::new(ServiceName::Moderation, &Scribe, Timestamp::default()).apply(&c, events.to_vec().into())
+        Applier::new(ServiceName::Moderation, &Scribe, Timestamp::default())
+            .apply(&c, &mut events.to_vec().into())
     };
     assert_eq!(apply(&[broken]).unwrap().0, Applied::All { cursor: Sequence::new(1) });
     assert_eq!(apply(&[verdict]).unwrap().0, Applied::All { cursor: Sequence::new(2) });

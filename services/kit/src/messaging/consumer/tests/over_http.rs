@@ -161,8 +161,15 @@ struct Announcer {
 }
 
 impl Handler for Announcer {
-    fn apply(&self, tx: &Connection, received: &Received<'_>) -> Result<(), ApplyError> {
-        Scribe.apply(tx, received)
+    type Pending = <Scribe as Handler>::Pending;
+
+    fn apply(
+        &self,
+        tx: &Connection,
+        received: &Received<'_>,
+        pending: &mut Self::Pending,
+    ) -> Result<(), ApplyError> {
+        Scribe.apply(tx, received, pending)
     }
 
     fn after_commit(&self, applied: &[Event]) {
