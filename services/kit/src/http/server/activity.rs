@@ -20,10 +20,11 @@ struct State {
     idle: Arc<IdleSignal>,
 }
 
-/// Why a connection in an even phase is not idle.
+/// What a connection in an even phase is doing.
 #[derive(Clone, Copy)]
 pub(super) enum Busy {
-    /// A head has begun to arrive.
+    /// A head has begun to arrive. Until it is whole the connection is as idle as before: else a client could keep
+    /// connections by sending heads that never end.
     Head = 1,
     /// The body of a response is not at its end.
     Body = 2,
@@ -93,10 +94,16 @@ impl Activity {
         }
     }
 
-    /// Since when it has been waiting for the first byte of a request; nothing while it is busy.
+    /// Since when it has been waiting for the whole head of a request; nothing while it is busy.
     pub(super) fn idle_since(&self) -> Option<u64> {
-        let idle = self.phase().is_multiple_of(2) && self.0.busy.load(SeqCst) == 0;
+        let busy = self.0.busy.load(SeqCst) & !(Busy::Head as u8);
+        let idle = self.phase().is_multiple_of(2) && busy == 0;
         idle.then(|| self.0.idle_since.load(SeqCst))
+    }
+
+    /// Whether a part of a head has arrived.
+    pub(super) fn has_part_of_a_head(&self) -> bool {
+        self.phase().is_multiple_of(2) && self.0.busy.load(SeqCst) & Busy::Head as u8 != 0
     }
 
     fn touch(&self) {

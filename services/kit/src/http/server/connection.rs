@@ -62,6 +62,9 @@ impl Connection {
         let ended = tokio::select! {
             biased;
             () = slot.leave.cancelled() => {
+                if slot.closed.is_cancelled() && slot.activity.has_part_of_a_head() {
+                    return tracing::debug!(%peer, "connection closed for another one, before its request was whole");
+                }
                 Pin::new(&mut http).graceful_shutdown();
                 std::future::poll_fn(|cx| http.poll_without_shutdown(cx)).await
             }

@@ -28,6 +28,7 @@ struct Taken {
 struct Tenant {
     client: ClientKey,
     activity: Activity,
+    closed: CancellationToken,
     leave: CancellationToken,
 }
 
@@ -36,7 +37,9 @@ pub(super) struct Slot {
     slots: Arc<Slots>,
     number: u64,
     pub(super) activity: Activity,
-    /// Cancelled when the connection is to be closed: for another one, or because the server stops.
+    /// Cancelled when the connection is closed for another one.
+    pub(super) closed: CancellationToken,
+    /// Cancelled after `closed`, and when the server stops.
     pub(super) leave: CancellationToken,
 }
 
@@ -91,13 +94,14 @@ impl Slots {
         if taken.slots.len() >= self.whole && !taken.close_oldest_idle(None) {
             return Ok(None);
         }
-        let (number, leave) = (taken.next, stopping.child_token());
+        let (number, closed, leave) = (taken.next, CancellationToken::new(), stopping.child_token());
         let activity = Activity::new(self.begun, Arc::clone(&self.idle));
-        let tenant = Tenant { client, activity: activity.clone(), leave: leave.clone() };
+        let (activity_seen, closed_too, leave_too) = (activity.clone(), closed.clone(), leave.clone());
+        let tenant = Tenant { client, activity: activity_seen, closed: closed_too, leave: leave_too };
         taken.next += 1;
         taken.slots.insert(number, tenant);
         *taken.by_client.entry(client).or_default() += 1;
-        Ok(Some(Slot { slots: Arc::clone(self), number, activity, leave }))
+        Ok(Some(Slot { slots: Arc::clone(self), number, activity, closed, leave }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -114,6 +118,7 @@ impl Taken {
         let idle = tenants.filter_map(|(number, tenant)| Some((tenant.activity.idle_since()?, *number)));
         let Some((_, number)) = idle.min() else { return false };
         if let Some(tenant) = self.remove(number) {
+            tenant.closed.cancel();
             tenant.leave.cancel();
             metrics::counter!("http_connections_closed_for_others_total").increment(1);
         }
@@ -157,10 +162,14 @@ mod tests {
         let take = async |n| slots.take(client(n), &stopping).await.unwrap();
         let (busy, first, second) = (take(1).await, take(1).await, take(2).await);
         busy.activity.set(Busy::Body);
-        first.activity.set(Busy::Head);
-        first.activity.clear(Busy::Head);
+        first.activity.set(Busy::Unwritten);
+        first.activity.clear(Busy::Unwritten);
+        second.activity.set(Busy::Head);
         let third = take(3).await;
-        assert!(second.leave.is_cancelled(), "the first has been busy since");
+        assert!(
+            second.leave.is_cancelled(),
+            "the first has been busy since, and a part of a head is no request"
+        );
         let _fourth = take(4).await;
         assert!(first.leave.is_cancelled() && !busy.leave.is_cancelled() && !third.leave.is_cancelled());
         drop((first, second));
@@ -180,7 +189,7 @@ mod tests {
         assert!(waits(2).await);
         let (third, ()) = tokio::join!(take(2), async { first.activity.clear(Busy::Unwritten) });
         assert!(first.leave.is_cancelled());
-        third.activity.set(Busy::Head);
+        third.activity.advance();
         assert!(waits(3).await);
         tokio::join!(take(3), async { drop(second) });
     }
