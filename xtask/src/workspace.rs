@@ -105,6 +105,24 @@ impl Target {
 mod tests {
     use super::*;
 
+    /// Services speak SQL through `kit::store::Tx`, which can then be that of another database.
+    #[test]
+    fn no_program_names_the_library_of_the_database_but_through_the_kit() {
+        let workspace = Workspace::read(&Shell::new().unwrap()).unwrap();
+        let names = |package: &&Package| {
+            let mut needed = package.dependencies.iter();
+            needed.any(|needed| needed.name == "rusqlite" && needed.kind.is_none())
+        };
+        let mut found: Vec<_> =
+            workspace.packages.iter().filter(names).map(|package| package.name.as_str()).collect();
+        found.sort_unstable();
+        assert_eq!(
+            found,
+            ["kit", "system-tests", "testkit"],
+            "the last two are in no program that is released"
+        );
+    }
+
     #[test]
     fn files_belong_to_packages_and_packages_have_dependents() {
         let workspace = Workspace::read(&Shell::new().unwrap()).unwrap();

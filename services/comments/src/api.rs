@@ -15,7 +15,7 @@ use kit::rt;
 use kit::runtime::deps::Deps;
 use kit::runtime::key_waiters::KeyWaiters;
 use kit::runtime::trace::TraceContext;
-use kit::store::{Durability, ReadError, Store, WriteError};
+use kit::store::{Durability, ReadError, SqlError, Store, WriteError};
 use shared::commands::CreateComment;
 use shared::events::CommentCreated;
 use shared::text::PUBLIC_BYTES;
@@ -123,7 +123,7 @@ struct NewComment {
 async fn store_in_post(
     store: &Store,
     new: NewComment,
-) -> Result<Option<Outcome<(i64, Comment)>>, WriteError<rusqlite::Error>> {
+) -> Result<Option<Outcome<(i64, Comment)>>, WriteError<SqlError>> {
     let write = store.write_by(move |tx| {
         let NewComment { event, event_id, now, key, trace } = new;
         // In the write itself: a read before it would cost each comment a turn of its own.
@@ -132,7 +132,7 @@ async fn store_in_post(
         }
         let comment = Comment::created(&event);
         let stored = idempotency::run_once(tx, key.as_ref(), now, event.id.clone().as_str(), || {
-            let place = store::insert(tx, &comment)?;
+            let place = store::save(tx, &comment)?;
             outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
             Ok((place, comment))
         });
@@ -143,14 +143,14 @@ async fn store_in_post(
 
 async fn find(store: &Store, id: &str) -> ApiResult<Option<(i64, Comment)>> {
     let Ok(id) = id.parse::<CommentId>() else { return Ok(None) };
-    Ok(store.read(move |c| store::find_with_place(c, &id)).await?)
+    Ok(store.read(move |tx| store::find_with_place(tx, &id)).await?)
 }
 
 /// Whether the post is known by now, or becomes known within [`POST_WAIT`].
 async fn post_becomes_known(api: &Api, id: &PostId) -> ApiResult<bool> {
     let known = || async {
         let id = id.clone();
-        let exists = api.store.read(move |c| store::post_exists(c, &id)).await?;
+        let exists = api.store.read(move |tx| store::post_exists(tx, &id)).await?;
         Ok::<_, ReadError>(exists.then_some(()))
     };
     let waiting = api.waiters.wait_for(id.clone(), known);
@@ -167,17 +167,19 @@ async fn thread(
     json_stream(move |position| {
         let (store, post_id, view) = (store.clone(), post_id.clone(), view.clone());
         async move {
-            let chunk = store.read(move |c| {
+            let read = store.read(move |tx| {
                 let (after, up_to) = match (position, up_to) {
                     (Some(position), _) => position,
                     (None, Some(up_to)) => (0, up_to),
-                    (None, None) => (0, store::last_place(c, &post_id)?),
+                    (None, None) => (0, store::last_place(tx, &post_id)?),
                 };
-                store::in_order(c, &post_id, after, up_to, |rows| {
-                    Chunk::elements(rows.map(|row| row.map(|(place, c)| ((place, up_to), view(c)))))
-                })
+                let mut chunk = Chunk::array();
+                store::in_order(tx, &post_id, after, up_to, |place, comment| {
+                    chunk.element((place, up_to), &view(comment))
+                })?;
+                Ok(chunk)
             });
-            chunk.await
+            read.await
         }
     })
     .await

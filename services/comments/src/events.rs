@@ -5,7 +5,7 @@ use crate::store;
 use kit::messaging::consumer::{ApplyError, Handler, Received};
 use kit::messaging::{outbox, trace};
 use kit::runtime::key_waiters::KeyWaiters;
-use rusqlite::Connection;
+use kit::store::Tx;
 use shared::events::{NO_VERDICT, Status};
 use shared::{Event, PostId, ServiceName};
 
@@ -18,7 +18,7 @@ pub struct CommentEvents {
 impl Handler for CommentEvents {
     type Pending = ();
 
-    fn apply(&self, tx: &Connection, received: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
+    fn apply(&self, tx: &Tx<'_>, received: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
         match received.event {
             Event::PostCreated(post) => store::add_post(tx, &post.id)?,
             // Its own events (this one and `CommentUpdated`) rebuild a lost store.
@@ -35,7 +35,9 @@ impl Handler for CommentEvents {
                         store::save(tx, &comment)?;
                     }
                     Some(_) => {}
-                    None => store::save(tx, &comment)?,
+                    None => {
+                        store::save(tx, &comment)?;
+                    }
                 }
             }
             Event::CommentModerated(verdict) => {

@@ -1,9 +1,9 @@
-//! Comments in SQLite, and the ids of the posts that they may belong to.
+//! Comments, and the ids of the posts that they may belong to.
 
 use crate::domain::Comment;
-use kit::store::{Migration, parsed};
-use rusqlite::{Connection, OptionalExtension, Row};
+use kit::store::{Migration, Row, SqlError, Tx, values};
 use shared::{CommentId, PostId, Timestamp};
+use std::ops::ControlFlow;
 
 pub const MIGRATIONS: &[Migration] = &[
     kit::app::peer::SCHEMA,
@@ -24,68 +24,66 @@ pub const MIGRATIONS: &[Migration] = &[
         CREATE INDEX comments_of_post ON comments (post_id, n);
     "],
     kit::app::peer::DEAD_LETTERS_BY_EVENT,
+    kit::app::peer::DEAD_LETTERS_EVENT_COLUMNS,
 ];
 
-const COLUMNS: &str = "id, post_id, content, author, author_key, created_at, status, reason, version";
-
-pub fn add_post(tx: &Connection, id: &PostId) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT INTO posts (id) VALUES (?1) ON CONFLICT DO NOTHING")?
-        .execute([id.as_str()])
-        .map(drop)
+pub fn add_post(tx: &Tx<'_>, id: &PostId) -> Result<(), SqlError> {
+    let sql = "INSERT INTO posts (id) VALUES ($1) ON CONFLICT DO NOTHING";
+    tx.execute(sql, values![id.as_str()]).map(drop)
 }
 
-pub fn post_exists(c: &Connection, id: &PostId) -> rusqlite::Result<bool> {
-    c.prepare_cached("SELECT EXISTS (SELECT 1 FROM posts WHERE id = ?1)")?
-        .query_row([id.as_str()], |row| row.get(0))
+pub fn post_exists(tx: &Tx<'_>, id: &PostId) -> Result<bool, SqlError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM posts WHERE id = $1)";
+    tx.one(sql, values![id.as_str()], |row| row.bool(0))
 }
 
-pub fn find(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {
-    find_with_place(c, id).map(|found| found.map(|(_, comment)| comment))
+pub fn find(tx: &Tx<'_>, id: &CommentId) -> Result<Option<Comment>, SqlError> {
+    find_with_place(tx, id).map(|found| found.map(|(_, comment)| comment))
 }
 
 /// A comment with its place in the order in which comments were stored.
-pub fn find_with_place(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<(i64, Comment)>> {
-    c.prepare_cached(&format!("SELECT n, {COLUMNS} FROM comments WHERE id = ?1"))?
-        .query_row([id.as_str()], placed)
-        .optional()
+pub fn find_with_place(tx: &Tx<'_>, id: &CommentId) -> Result<Option<(i64, Comment)>, SqlError> {
+    let sql = "
+        SELECT n, id, post_id, content, author, author_key, created_at, status, reason, version
+        FROM comments WHERE id = $1";
+    tx.first(sql, values![id.as_str()], placed)
 }
 
 /// The place of the last comment of a post; 0 if there is none.
-pub fn last_place(c: &Connection, post_id: &PostId) -> rusqlite::Result<i64> {
-    c.prepare_cached("SELECT coalesce(max(n), 0) FROM comments WHERE post_id = ?1")?
-        .query_row([post_id.as_str()], |row| row.get(0))
+pub fn last_place(tx: &Tx<'_>, post_id: &PostId) -> Result<i64, SqlError> {
+    let sql = "SELECT coalesce(max(n), 0) FROM comments WHERE post_id = $1";
+    tx.one(sql, values![post_id.as_str()], |row| row.int(0))
 }
 
-/// Passes the comments of a post after one place, and up to another, to `take` in the order in which they were stored.
-/// Reads only those that it takes.
-pub fn in_order<T>(
-    c: &Connection,
+/// Passes the comments of a post after one place, and up to another, to `take` in the order in which they were stored,
+/// until it breaks.
+pub fn in_order(
+    tx: &Tx<'_>,
     post_id: &PostId,
     after: i64,
     up_to: i64,
-    take: impl FnOnce(&mut dyn Iterator<Item = rusqlite::Result<(i64, Comment)>>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    let mut statement = c.prepare_cached(&format!(
-        "SELECT n, {COLUMNS} FROM comments WHERE post_id = ?1 AND n > ?2 AND n <= ?3 ORDER BY n"
-    ))?;
-    take(&mut statement.query_map((post_id.as_str(), after, up_to), placed)?)
+    mut take: impl FnMut(i64, Comment) -> Result<ControlFlow<()>, SqlError>,
+) -> Result<(), SqlError> {
+    let sql = "
+        SELECT n, id, post_id, content, author, author_key, created_at, status, reason, version
+        FROM comments WHERE post_id = $1 AND n > $2 AND n <= $3 ORDER BY n";
+    tx.each(sql, values![post_id.as_str(), after, up_to], |row| {
+        let (place, comment) = placed(row)?;
+        take(place, comment)
+    })
+    .map(drop)
 }
 
-/// Inserts a new comment; returns its place.
-pub fn insert(tx: &Connection, comment: &Comment) -> rusqlite::Result<i64> {
-    save(tx, comment)?;
-    Ok(tx.last_insert_rowid())
-}
-
-/// Inserts a comment, or updates everything but its text and its post.
-pub fn save(tx: &Connection, comment: &Comment) -> rusqlite::Result<()> {
-    tx.prepare_cached(&format!(
-        "INSERT INTO comments ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         ON CONFLICT (id) DO UPDATE SET author = excluded.author, author_key = excluded.author_key,
-             created_at = excluded.created_at, status = excluded.status, reason = excluded.reason,
-             version = excluded.version"
-    ))?
-    .execute((
+/// Inserts a comment, or updates everything but its text and its post; returns its place.
+pub fn save(tx: &Tx<'_>, comment: &Comment) -> Result<i64, SqlError> {
+    let sql = "
+        INSERT INTO comments (id, post_id, content, author, author_key, created_at, status, reason, version)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        ON CONFLICT (id) DO UPDATE SET author = excluded.author, author_key = excluded.author_key,
+            created_at = excluded.created_at, status = excluded.status, reason = excluded.reason,
+            version = excluded.version
+        RETURNING n";
+    let values = values![
         comment.id.as_str(),
         comment.post_id.as_str(),
         &comment.content,
@@ -95,21 +93,21 @@ pub fn save(tx: &Connection, comment: &Comment) -> rusqlite::Result<()> {
         comment.status.as_str(),
         &comment.reason,
         comment.version,
-    ))?;
-    Ok(())
+    ];
+    tx.one(sql, values, |row| row.int(0))
 }
 
-fn placed(row: &Row<'_>) -> rusqlite::Result<(i64, Comment)> {
+fn placed(row: &Row<'_>) -> Result<(i64, Comment), SqlError> {
     let comment = Comment {
-        id: parsed(row, 1)?,
-        post_id: parsed(row, 2)?,
-        content: row.get(3)?,
-        author: row.get(4)?,
-        author_key: row.get(5)?,
-        created_at: row.get::<_, Option<i64>>(6)?.map(Timestamp::from_unix_ms),
-        status: parsed(row, 7)?,
-        reason: row.get(8)?,
-        version: row.get(9)?,
+        id: row.parsed(1)?,
+        post_id: row.parsed(2)?,
+        content: row.text(3)?.to_owned(),
+        author: row.text(4)?.to_owned(),
+        author_key: row.opt_text(5)?.map(str::to_owned),
+        created_at: row.opt_int(6)?.map(Timestamp::from_unix_ms),
+        status: row.parsed(7)?,
+        reason: row.opt_text(8)?.map(str::to_owned),
+        version: row.int(9)?,
     };
-    Ok((row.get(0)?, comment))
+    Ok((row.int(0)?, comment))
 }

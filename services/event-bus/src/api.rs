@@ -18,7 +18,7 @@ use kit::http::{ApiError, ApiResult, OperatorToken, RawBody, SecurityEvent, oper
 use kit::messaging::events_body::read_events;
 use kit::messaging::signature::{BadSignature, SigningKey};
 use kit::runtime::deps::Deps;
-use kit::store::WriteError;
+use kit::store::{SqlError, WriteError};
 use serde::Deserialize;
 use shared::bus::{Published, Subscribe, SubscriptionView};
 use shared::{FieldError, ProblemKind, Sequence, ServiceName};
@@ -146,7 +146,7 @@ fn id_conflict(conflict: &IdConflict) -> ApiError {
 
 fn log_failure(error: LogError) -> ApiError {
     if let LogError::DiskFloor { floor } = error {
-        return WriteError::<rusqlite::Error>::DiskFloor { floor }.into();
+        return WriteError::<SqlError>::DiskFloor { floor }.into();
     }
     tracing::error!(%error, "the log cannot be read or written");
     match error {

@@ -1,8 +1,7 @@
 //! The bus's database: its schema, and the table of subscriptions.
 
 use crate::log;
-use kit::store::{Migration, OpenError, Options, ReadError, Store, WriteError};
-use rusqlite::Connection;
+use kit::store::{Migration, OpenError, Options, ReadError, SqlError, Store, Tx, WriteError, values};
 use shared::Sequence;
 use std::path::Path;
 
@@ -46,26 +45,21 @@ impl SubscriptionTable {
     }
 
     pub async fn all(&self) -> Result<Vec<SavedSubscription>, ReadError> {
-        let rows = self.store.read(|c| {
-            c.prepare("SELECT name, url, cursor, batch FROM subscriptions ORDER BY name")?
-                .query_map([], |row| {
-                    Ok(SavedSubscription {
-                        name: row.get(0)?,
-                        url: row.get(1)?,
-                        cursor: Sequence::new(row.get(2)?),
-                        batch: row.get(3)?,
-                    })
-                })?
-                .collect()
+        let rows = self.store.read(|tx| {
+            tx.query("SELECT name, url, cursor, batch FROM subscriptions ORDER BY name", &[], |row| {
+                Ok(SavedSubscription {
+                    name: row.text(0)?.to_owned(),
+                    url: row.text(1)?.to_owned(),
+                    cursor: Sequence::new(row.int(2)?),
+                    batch: row.bool(3)?,
+                })
+            })
         });
         rows.await
     }
 
     /// Inserts or updates these subscriptions.
-    pub async fn save(
-        &self,
-        subscriptions: Vec<SavedSubscription>,
-    ) -> Result<(), WriteError<rusqlite::Error>> {
+    pub async fn save(&self, subscriptions: Vec<SavedSubscription>) -> Result<(), WriteError<SqlError>> {
         self.store.write(move |tx| save(tx, &subscriptions)).await
     }
 
@@ -74,24 +68,27 @@ impl SubscriptionTable {
     pub async fn save_lazily(
         &self,
         subscriptions: Vec<SavedSubscription>,
-    ) -> Result<(), WriteError<rusqlite::Error>> {
+    ) -> Result<(), WriteError<SqlError>> {
         self.store.write_lazily(move |tx| save(tx, &subscriptions)).await
     }
 
-    pub async fn delete(&self, name: String) -> Result<(), WriteError<rusqlite::Error>> {
+    pub async fn delete(&self, name: String) -> Result<(), WriteError<SqlError>> {
         self.store
-            .write(move |tx| tx.execute("DELETE FROM subscriptions WHERE name = ?1", [name]).map(drop))
+            .write(move |tx| {
+                tx.execute("DELETE FROM subscriptions WHERE name = $1", values![&name]).map(drop)
+            })
             .await
     }
 }
 
-fn save(tx: &Connection, subscriptions: &[SavedSubscription]) -> rusqlite::Result<()> {
-    let mut statement = tx.prepare_cached(
-        "INSERT INTO subscriptions (name, url, cursor, batch) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET url = excluded.url, cursor = excluded.cursor, batch = excluded.batch",
-    )?;
+fn save(tx: &Tx<'_>, subscriptions: &[SavedSubscription]) -> Result<(), SqlError> {
     for s in subscriptions {
-        statement.execute((&s.name, &s.url, s.cursor.get(), s.batch))?;
+        tx.execute(
+            "INSERT INTO subscriptions (name, url, cursor, batch) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name) DO UPDATE
+                 SET url = excluded.url, cursor = excluded.cursor, batch = excluded.batch",
+            values![&s.name, &s.url, s.cursor.get(), s.batch],
+        )?;
     }
     Ok(())
 }

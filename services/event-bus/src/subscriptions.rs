@@ -8,7 +8,7 @@ use crate::store::{SavedSubscription, SubscriptionTable};
 use kit::messaging::signature::SigningKey;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
-use kit::store::WriteError;
+use kit::store::{SqlError, WriteError};
 use shared::bus::{Subscribe, Subscribed, SubscriptionView};
 use shared::{Envelope, Sequence, ServiceName};
 use std::collections::{BTreeMap, HashMap};
@@ -32,7 +32,7 @@ pub enum RegisterError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error("the subscription cannot be saved: {0}")]
-    Store(#[from] WriteError<rusqlite::Error>),
+    Store(#[from] WriteError<SqlError>),
     #[error("there are {MAX_SUBSCRIPTIONS} subscriptions already")]
     TooMany,
 }
@@ -41,7 +41,7 @@ pub enum RegisterError {
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
     #[error("the subscription cannot be deleted: {0}")]
-    Store(WriteError<rusqlite::Error>),
+    Store(WriteError<SqlError>),
     #[error("deleting the subscription panicked")]
     Panicked,
 }

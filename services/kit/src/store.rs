@@ -2,7 +2,8 @@
 //!
 //! All writes of a service go through one thread. It takes all waiting closures, runs each in its own savepoint
 //! inside one transaction, commits once, and only then answers them: one `fsync` for many requests (group commit). A
-//! closure that fails rolls back its own savepoint only.
+//! closure that fails rolls back its own savepoint only. Closures get a [`Tx`], the one place through which a service
+//! speaks SQL.
 //!
 //! The file is in WAL mode with `synchronous=FULL`: when [`Store::write`] returns `Ok`, the write is on disk. A write
 //! that may be lost with the process ([`Store::write_lazily`], [`Durability::Lazy`]) waits in the open transaction for
@@ -12,7 +13,7 @@
 //! free disk space ([`Options`]) writes are refused before SQLite meets a full disk.
 
 use crate::rt;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,14 +23,25 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 mod disk_floor;
 mod handover;
+#[cfg(any(test, feature = "memory"))]
+mod memory;
 mod opening;
+mod row;
+mod sql_error;
 mod task;
+mod tx;
 mod wal;
 mod writer;
 
+pub use crate::values;
 pub use disk_floor::DiskFloor;
 pub use handover::{AsOf, Handover};
+#[cfg(any(test, feature = "memory"))]
+pub use memory::Memory;
+pub use row::Row;
+pub use sql_error::SqlError;
 pub use task::Durability;
+pub use tx::{Tx, Value};
 
 /// The most closures that may wait for the writer; one more gets [`WriteError::Busy`].
 const QUEUE: usize = 8_192;
@@ -53,9 +65,9 @@ pub enum OpenError {
     /// The file is damaged. It is left as it is, so that it can be examined or restored.
     #[error("the database {path} is damaged: {what}; restore it from a backup, or move its files away")]
     Corrupt { path: PathBuf, what: String },
-    /// SQLite cannot use the file; it is left as it is.
+    /// The database cannot use the file; it is left as it is.
     #[error("cannot open the database {path}: {source}")]
-    Sqlite { path: PathBuf, source: rusqlite::Error },
+    Sql { path: PathBuf, source: SqlError },
     /// The file was written by a later version of this program.
     #[error(
         "the database {path} has schema {found}, and this program knows only up to {known}: use a newer one"
@@ -96,9 +108,9 @@ impl<E> WriteError<E> {
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// SQLite's error.
+    /// A statement failed.
     #[error("the store cannot read: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sql(#[from] SqlError),
     /// The closure panicked: a fault in the program, retrying does not help. The panic hook has logged it.
     #[error("the read panicked")]
     Panicked,
@@ -224,14 +236,14 @@ impl Store {
 
     /// Runs `f` on the writer; when this returns `Ok`, the write is on disk.
     ///
-    /// `f` shares its transaction with others and must not begin or end one; it may use savepoints.
+    /// `f` shares its transaction with others and must not begin or end one.
     pub async fn write<T, E, F>(&self, f: F) -> Result<T, WriteError<E>>
     where
-        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: std::error::Error + Send + 'static,
     {
-        self.write_by(move |c| f(c).map(|value| (value, Durability::Now))).await
+        self.write_by(move |tx| f(tx).map(|value| (value, Durability::Now))).await
     }
 
     /// [`Store::write`], where `f` says whether its caller has to wait for the disk. A write that it calls lazy is
@@ -239,7 +251,7 @@ impl Store {
     /// then made again by itself.
     pub async fn write_by<T, E, F>(&self, f: F) -> Result<T, WriteError<E>>
     where
-        F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<(T, Durability), E> + Send + 'static,
         T: Send + 'static,
         E: std::error::Error + Send + 'static,
     {
@@ -251,7 +263,7 @@ impl Store {
     /// wait for it.
     pub async fn write_then<T, E, F, A>(&self, f: F, after: A) -> Result<T, WriteError<E>>
     where
-        F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<(T, Durability), E> + Send + 'static,
         A: FnOnce(&T) + Send + 'static,
         T: Send + 'static,
         E: std::error::Error + Send + 'static,
@@ -268,9 +280,9 @@ impl Store {
     /// Queues a write that nobody waits for: it joins the next commit, or is committed by itself within
     /// [`LAZY_LIMIT`]. Lost only where the process dies before that. Where the disk is full, `f` runs again until it
     /// is committed; an error of its own is logged, and gives it up.
-    pub async fn write_lazily<F>(&self, f: F) -> Result<(), WriteError<rusqlite::Error>>
+    pub async fn write_lazily<F>(&self, f: F) -> Result<(), WriteError<SqlError>>
     where
-        F: FnMut(&Connection) -> rusqlite::Result<()> + Send + 'static,
+        F: FnMut(&Tx<'_>) -> Result<(), SqlError> + Send + 'static,
     {
         self.inner.lazy.fetch_add(1, Ordering::SeqCst);
         let queued = self.inner.tasks.send(task::Task::Lazy(Box::new(f))).await;
@@ -278,7 +290,7 @@ impl Store {
     }
 
     /// Commits the lazy writes that wait, and returns when they are on disk.
-    pub async fn flush(&self) -> Result<(), WriteError<rusqlite::Error>> {
+    pub async fn flush(&self) -> Result<(), WriteError<SqlError>> {
         if self.inner.lazy.load(Ordering::SeqCst) == 0 {
             return Ok(());
         }
@@ -291,7 +303,7 @@ impl Store {
     /// database open.
     pub async fn read<T, F>(&self, f: F) -> Result<T, ReadError>
     where
-        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, SqlError> + Send + 'static,
         T: Send + 'static,
     {
         let inner = Arc::clone(&self.inner);
@@ -317,7 +329,7 @@ impl Store {
     /// bounded.
     pub fn hand_over<T, F>(&self, read: F) -> Handover<T>
     where
-        F: FnMut(&Connection, i64) -> rusqlite::Result<Option<T>> + Send + 'static,
+        F: FnMut(&Tx<'_>, i64) -> Result<Option<T>, SqlError> + Send + 'static,
         T: Send + 'static,
     {
         let (handover, observer) = handover::new(read);
@@ -363,7 +375,7 @@ impl Store {
         // It takes long: on a connection of its own, so that it takes no place from the other readers.
         let check = rt::unblock(move || {
             let fault = inner.open_reader().and_then(|connection| opening::first_fault(&connection));
-            fault.inspect_err(|error| inner.failed.note(error))
+            fault.map_err(SqlError::from).inspect_err(|error| inner.failed.note(error))
         });
         let stopped =
             |error: rt::TaskError| if error.is_panic() { ReadError::Panicked } else { ReadError::Stopped };
@@ -386,7 +398,7 @@ impl Inner {
         OpenError::Corrupt { path: self.path.clone(), what: what.to_owned() }.to_string()
     }
 
-    fn read<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    fn read<T>(&self, f: impl FnOnce(&Tx<'_>) -> Result<T, SqlError>) -> Result<T, SqlError> {
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = idle.map_or_else(|| self.open_reader(), Ok)?;
         let result = in_snapshot(&connection, f);
@@ -413,13 +425,13 @@ impl Inner {
 
 fn in_snapshot<T>(
     connection: &Connection,
-    f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
+    f: impl FnOnce(&Tx<'_>) -> Result<T, SqlError>,
+) -> Result<T, SqlError> {
     connection.execute_batch("BEGIN")?;
-    let result = f(connection);
+    let result = f(&Tx::new(connection));
     // The first error is the cause: it may have ended the transaction already.
     let ended = connection.execute_batch("COMMIT");
-    result.and_then(|value| ended.map(|()| value))
+    result.and_then(|value| ended.map(|()| value).map_err(SqlError::from))
 }
 
 /// Why the store has ended, once it has. Clones share it.
@@ -428,11 +440,8 @@ struct Failed(Arc<watch::Sender<Option<String>>>);
 
 impl Failed {
     /// Ends the store if the error means a failing disk or a damaged file.
-    fn note(&self, error: &rusqlite::Error) {
-        if matches!(
-            error.sqlite_error_code(),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        ) {
+    fn note(&self, error: &SqlError) {
+        if error.ends_the_store() {
             self.end(error.to_string());
         }
     }
@@ -448,35 +457,6 @@ impl Failed {
 
     fn reason(&self) -> Option<String> {
         self.0.borrow().clone()
-    }
-}
-
-/// Reads a value that is stored as text: an id, a status.
-pub fn parsed<T: std::str::FromStr<Err: ToString>>(
-    row: &rusqlite::Row<'_>,
-    column: usize,
-) -> rusqlite::Result<T> {
-    let text = row.get_ref(column)?.as_str()?;
-    text.parse().map_err(|e: T::Err| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, e.to_string().into())
-    })
-}
-
-/// Whether an error comes from the data (it will come again), and not from the disk or the moment (it may go away).
-pub fn is_permanent(error: &rusqlite::Error) -> bool {
-    match error {
-        rusqlite::Error::SqliteFailure(failure, _) => matches!(
-            failure.code,
-            ErrorCode::ConstraintViolation
-                | ErrorCode::TypeMismatch
-                | ErrorCode::TooBig
-                | ErrorCode::ParameterOutOfRange
-        ),
-        rusqlite::Error::ToSqlConversionFailure(_)
-        | rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::InvalidColumnType(..) => true,
-        _ => false,
     }
 }
 

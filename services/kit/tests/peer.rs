@@ -10,8 +10,8 @@ use kit::rt;
 use kit::runtime::deps::{Deps, SystemClock, SystemIds};
 use kit::runtime::lifecycle::Lifecycle;
 use kit::runtime::transport::{Exchange, Transport};
+use kit::store::{SqlError, Tx, values};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use shared::ServiceName;
 use std::path::Path;
@@ -25,7 +25,7 @@ struct Nothing;
 impl Handler for Nothing {
     type Pending = ();
 
-    fn apply(&self, _: &Connection, _: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
+    fn apply(&self, _: &Tx<'_>, _: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
         Ok(())
     }
 }
@@ -116,10 +116,10 @@ async fn the_gauge_of_failed_attempts_says_how_it_is_now() {
     let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
     rt::sleep(A_WHILE).await;
     assert!(gauge("0"), "{}", handle.render());
-    store.write(|c| c.execute_batch("ALTER TABLE outbox RENAME TO away")).await.unwrap();
+    store.write(|tx| tx.execute("ALTER TABLE outbox RENAME TO away", &[])).await.unwrap();
     rt::sleep(A_WHILE).await;
     assert!(!gauge("0"), "{}", handle.render());
-    store.write(|c| c.execute_batch("ALTER TABLE away RENAME TO outbox")).await.unwrap();
+    store.write(|tx| tx.execute("ALTER TABLE away RENAME TO outbox", &[])).await.unwrap();
     rt::sleep(A_WHILE).await;
     assert!(gauge("0"), "{}", handle.render());
     stop(&lifecycle).await;
@@ -144,17 +144,17 @@ async fn an_event_whose_id_the_log_has_for_another_does_not_stop_the_others() {
     let peer = peer(dir.path(), &bus);
     let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
     let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
-    let queue = |c: &Connection| {
+    let queue = |tx: &Tx<'_>| {
         for id in ["a", CONFLICTING, "b"] {
             let envelope = json!({"id": id, "type": "A", "data": {}}).to_string();
-            c.execute("INSERT INTO outbox (id, queued_at, envelope) VALUES (?1, 0, ?2)", [id, &envelope])?;
+            let sql = "INSERT INTO outbox (id, queued_at, envelope) VALUES ($1, 0, $2)";
+            tx.execute(sql, values![id, &envelope])?;
         }
-        Ok::<_, rusqlite::Error>(())
+        Ok::<_, SqlError>(())
     };
     store.write(queue).await.unwrap();
     let left = async || {
-        let count =
-            |c: &Connection| c.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, i64>(0));
+        let count = |tx: &Tx<'_>| tx.one("SELECT count(*) FROM outbox", &[], |row| row.int::<i64>(0));
         store.read(count).await.unwrap()
     };
     // The writer's thread does not know of the paused clock.

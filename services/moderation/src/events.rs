@@ -4,7 +4,7 @@ use crate::domain::{Decision, Rules, Verdict};
 use crate::store;
 use kit::messaging::consumer::{ApplyError, Handler, Received};
 use kit::messaging::outbox;
-use rusqlite::Connection;
+use kit::store::{SqlError, Tx};
 use shared::events::{CommentCreated, CommentModerated, NO_VERDICT, Status};
 use shared::{Envelope, Event, Timestamp};
 
@@ -16,7 +16,7 @@ pub struct ModerationEvents {
 impl Handler for ModerationEvents {
     type Pending = ();
 
-    fn apply(&self, tx: &Connection, received: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
+    fn apply(&self, tx: &Tx<'_>, received: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
         match received.event {
             Event::CommentCreated(comment) => {
                 // Already judged (this is a redrive, or a lost store is rebuilt): the verdict stands. It is published as
@@ -50,12 +50,12 @@ impl Handler for ModerationEvents {
 
 /// Stores a verdict and puts its event into the outbox, in one transaction.
 pub fn record_verdict(
-    tx: &Connection,
+    tx: &Tx<'_>,
     comment: &CommentCreated,
     verdict: Verdict,
     cause: &Envelope,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> Result<(), SqlError> {
     store::decide(tx, &comment.id, &verdict)?;
     let event = CommentModerated {
         id: comment.id.clone(),

@@ -1,9 +1,7 @@
-//! Verdicts, and comments that wait for a person, in SQLite.
+//! Verdicts, and comments that wait for a person.
 
 use crate::domain::Verdict;
-use kit::store::{Migration, parsed};
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row};
+use kit::store::{Migration, Row, SqlError, Tx, values};
 use serde::Serialize;
 use shared::events::CommentCreated;
 use shared::{CommentId, Envelope, Timestamp};
@@ -26,6 +24,7 @@ pub const MIGRATIONS: &[Migration] = &[
         CREATE INDEX held_by_age ON held (held_at);
     "],
     kit::app::peer::DEAD_LETTERS_BY_EVENT,
+    kit::app::peer::DEAD_LETTERS_EVENT_COLUMNS,
 ];
 
 /// The longest queue in one answer.
@@ -43,59 +42,57 @@ pub struct Held {
     pub envelope: Envelope,
 }
 
-pub fn verdict(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Verdict>> {
-    c.prepare_cached("SELECT status, reason, rule FROM verdicts WHERE comment_id = ?1")?
-        .query_row([id.as_str()], |row| {
-            Ok(Verdict { status: parsed(row, 0)?, reason: row.get(1)?, rule: row.get(2)? })
-        })
-        .optional()
+pub fn verdict(tx: &Tx<'_>, id: &CommentId) -> Result<Option<Verdict>, SqlError> {
+    let sql = "SELECT status, reason, rule FROM verdicts WHERE comment_id = $1";
+    tx.first(sql, values![id.as_str()], |row| {
+        let text = |column| row.opt_text(column).map(|text| text.map(str::to_owned));
+        Ok(Verdict { status: row.parsed(0)?, reason: text(1)?, rule: text(2)? })
+    })
 }
 
 /// Stores a verdict, in place of an earlier one that differs, and takes the comment off the queue.
-pub fn decide(tx: &Connection, id: &CommentId, verdict: &Verdict) -> rusqlite::Result<()> {
-    tx.prepare_cached("DELETE FROM held WHERE comment_id = ?1")?.execute([id.as_str()])?;
-    tx.prepare_cached(
-        "INSERT INTO verdicts (comment_id, status, reason, rule) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET status = excluded.status, reason = excluded.reason, rule = excluded.rule
-         WHERE (status, reason, rule) IS NOT (excluded.status, excluded.reason, excluded.rule)",
-    )?
-    .execute((id.as_str(), verdict.status.as_str(), &verdict.reason, &verdict.rule))?;
+pub fn decide(tx: &Tx<'_>, id: &CommentId, verdict: &Verdict) -> Result<(), SqlError> {
+    tx.execute("DELETE FROM held WHERE comment_id = $1", values![id.as_str()])?;
+    tx.execute(
+        "INSERT INTO verdicts (comment_id, status, reason, rule) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (comment_id) DO UPDATE
+             SET status = excluded.status, reason = excluded.reason, rule = excluded.rule
+             WHERE (verdicts.status, verdicts.reason, verdicts.rule)
+                 IS DISTINCT FROM (excluded.status, excluded.reason, excluded.rule)",
+        values![id.as_str(), verdict.status.as_str(), &verdict.reason, &verdict.rule],
+    )?;
     Ok(())
 }
 
 pub fn hold(
-    tx: &Connection,
+    tx: &Tx<'_>,
     id: &CommentId,
     rule: &str,
     envelope: &Envelope,
     now: Timestamp,
-) -> rusqlite::Result<()> {
-    let json =
-        serde_json::to_string(envelope).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-    tx.prepare_cached(
-        "INSERT INTO held (comment_id, rule, envelope, held_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-    )?
-    .execute((id.as_str(), rule, json, now.unix_ms()))?;
+) -> Result<(), SqlError> {
+    let json = serde_json::to_string(envelope).map_err(SqlError::data)?;
+    tx.execute(
+        "INSERT INTO held (comment_id, rule, envelope, held_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        values![id.as_str(), rule, &json, now.unix_ms()],
+    )?;
     Ok(())
 }
 
-pub fn find_held(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Held>> {
-    c.prepare_cached("SELECT rule, envelope, held_at FROM held WHERE comment_id = ?1")?
-        .query_row([id.as_str()], held)
-        .optional()
+pub fn find_held(tx: &Tx<'_>, id: &CommentId) -> Result<Option<Held>, SqlError> {
+    let sql = "SELECT rule, envelope, held_at FROM held WHERE comment_id = $1";
+    tx.first(sql, values![id.as_str()], held)
 }
 
 /// The comments that wait for a person, oldest first; at most `MAX_QUEUE`.
-pub fn queue(c: &Connection) -> rusqlite::Result<Vec<Held>> {
-    c.prepare_cached("SELECT rule, envelope, held_at FROM held ORDER BY held_at, comment_id LIMIT ?1")?
-        .query_map([MAX_QUEUE], held)?
-        .collect()
+pub fn queue(tx: &Tx<'_>) -> Result<Vec<Held>, SqlError> {
+    let sql = "SELECT rule, envelope, held_at FROM held ORDER BY held_at, comment_id LIMIT $1";
+    tx.query(sql, values![MAX_QUEUE], held)
 }
 
-fn held(row: &Row<'_>) -> rusqlite::Result<Held> {
-    let bad = |e: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(e));
-    let envelope: Envelope = serde_json::from_str(row.get_ref(1)?.as_str()?).map_err(bad)?;
-    let comment = serde_json::from_str(envelope.data.get()).map_err(bad)?;
-    let held_at = Timestamp::from_unix_ms(row.get(2)?);
-    Ok(Held { comment, rule: row.get(0)?, held_at, envelope })
+fn held(row: &Row<'_>) -> Result<Held, SqlError> {
+    let envelope: Envelope = serde_json::from_str(row.text(1)?).map_err(SqlError::data)?;
+    let comment = serde_json::from_str(envelope.data.get()).map_err(SqlError::data)?;
+    let held_at = Timestamp::from_unix_ms(row.int(2)?);
+    Ok(Held { comment, rule: row.text(0)?.to_owned(), held_at, envelope })
 }

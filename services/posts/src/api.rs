@@ -55,7 +55,7 @@ async fn create(
         Outcome::Done(view) => view,
         Outcome::Repeated(id) => {
             let wanted = id.clone();
-            let found = api.store.read(move |c| store::find(c, &wanted)).await?;
+            let found = api.store.read(move |tx| store::find(tx, &wanted)).await?;
             found.ok_or_else(|| idempotency::missing(&id))?
         }
         Outcome::KeyReused => return Err(idempotency::reused()),
@@ -69,18 +69,18 @@ async fn list(State(api): State<Api>) -> ApiResult {
     json_stream(move |position| {
         let store = api.store.clone();
         async move {
-            let chunk = store.read(move |c| {
+            let read = store.read(move |tx| {
                 let (after, up_to) = match position {
                     Some(position) => position,
-                    None => (store::Position::START, store::last_row(c)?),
+                    None => (store::Position::START, store::last_number(tx)?),
                 };
-                store::in_order(c, after, up_to, |rows| {
-                    Chunk::members(
-                        rows.map(|row| row.map(|(at, post)| ((at, up_to), (post.id.to_string(), post)))),
-                    )
-                })
+                let mut chunk = Chunk::object();
+                store::in_order(tx, after, up_to, |at, post| {
+                    chunk.member((at, up_to), post.id.as_str(), &post)
+                })?;
+                Ok(chunk)
             });
-            chunk.await
+            read.await
         }
     })
     .await

@@ -2,7 +2,7 @@
 
 use crate::store;
 use kit::messaging::consumer::{ApplyError, Handler, Received};
-use rusqlite::Connection;
+use kit::store::Tx;
 use shared::Event;
 use shared::events::PostCreated;
 
@@ -12,7 +12,7 @@ pub struct PostEvents;
 impl Handler for PostEvents {
     type Pending = ();
 
-    fn apply(&self, tx: &Connection, received: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
+    fn apply(&self, tx: &Tx<'_>, received: &Received<'_>, (): &mut ()) -> Result<(), ApplyError> {
         match received.event {
             // Its own events: they rebuild a lost store. The services of the course send no time.
             Event::PostCreated(post) => {

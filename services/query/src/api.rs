@@ -17,8 +17,7 @@ use http::{HeaderMap, HeaderName, header};
 use kit::http::sse::with_heartbeat;
 use kit::http::{ApiError, ApiResult, ClientAddress, OperatorToken, operator_only};
 use kit::runtime::key_waiters::KeyWaiters;
-use kit::store::Store;
-use rusqlite::Connection;
+use kit::store::{Store, Tx};
 use serde::Deserialize;
 use shared::views::{DEFAULT_PAGE, MAX_PAGE, PostPage, PostSummary};
 use shared::{PostId, ProblemKind, Sequence, Timestamp};
@@ -86,7 +85,7 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
         return api.posts.response().await;
     }
     let (limit, before) = (limit(page.limit.as_deref(), DEFAULT_PAGE)?, page.before()?);
-    let read = move |c: &Connection| Ok((store::list(c, before, limit + 1)?, store::last_change(c)?.1));
+    let read = move |tx: &Tx<'_>| Ok((store::list(tx, before, limit + 1)?, store::last_change(tx)?.1));
     let (mut found, sequence) = api.store.read(read).await?;
     let next = (found.len() > limit)
         .then(|| found.truncate(limit))

@@ -70,9 +70,9 @@ impl Document {
             let (touched, newest, moved) = self
                 .inner
                 .store
-                .read(move |c| {
-                    let touched = last.map(|last| store::touched_after(c, last, CHANGES)).transpose()?;
-                    Ok((touched.flatten(), store::last_change(c)?.0, store::last_move(c)?))
+                .read(move |tx| {
+                    let touched = last.map(|last| store::touched_after(tx, last, CHANGES)).transpose()?;
+                    Ok((touched.flatten(), store::last_change(tx)?.0, store::last_move(tx)?))
                 })
                 .await?;
             self.cached().apply(commit, touched, newest, moved);
@@ -94,7 +94,7 @@ impl Document {
 
     async fn fill(&self, after: Option<&Spot>, slot: &Slot) -> Result<Arc<Chunk>, ReadError> {
         let range = slot.range(after);
-        let chunk = Arc::new(self.inner.store.read(move |c| render(c, &range)).await?);
+        let chunk = Arc::new(self.inner.store.read(move |tx| render(tx, &range)).await?);
         self.cached().keep(after, slot, chunk.text.len());
         Ok(chunk)
     }

@@ -5,7 +5,7 @@ use crate::store::{self, Pending};
 use kit::messaging::consumer::{ApplyError, Handler, Received};
 use kit::messaging::inbox;
 use kit::runtime::key_waiters::KeyWaiters;
-use rusqlite::Connection;
+use kit::store::{SqlError, Tx};
 use shared::{CommentId, Event, PostId};
 
 /// What a request may wait for.
@@ -24,12 +24,7 @@ pub struct QueryEvents {
 impl Handler for QueryEvents {
     type Pending = Pending;
 
-    fn apply(
-        &self,
-        tx: &Connection,
-        received: &Received<'_>,
-        pending: &mut Pending,
-    ) -> Result<(), ApplyError> {
+    fn apply(&self, tx: &Tx<'_>, received: &Received<'_>, pending: &mut Pending) -> Result<(), ApplyError> {
         match received.event {
             Event::PostCreated(event) => {
                 if store::merge_post(tx, pending, Post::created(event, received.envelope))? {
@@ -52,7 +47,7 @@ impl Handler for QueryEvents {
         Ok(())
     }
 
-    fn finish(&self, tx: &Connection, pending: Pending) -> Result<(), ApplyError> {
+    fn finish(&self, tx: &Tx<'_>, pending: Pending) -> Result<(), ApplyError> {
         pending.write(tx).map_err(ApplyError::from)
     }
 
@@ -67,12 +62,12 @@ impl Handler for QueryEvents {
 }
 
 fn note_change(
-    tx: &Connection,
+    tx: &Tx<'_>,
     pending: &mut Pending,
     received: &Received<'_>,
     post_id: &PostId,
     comment_id: Option<&CommentId>,
-) -> rusqlite::Result<()> {
+) -> Result<(), SqlError> {
     let sequence = match received.envelope.sequence {
         Some(sequence) => sequence,
         // An event without a sequence is noted under the present cursor, so that clients that resume receive it.

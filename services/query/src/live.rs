@@ -14,8 +14,7 @@ use crate::store::{self, Change};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use kit::rt;
-use kit::store::{ReadError, Store};
-use rusqlite::Connection;
+use kit::store::{ReadError, SqlError, Store, Tx};
 use shared::views::LiveChange;
 use shared::{PostId, Sequence};
 use std::sync::Arc;
@@ -76,7 +75,7 @@ impl Live {
     pub async fn run(self, stopping: CancellationToken) {
         let updates = self.updates.clone();
         let handover =
-            self.store.hand_over(move |c, after| handed_over(c, after, updates.receiver_count() > 0));
+            self.store.hand_over(move |tx, after| handed_over(tx, after, updates.receiver_count() > 0));
         let mut last = None;
         loop {
             // Taken before the changes are read, so that a commit during the read is not missed.
@@ -130,7 +129,7 @@ impl Live {
                     return Ok(newest);
                 }
             }
-            let page = self.store.read(move |c| updates_after(c, last)).await?;
+            let page = self.store.read(move |tx| updates_after(tx, last)).await?;
             let Some(newest) = page.last().map(|update| update.n) else { return Ok(last) };
             last = newest;
             self.publish(page);
@@ -145,7 +144,7 @@ impl Live {
     ) -> Result<impl Stream<Item = Bytes> + use<>, ReadError> {
         // Subscribes before it reads the store, so that no change falls between the two.
         let receiver = self.updates.subscribe();
-        let (last, first) = self.store.read(move |c| begin(c, after)).await?;
+        let (last, first) = self.store.read(move |tx| begin(tx, after)).await?;
         let listener = Listener { live: self.clone(), receiver, last, missed: true, waiting: Vec::new() };
         let changes = stream::unfold(listener, move |mut listener| {
             let post = post.clone();
@@ -167,10 +166,10 @@ impl Live {
 }
 
 /// The number of the change after which a stream begins, and its first event.
-fn begin(c: &Connection, after: Option<Sequence>) -> rusqlite::Result<(i64, Bytes)> {
-    let (newest, sequence) = store::last_change(c)?;
+fn begin(tx: &Tx<'_>, after: Option<Sequence>) -> Result<(i64, Bytes), SqlError> {
+    let (newest, sequence) = store::last_change(tx)?;
     let Some(after) = after else { return Ok((newest, sse_event("hello", sequence, "{}"))) };
-    let last = store::change_at(c, after)?.min(newest);
+    let last = store::change_at(tx, after)?.min(newest);
     Ok(if newest - last > MAX_MISSED {
         (newest, sse_event("reload", sequence, "{}"))
     } else {
@@ -230,9 +229,9 @@ impl Listener {
     /// where some are lost.
     async fn read_missed(&mut self) -> Result<Option<Bytes>, ReadError> {
         let after = self.last;
-        let read = move |c: &Connection| {
-            let is_lost = store::first_change(c)?.is_some_and(|first| first > after + 1);
-            if is_lost { store::last_change(c).map(Err) } else { updates_after(c, after).map(Ok) }
+        let read = move |tx: &Tx<'_>| {
+            let is_lost = store::first_change(tx)?.is_some_and(|first| first > after + 1);
+            if is_lost { store::last_change(tx).map(Err) } else { updates_after(tx, after).map(Ok) }
         };
         match self.live.store.read(read).await? {
             Ok(page) => {
@@ -249,12 +248,12 @@ impl Listener {
 }
 
 /// One page of the changes after the `after`-th.
-fn updates_after(c: &Connection, after: i64) -> rusqlite::Result<Vec<LiveUpdate>> {
-    updates(c, after, PAGE)
+fn updates_after(tx: &Tx<'_>, after: i64) -> Result<Vec<LiveUpdate>, SqlError> {
+    updates(tx, after, PAGE)
 }
 
-fn updates(c: &Connection, after: i64, limit: i64) -> rusqlite::Result<Vec<LiveUpdate>> {
-    store::changes_after(c, after, limit)?.into_iter().map(|change| update(c, change)).collect()
+fn updates(tx: &Tx<'_>, after: i64, limit: i64) -> Result<Vec<LiveUpdate>, SqlError> {
+    store::changes_after(tx, after, limit)?.into_iter().map(|change| update(tx, change)).collect()
 }
 
 /// What the writer hands over after a commit.
@@ -267,32 +266,31 @@ struct Changes {
 
 /// The changes after the `after`-th; only their end, where nobody listens. A listener that comes from now on reads up to
 /// there from the store.
-fn handed_over(c: &Connection, after: i64, has_listeners: bool) -> rusqlite::Result<Option<Changes>> {
+fn handed_over(tx: &Tx<'_>, after: i64, has_listeners: bool) -> Result<Option<Changes>, SqlError> {
     let (updates, newest, are_all) = if has_listeners {
-        let updates = updates(c, after, FEW)?;
+        let updates = updates(tx, after, FEW)?;
         let newest = updates.last().map_or(after, |update| update.n);
         let are_all = updates.len() < FEW as usize;
         (updates, newest, are_all)
     } else {
-        (Vec::new(), store::last_change(c)?.0, true)
+        (Vec::new(), store::last_change(tx)?.0, true)
     };
     Ok((newest > after).then_some(Changes { updates, newest, are_all }))
 }
 
 /// The current state of what changed, as everybody may see it.
-fn update(c: &Connection, change: Change) -> rusqlite::Result<LiveUpdate> {
+fn update(tx: &Tx<'_>, change: Change) -> Result<LiveUpdate, SqlError> {
     let (mut post, mut comment, mut comment_count) = (None, None, None);
     match &change.comment_id {
         Some(id) => {
-            comment = store::comment(c, id)?.map(|comment| comment.view(None));
-            comment_count = store::approved(c, &change.post_id)?;
+            comment = store::comment(tx, id)?.map(|comment| comment.view(None));
+            comment_count = store::approved(tx, &change.post_id)?;
         }
-        None => post = store::headline(c, &change.post_id)?.map(|post| post.headline()),
+        None => post = store::headline(tx, &change.post_id)?.map(|post| post.headline()),
     }
     let (sequence, post_id) = (change.sequence, change.post_id.clone());
     let live = LiveChange { sequence, post_id, post, comment, comment_count };
-    let json =
-        serde_json::to_string(&live).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let json = serde_json::to_string(&live).map_err(SqlError::data)?;
     let event = sse_event("change", change.sequence, &json);
     Ok(LiveUpdate { n: change.n, post_id: change.post_id, event })
 }

@@ -20,10 +20,10 @@ pub use schema::MIGRATIONS;
 pub use thread::{Comments, ThreadPage, thread};
 
 use crate::domain::{Comment, Origin, Position, Post, excerpt};
-use kit::store::parsed;
-use rusqlite::{Connection, OptionalExtension, Row};
+use kit::store::{Row, SqlError, Tx, values};
 use shared::{CommentId, PostId, Sequence, Timestamp};
 use std::fmt::Write;
+use std::ops::ControlFlow;
 
 /// The columns of a post, and with [`WITH_BODY`] its body.
 const POST: &str = "id, title, author, created_at, seq, version";
@@ -33,123 +33,114 @@ const COMMENT: &str =
 /// How many excerpts one write computes.
 const EXCERPTS: i64 = 256;
 
-pub fn post(c: &Connection, id: &PostId) -> rusqlite::Result<Option<Post>> {
-    counted_post(c, id).map(|found| found.map(|(post, _)| post))
+pub fn post(tx: &Tx<'_>, id: &PostId) -> Result<Option<Post>, SqlError> {
+    counted_post(tx, id).map(|found| found.map(|(post, _)| post))
 }
 
 /// A post, and the number of its approved comments.
-pub fn counted_post(c: &Connection, id: &PostId) -> rusqlite::Result<Option<(Post, u64)>> {
-    c.prepare_cached(&format!("SELECT {POST}, coalesce(body, ''), approved {WITH_BODY} WHERE id = ?1"))?
-        .query_row([id.as_str()], |row| {
-            let approved = row.get::<_, i64>(7)?.unsigned_abs();
-            Ok((Post { body: row.get(6)?, ..read_headline(row)? }, approved))
-        })
-        .optional()
+pub fn counted_post(tx: &Tx<'_>, id: &PostId) -> Result<Option<(Post, u64)>, SqlError> {
+    let sql = format!("SELECT {POST}, coalesce(body, ''), approved {WITH_BODY} WHERE id = $1");
+    tx.first(&sql, values![id.as_str()], |row| {
+        Ok((Post { body: row.text(6)?.to_owned(), ..read_headline(row)? }, row.int(7)?))
+    })
 }
 
 /// A post without its body.
-pub fn headline(c: &Connection, id: &PostId) -> rusqlite::Result<Option<Post>> {
-    c.prepare_cached(&format!("SELECT {POST} FROM posts WHERE id = ?1"))?
-        .query_row([id.as_str()], read_headline)
-        .optional()
+pub fn headline(tx: &Tx<'_>, id: &PostId) -> Result<Option<Post>, SqlError> {
+    tx.first(&format!("SELECT {POST} FROM posts WHERE id = $1"), values![id.as_str()], read_headline)
 }
 
 /// Whether the post, and the comment if one is named, is known.
-pub fn is_known(c: &Connection, post: &PostId, comment: Option<&CommentId>) -> rusqlite::Result<bool> {
-    let known = match comment {
-        None => c.prepare_cached("SELECT 1 FROM posts WHERE id = ?1")?.exists([post.as_str()])?,
-        Some(comment) => c
-            .prepare_cached(
-                "SELECT 1 FROM posts, comments WHERE posts.id = ?1 AND comments.id = ?2 AND post_id = ?1",
-            )?
-            .exists([post.as_str(), comment.as_str()])?,
+pub fn is_known(tx: &Tx<'_>, post: &PostId, comment: Option<&CommentId>) -> Result<bool, SqlError> {
+    let found = match comment {
+        None => tx.first("SELECT 1 FROM posts WHERE id = $1", values![post.as_str()], |_| Ok(())),
+        Some(comment) => tx.first(
+            "SELECT 1 FROM posts, comments WHERE posts.id = $1 AND comments.id = $2 AND post_id = $1",
+            values![post.as_str(), comment.as_str()],
+            |_| Ok(()),
+        ),
     };
-    Ok(known)
+    found.map(|found| found.is_some())
 }
 
 /// The number of approved comments of a post; nothing while the post is not known.
-pub fn approved(c: &Connection, id: &PostId) -> rusqlite::Result<Option<u64>> {
-    let count = c
-        .prepare_cached("SELECT approved FROM posts WHERE id = ?1")?
-        .query_row([id.as_str()], |row| row.get::<_, i64>(0))
-        .optional()?;
-    Ok(count.map(i64::unsigned_abs))
+pub fn approved(tx: &Tx<'_>, id: &PostId) -> Result<Option<u64>, SqlError> {
+    tx.first("SELECT approved FROM posts WHERE id = $1", values![id.as_str()], |row| row.int(0))
 }
 
-pub fn comment(c: &Connection, id: &CommentId) -> rusqlite::Result<Option<Comment>> {
-    c.prepare_cached(&format!("SELECT {COMMENT} FROM comments WHERE id = ?1"))?
-        .query_row([id.as_str()], read_comment)
-        .optional()
+pub fn comment(tx: &Tx<'_>, id: &CommentId) -> Result<Option<Comment>, SqlError> {
+    tx.first(&format!("SELECT {COMMENT} FROM comments WHERE id = $1"), values![id.as_str()], read_comment)
 }
 
 /// Whether a migration left excerpts out.
-pub fn lacks_excerpts(c: &Connection) -> rusqlite::Result<bool> {
-    c.query_row("SELECT EXISTS (SELECT 1 FROM posts WHERE excerpt IS NULL)", [], |row| row.get(0))
+pub fn lacks_excerpts(tx: &Tx<'_>) -> Result<bool, SqlError> {
+    tx.one("SELECT EXISTS (SELECT 1 FROM posts WHERE excerpt IS NULL)", &[], |row| row.bool(0))
 }
 
 /// Computes some of the excerpts that a migration left out; returns how many.
-pub fn fill_excerpts(tx: &Connection) -> rusqlite::Result<usize> {
-    let rows = tx
-        .prepare(&format!("SELECT id, coalesce(body, '') {WITH_BODY} WHERE excerpt IS NULL LIMIT ?1"))?
-        .query_map([EXCERPTS], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<Vec<(String, String)>>>()?;
-    let mut update = tx.prepare("UPDATE posts SET excerpt = ?2 WHERE id = ?1")?;
-    for (id, body) in &rows {
-        update.execute((id, excerpt(body)))?;
+pub fn fill_excerpts(tx: &Tx<'_>) -> Result<usize, SqlError> {
+    let sql = format!("SELECT id, coalesce(body, '') {WITH_BODY} WHERE excerpt IS NULL LIMIT $1");
+    let rows =
+        tx.query(&sql, values![EXCERPTS], |row| Ok((row.text(0)?.to_owned(), excerpt(row.text(1)?))))?;
+    for (id, excerpt) in &rows {
+        tx.execute("UPDATE posts SET excerpt = $1 WHERE id = $2", values![excerpt, id])?;
     }
     Ok(rows.len())
 }
 
 /// The whole read model as text, one row per line, ordered by id, for comparison with a rebuilt one.
-pub fn dump(c: &Connection) -> rusqlite::Result<String> {
+pub fn dump(tx: &Tx<'_>) -> Result<String, SqlError> {
     let mut text = String::new();
-    let mut posts = c.prepare(&format!(
+    let posts = format!(
         "SELECT json_array('post', id, title, coalesce(body, ''), author, created_at, seq, version, excerpt, approved)
          {WITH_BODY} ORDER BY id"
-    ))?;
-    let mut comments =
-        c.prepare(&format!("SELECT json_array('comment', {COMMENT}) FROM comments ORDER BY id"))?;
-    for statement in [&mut posts, &mut comments] {
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let _ = writeln!(text, "{}", row.get_ref(0)?.as_str()?);
-        }
+    );
+    let comments = format!("SELECT json_array('comment', {COMMENT}) FROM comments ORDER BY id");
+    for sql in [posts, comments] {
+        tx.each(&sql, &[], |row| {
+            let _ = writeln!(text, "{}", row.text(0)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
     }
     Ok(text)
 }
 
-fn read_headline(row: &Row<'_>) -> rusqlite::Result<Post> {
+fn read_headline(row: &Row<'_>) -> Result<Post, SqlError> {
     Ok(Post {
-        id: parsed(row, 0)?,
-        title: row.get(1)?,
+        id: row.parsed(0)?,
+        title: row.text(1)?.to_owned(),
         body: String::new(),
-        author: row.get(2)?,
+        author: row.text(2)?.to_owned(),
         position: read_position(row, 3)?,
-        version: row.get(5)?,
+        version: row.int(5)?,
     })
 }
 
-fn read_comment(row: &Row<'_>) -> rusqlite::Result<Comment> {
-    let origin = if row.get(2)? {
-        Some(Origin { position: read_position(row, 3)?, author: row.get(5)?, author_key: row.get(6)? })
+fn read_comment(row: &Row<'_>) -> Result<Comment, SqlError> {
+    let origin = if row.bool(2)? {
+        Some(Origin {
+            position: read_position(row, 3)?,
+            author: row.text(5)?.to_owned(),
+            author_key: row.opt_text(6)?.map(str::to_owned),
+        })
     } else {
         None
     };
     Ok(Comment {
-        id: parsed(row, 0)?,
-        post_id: parsed(row, 1)?,
+        id: row.parsed(0)?,
+        post_id: row.parsed(1)?,
         origin,
-        version: row.get(7)?,
-        status: parsed(row, 8)?,
-        content: row.get(9)?,
-        reason: row.get(10)?,
+        version: row.int(7)?,
+        status: row.parsed(8)?,
+        content: row.text(9)?.to_owned(),
+        reason: row.opt_text(10)?.map(str::to_owned),
     })
 }
 
-fn read_position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
+fn read_position(row: &Row<'_>, column: usize) -> Result<Position, SqlError> {
     Ok(Position {
-        created_at: row.get::<_, Option<i64>>(column)?.map(Timestamp::from_unix_ms),
-        sequence: row.get::<_, Option<i64>>(column + 1)?.map(Sequence::new),
+        created_at: row.opt_int(column)?.map(Timestamp::from_unix_ms),
+        sequence: row.opt_int(column + 1)?.map(Sequence::new),
     })
 }
 

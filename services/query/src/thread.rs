@@ -10,7 +10,7 @@ use http::HeaderMap;
 use kit::http::author::AuthorToken;
 use kit::http::{ApiError, ApiResult};
 use kit::rt;
-use rusqlite::Connection;
+use kit::store::{SqlError, Tx};
 use serde::Deserialize;
 use shared::views::{DEFAULT_THREAD, MAX_WAIT_MS, Thread};
 use shared::{CommentId, PostId, ProblemKind};
@@ -74,7 +74,7 @@ pub(crate) async fn thread(
         until_known(&api, &id, comment.as_ref(), wait).await?;
     }
     let key = AuthorToken::from_headers(&headers).map(|token| token.key());
-    let found = api.store.read(move |c| read(c, &id, &page, limit, key.as_deref())).await?;
+    let found = api.store.read(move |tx| read(tx, &id, &page, limit, key.as_deref())).await?;
     Ok(axum::Json(found.ok_or_else(unknown)?).into_response())
 }
 
@@ -99,19 +99,19 @@ async fn until_known(api: &Api, id: &PostId, comment: Option<&CommentId>, wait: 
 
 async fn is_known(api: &Api, id: &PostId, comment: Option<&CommentId>) -> ApiResult<Option<()>> {
     let (id, comment) = (id.clone(), comment.cloned());
-    let known = api.store.read(move |c| store::is_known(c, &id, comment.as_ref())).await?;
+    let known = api.store.read(move |tx| store::is_known(tx, &id, comment.as_ref())).await?;
     Ok(known.then_some(()))
 }
 
 fn read(
-    c: &Connection,
+    tx: &Tx<'_>,
     id: &PostId,
     page: &ThreadPage,
     limit: usize,
     reader_key: Option<&str>,
-) -> rusqlite::Result<Option<Thread>> {
-    let Some((post, comment_count)) = store::counted_post(c, id)? else { return Ok(None) };
-    let Comments { comments, has_earlier, has_later } = store::thread(c, id, page, limit)?;
+) -> Result<Option<Thread>, SqlError> {
+    let Some((post, comment_count)) = store::counted_post(tx, id)? else { return Ok(None) };
+    let Comments { comments, has_earlier, has_later } = store::thread(tx, id, page, limit)?;
     let cursor = |comment: Option<&Comment>| comment.map(Comment::key).as_ref().map(Key::to_string);
     Ok(Some(Thread {
         post: post.view(),
@@ -119,6 +119,6 @@ fn read(
         later: has_later.then(|| cursor(comments.last())).flatten(),
         comments: comments.iter().map(|comment| comment.view(reader_key)).collect(),
         comment_count,
-        sequence: store::last_change(c)?.1,
+        sequence: store::last_change(tx)?.1,
     }))
 }

@@ -5,9 +5,9 @@ use super::recent::Recent;
 use super::verification::{self, Verified};
 use super::{EventLog, IdConflict, LogError, Logged};
 use futures_util::future::BoxFuture;
-use kit::store::{Durability, OpenError, ReadError, Store, WriteError};
-use rusqlite::{Connection, Row};
+use kit::store::{Durability, OpenError, ReadError, Row, SqlError, Store, Tx, WriteError, values};
 use shared::{Envelope, Sequence, Timestamp};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ impl SqliteLog {
     pub async fn open(store: Store) -> Result<Self, OpenError> {
         let path = || store.path().to_owned();
         let failed = |e| match e {
-            ReadError::Sqlite(source) => OpenError::Sqlite { path: path(), source },
+            ReadError::Sql(source) => OpenError::Sql { path: path(), source },
             error => OpenError::Io { path: path(), source: std::io::Error::other(error.to_string()) },
         };
         let corrupt = |what| OpenError::Corrupt { path: path(), what };
@@ -58,10 +58,8 @@ impl SqliteLog {
     }
 }
 
-pub(super) fn last(c: &Connection) -> rusqlite::Result<Sequence> {
-    c.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
-        .query_row([], |row| row.get(0))
-        .map(Sequence::new)
+pub(super) fn last(tx: &Tx<'_>) -> Result<Sequence, SqlError> {
+    tx.one("SELECT coalesce(max(seq), 0) FROM events", &[], |row| row.int(0)).map(Sequence::new)
 }
 
 /// An event as a row. Serialised before it reaches the writer's thread, which all writes share.
@@ -99,7 +97,7 @@ impl NewEvent {
 #[derive(Debug, thiserror::Error)]
 enum AppendError {
     #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
+    Sql(#[from] SqlError),
     #[error(transparent)]
     Conflict(IdConflict),
 }
@@ -142,27 +140,26 @@ struct Appended {
     new: Vec<Logged>,
 }
 
-fn append(tx: &Connection, rows: &[NewEvent], now: Timestamp) -> Result<Appended, AppendError> {
-    let mut known = tx.prepare_cached("SELECT seq, envelope FROM events WHERE source = ?1 AND id = ?2")?;
-    let mut insert = tx.prepare_cached(
-        "INSERT INTO events (seq, source, id, recorded_at, envelope, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT DO NOTHING",
-    )?;
+const INSERT: &str = "
+    INSERT INTO events (seq, source, id, recorded_at, envelope, checksum) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT DO NOTHING";
+const KNOWN: &str = "SELECT seq, envelope FROM events WHERE source = $1 AND id = $2";
+
+fn append(tx: &Tx<'_>, rows: &[NewEvent], now: Timestamp) -> Result<Appended, AppendError> {
     let mut next = last(tx)?.next();
     let mut appended = Appended::default();
     for row in rows {
         let checksum = row.checksum.at(next);
-        let added = insert.execute((next.get(), &row.source, &row.id, now.unix_ms(), &row.json, checksum))?;
-        if added == 1 {
+        let values = values![next.get(), &row.source, &row.id, now.unix_ms(), &row.json, checksum];
+        if tx.execute(INSERT, values)? == 1 {
             appended.sequences.push(next);
             let json = with_sequence(next, &row.json);
             appended.new.push(Logged { sequence: next, recorded_at: now, json });
             next = next.next();
             continue;
         }
-        let (sequence, is_same) = known.query_row((&row.source, &row.id), |stored| {
-            let envelope = stored.get_ref(1)?.as_str()?;
-            Ok((Sequence::new(stored.get(0)?), row.is_same_event(envelope)))
+        let (sequence, is_same) = tx.one(KNOWN, values![&row.source, &row.id], |stored| {
+            Ok((Sequence::new(stored.int(0)?), row.is_same_event(stored.text(1)?)))
         })?;
         if !is_same {
             let (source_name, id) = (row.source.clone(), row.id.clone());
@@ -180,50 +177,49 @@ fn with_sequence(sequence: Sequence, envelope: &str) -> Arc<str> {
 
 /// The rows after a sequence, in the columns that [`checked`] reads.
 pub(super) const AFTER: &str =
-    "SELECT seq, source, id, recorded_at, envelope, checksum FROM events WHERE seq > ?1 ORDER BY seq";
+    "SELECT seq, source, id, recorded_at, envelope, checksum FROM events WHERE seq > $1 ORDER BY seq";
 
 /// Checks that a row is the event of this sequence, as it was appended; returns when that was, and the envelope.
 pub(super) fn checked<'r>(
     row: &'r Row<'_>,
     expected: Sequence,
-) -> rusqlite::Result<Result<(Timestamp, &'r str), Damage>> {
-    if row.get::<_, i64>(0)? != expected.get() {
+) -> Result<Result<(Timestamp, &'r str), Damage>, SqlError> {
+    if row.int::<i64>(0)? != expected.get() {
         return Ok(Err(Damage::Missing(expected)));
     }
     // Text that is not UTF-8 is damage of the row: it reads as empty, and the checksum differs.
-    let text = |column| row.get_ref(column).map(|value| value.as_str().unwrap_or_default());
-    let (source, id, envelope) = (text(1)?, text(2)?, text(4)?);
-    let recorded_at = Timestamp::from_unix_ms(row.get(3)?);
-    let whole = Checksum::of(source, id, recorded_at, envelope).at(expected) == row.get::<_, i64>(5)?;
+    let text = |column| row.text(column).unwrap_or_default();
+    let (source, id, envelope) = (text(1), text(2), text(4));
+    let recorded_at = Timestamp::from_unix_ms(row.int(3)?);
+    let whole = Checksum::of(source, id, recorded_at, envelope).at(expected) == row.int::<i64>(5)?;
     Ok(if whole { Ok((recorded_at, envelope)) } else { Err(Damage::Changed(expected)) })
 }
 
 /// Reads up to the first damaged event, and fails where that is the first of all.
 fn read(
-    c: &Connection,
+    tx: &Tx<'_>,
     after: Sequence,
     limit: usize,
     max_bytes: usize,
-) -> rusqlite::Result<Result<Vec<Logged>, Damage>> {
-    let mut statement = c.prepare_cached(AFTER)?;
-    let mut rows = statement.query([after.get()])?;
-    let (mut events, mut bytes, mut sequence) = (Vec::new(), 0, after);
-    while events.len() < limit
-        && let Some(row) = rows.next()?
-    {
+) -> Result<Result<Vec<Logged>, Damage>, SqlError> {
+    let (mut events, mut bytes, mut sequence, mut damaged) = (Vec::new(), 0, after, None);
+    tx.each(AFTER, values![after.get()], |row| {
         sequence = sequence.next();
         let (recorded_at, envelope) = match checked(row, sequence)? {
             Ok(whole) => whole,
-            Err(damage) if events.is_empty() => return Ok(Err(damage)),
-            Err(_) => break,
+            Err(damage) => {
+                damaged = Some(damage);
+                return Ok(ControlFlow::Break(()));
+            }
         };
         bytes += envelope.len();
         if bytes > max_bytes && !events.is_empty() {
-            break;
+            return Ok(ControlFlow::Break(()));
         }
         events.push(Logged { sequence, recorded_at, json: with_sequence(sequence, envelope) });
-    }
-    Ok(Ok(events))
+        Ok(if events.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(damaged.filter(|_| events.is_empty()).map_or(Ok(events), Err))
 }
 
 impl EventLog for SqliteLog {
@@ -236,8 +232,7 @@ impl EventLog for SqliteLog {
             let rows: Result<Vec<_>, _> = events.into_iter().map(|e| NewEvent::new(e, now)).collect();
             let rows = rows.map_err(|e| LogError::Unavailable(e.to_string()))?;
             let (head, recent) = (Arc::clone(&self.head), Arc::clone(&self.recent));
-            let write =
-                move |tx: &Connection| append(tx, &rows, now).map(|appended| (appended, Durability::Now));
+            let write = move |tx: &Tx<'_>| append(tx, &rows, now).map(|appended| (appended, Durability::Now));
             // On disk now, and not before: readers and deliveries see the log only up to here. Also where the publisher
             // has left.
             let hand_on = move |appended: &Appended| {
@@ -262,7 +257,7 @@ impl EventLog for SqliteLog {
             if limit == 0 {
                 return Ok(Vec::new());
             }
-            let events = self.store.read(move |c| read(c, after, limit, max_bytes)).await;
+            let events = self.store.read(move |tx| read(tx, after, limit, max_bytes)).await;
             events?.map_err(|damage| LogError::Damaged {
                 place: self.store.path().display().to_string(),
                 what: damage.to_string(),

@@ -7,9 +7,9 @@
 
 use super::sqlite::{AFTER, Damage, checked, last};
 use kit::rt::{self, Instant};
-use kit::store::{ReadError, Store};
-use rusqlite::Connection;
+use kit::store::{ReadError, SqlError, Store, Tx, values};
 use shared::Sequence;
+use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +49,7 @@ pub(super) struct Verified {
 
 /// Verifies the whole log, or what follows its verified prefix. The inner error says what is damaged.
 pub(super) async fn at_start(store: &Store) -> Result<Result<Verified, String>, ReadError> {
-    let (saved, end) = store.read(|c| Ok((saved(c)?, last(c)?))).await?;
+    let (saved, end) = store.read(|tx| Ok((saved(tx)?, last(tx)?))).await?;
     // Of a log that has lost its tail, nothing is taken as verified.
     let unread = if store.is_checked() || saved > end { Sequence::START } else { saved };
     if !store.is_checked()
@@ -58,36 +58,36 @@ pub(super) async fn at_start(store: &Store) -> Result<Result<Verified, String>, 
     {
         return Ok(Err(fault));
     }
-    let verified = store.read(move |c| verify(c, unread, usize::MAX, usize::MAX)).await?;
+    let verified = store.read(move |tx| verify(tx, unread, usize::MAX, usize::MAX)).await?;
     Ok(verified.map(|head| Verified { head, unread, saved }).map_err(|damage| damage.to_string()))
 }
 
-fn saved(c: &Connection) -> rusqlite::Result<Sequence> {
-    c.query_row("SELECT seq FROM verified", [], |row| row.get(0)).map(Sequence::new)
+fn saved(tx: &Tx<'_>) -> Result<Sequence, SqlError> {
+    tx.one("SELECT seq FROM verified", &[], |row| row.int(0)).map(Sequence::new)
 }
 
 /// Reads and checks the events after a sequence; returns the last one.
 fn verify(
-    c: &Connection,
+    tx: &Tx<'_>,
     after: Sequence,
     limit: usize,
     max_bytes: usize,
-) -> rusqlite::Result<Result<Sequence, Damage>> {
-    let mut statement = c.prepare_cached(AFTER)?;
-    let mut rows = statement.query([after.get()])?;
-    let (mut verified, mut events, mut bytes) = (after, 0, 0);
-    while events < limit
-        && bytes < max_bytes
-        && let Some(row) = rows.next()?
-    {
+) -> Result<Result<Sequence, Damage>, SqlError> {
+    let (mut verified, mut events, mut bytes, mut damaged) = (after, 0, 0, None);
+    tx.each(AFTER, values![after.get()], |row| {
         match checked(row, verified.next())? {
             Ok((_, envelope)) => bytes += envelope.len(),
-            Err(damage) => return Ok(Err(damage)),
+            Err(damage) => {
+                damaged = Some(damage);
+                return Ok(ControlFlow::Break(()));
+            }
         }
         verified = verified.next();
         events += 1;
-    }
-    Ok(Ok(verified))
+        let goes_on = events < limit && bytes < max_bytes;
+        Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(damaged.map_or(Ok(verified), Err))
 }
 
 /// Runs until `stopping`, or until damage has ended the store.
@@ -146,7 +146,7 @@ async fn verify_range(store: &Store, after: Sequence, end: Sequence) -> Result<S
     while verified < end {
         let begun = Instant::now();
         let from = verified;
-        match store.read(move |c| verify(c, from, CHUNK, CHUNK_BYTES)).await {
+        match store.read(move |tx| verify(tx, from, CHUNK, CHUNK_BYTES)).await {
             // It was there a moment ago.
             Ok(Ok(to)) if to == from => {
                 let missing = Damage::Missing(from.next()).to_string();
@@ -182,8 +182,8 @@ async fn save(store: &Store, verified: Sequence) {
     }
 }
 
-fn set_verified(tx: &Connection, verified: Sequence) -> rusqlite::Result<()> {
-    tx.prepare_cached("UPDATE verified SET seq = ?1")?.execute([verified.get()]).map(drop)
+fn set_verified(tx: &Tx<'_>, verified: Sequence) -> Result<(), SqlError> {
+    tx.execute("UPDATE verified SET seq = $1", values![verified.get()]).map(drop)
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub const SCHEMA: Migration = &[inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCH
 /// A later migration of every peer: the index that finds the dead letter of an event.
 pub const DEAD_LETTERS_BY_EVENT: Migration = &[dead_letters::BY_EVENT];
 
+/// A still later one: what identifies the event of a dead letter has columns.
+pub const DEAD_LETTERS_EVENT_COLUMNS: Migration = &[dead_letters::EVENT_COLUMNS];
+
 /// A peer of the bus, with its store open.
 #[derive(Debug)]
 pub struct Peer {
@@ -37,7 +40,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Opens the store in the data directory. `migrations` begin with [`SCHEMA`], and hold [`DEAD_LETTERS_BY_EVENT`].
+    /// Opens the store in the data directory. `migrations` begin with [`SCHEMA`], and hold [`DEAD_LETTERS_BY_EVENT`]
+    /// and [`DEAD_LETTERS_EVENT_COLUMNS`].
     pub fn open(
         name: ServiceName,
         config: &PeerConfig,

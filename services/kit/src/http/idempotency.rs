@@ -6,9 +6,8 @@
 use crate::http::{ApiError, ApiResult};
 use crate::runtime::digest::sha256_hex;
 use crate::runtime::secret::MIN_SECRET_BYTES;
+use crate::store::{SqlError, Tx, values};
 use http::HeaderMap;
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 use shared::text::IDEMPOTENCY_KEY_CHARS;
 use shared::{ProblemKind, Timestamp};
@@ -79,12 +78,12 @@ impl IdempotencyKey {
 /// Runs `act`, which creates the thing with this id, unless a request with this key succeeded before. Without a key, it
 /// runs each time.
 pub fn run_once<T>(
-    tx: &Connection,
+    tx: &Tx<'_>,
     key: Option<&IdempotencyKey>,
     now: Timestamp,
     id: &str,
-    act: impl FnOnce() -> rusqlite::Result<T>,
-) -> rusqlite::Result<Outcome<T>> {
+    act: impl FnOnce() -> Result<T, SqlError>,
+) -> Result<Outcome<T>, SqlError> {
     let Some(key) = key else { return act().map(Outcome::Done) };
     if let Some(known) = look_up(tx, key)? {
         return Ok(known);
@@ -95,31 +94,29 @@ pub fn run_once<T>(
 }
 
 /// `None` if the key is new.
-fn look_up<T>(tx: &Connection, key: &IdempotencyKey) -> rusqlite::Result<Option<Outcome<T>>> {
-    let found: Option<(String, String)> = tx
-        .prepare_cached("SELECT fingerprint, answer FROM idempotency WHERE key = ?1")?
-        .query_row([&key.key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((fingerprint, created)) = found else { return Ok(None) };
-    if fingerprint != key.fingerprint {
-        return Ok(Some(Outcome::KeyReused));
-    }
-    let created: Created<'_> = serde_json::from_str(&created)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error)))?;
-    Ok(Some(Outcome::Repeated(created.id.into_owned())))
+fn look_up<T>(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Option<Outcome<T>>, SqlError> {
+    let sql = "SELECT fingerprint, answer FROM idempotency WHERE key = $1";
+    tx.first(sql, values![&key.key], |row| {
+        if row.text(0)? != key.fingerprint {
+            return Ok(Outcome::KeyReused);
+        }
+        let created: Created<'_> = serde_json::from_str(row.text(1)?).map_err(SqlError::data)?;
+        Ok(Outcome::Repeated(created.id.into_owned()))
+    })
 }
 
 /// Stores what was created under its key, and deletes some of the keys older than a day.
-fn store(tx: &Connection, key: &IdempotencyKey, id: &str, now: Timestamp) -> rusqlite::Result<()> {
-    tx.prepare_cached(
+fn store(tx: &Tx<'_>, key: &IdempotencyKey, id: &str, now: Timestamp) -> Result<(), SqlError> {
+    tx.execute(
         "DELETE FROM idempotency WHERE key IN
-             (SELECT key FROM idempotency WHERE used_at < ?1 ORDER BY used_at LIMIT ?2)",
-    )?
-    .execute((now.unix_ms() - KEPT_MS, DELETED_AT_ONCE))?;
-    let created = serde_json::to_string(&Created { id: id.into() })
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    tx.prepare_cached("INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((&key.key, &key.fingerprint, created, now.unix_ms()))?;
+             (SELECT key FROM idempotency WHERE used_at < $1 ORDER BY used_at LIMIT $2)",
+        values![now.unix_ms() - KEPT_MS, DELETED_AT_ONCE],
+    )?;
+    let created = serde_json::to_string(&Created { id: id.into() }).map_err(SqlError::data)?;
+    tx.execute(
+        "INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES ($1, $2, $3, $4)",
+        values![&key.key, &key.fingerprint, &created, now.unix_ms()],
+    )?;
     Ok(())
 }
 
@@ -137,63 +134,64 @@ pub fn reused() -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Memory;
 
     fn key(key: &str, request: &str) -> IdempotencyKey {
         let headers = [("idempotency-key".parse().unwrap(), key.parse().unwrap())].into_iter().collect();
         IdempotencyKey::from_headers(&headers, request).unwrap().unwrap()
     }
 
-    fn table() -> Connection {
-        let c = Connection::open_in_memory().unwrap();
-        c.execute_batch(SCHEMA).unwrap();
-        c
+    fn table() -> Memory {
+        Memory::new(&[&[SCHEMA]])
     }
 
-    fn known(c: &Connection, key: &IdempotencyKey) -> Option<Outcome<()>> {
-        look_up(c, key).unwrap()
+    fn known(tx: &Tx<'_>, key: &IdempotencyKey) -> Option<Outcome<()>> {
+        look_up(tx, key).unwrap()
     }
 
     #[test]
     fn a_key_gives_its_first_answer_for_a_day() {
-        let c = table();
+        let table = table();
+        let tx = &table.tx();
         let (day_one, first) = (Timestamp::from_unix_ms(0), key("k", "a"));
-        assert_eq!(known(&c, &first), None);
-        store(&c, &first, "id", day_one).unwrap();
+        assert_eq!(known(tx, &first), None);
+        store(tx, &first, "id", day_one).unwrap();
         let repeated = Some(Outcome::Repeated("id".to_owned()));
-        assert_eq!(known(&c, &first), repeated);
-        assert_eq!(known(&c, &key("k", "b")), Some(Outcome::KeyReused));
-        store(&c, &key("other", "a"), "x", day_one.plus_ms(KEPT_MS)).unwrap();
-        assert_eq!(known(&c, &first), repeated);
-        store(&c, &key("third", "a"), "x", day_one.plus_ms(KEPT_MS + 1)).unwrap();
-        assert_eq!(known(&c, &first), None);
+        assert_eq!(known(tx, &first), repeated);
+        assert_eq!(known(tx, &key("k", "b")), Some(Outcome::KeyReused));
+        store(tx, &key("other", "a"), "x", day_one.plus_ms(KEPT_MS)).unwrap();
+        assert_eq!(known(tx, &first), repeated);
+        store(tx, &key("third", "a"), "x", day_one.plus_ms(KEPT_MS + 1)).unwrap();
+        assert_eq!(known(tx, &first), None);
     }
 
     #[test]
     fn no_request_deletes_the_keys_of_a_whole_day() {
-        let c = table();
-        let count =
-            || c.query_row("SELECT count(*) FROM idempotency", [], |row| row.get::<_, u32>(0)).unwrap();
+        let table = table();
+        let tx = &table.tx();
+        let count = || tx.one("SELECT count(*) FROM idempotency", &[], |row| row.int::<u32>(0)).unwrap();
         for n in 0..100 {
-            store(&c, &key(&n.to_string(), "a"), "x", Timestamp::from_unix_ms(0)).unwrap();
+            store(tx, &key(&n.to_string(), "a"), "x", Timestamp::from_unix_ms(0)).unwrap();
         }
         let late = Timestamp::from_unix_ms(2 * KEPT_MS);
-        store(&c, &key("late", "a"), "x", late).unwrap();
+        store(tx, &key("late", "a"), "x", late).unwrap();
         assert_eq!(count(), 100 - DELETED_AT_ONCE + 1);
         for n in 0..20 {
-            store(&c, &key(&format!("late {n}"), "a"), "x", late).unwrap();
+            store(tx, &key(&format!("late {n}"), "a"), "x", late).unwrap();
         }
         assert_eq!(count(), 21, "and they all go in the end");
     }
 
     #[test]
     fn rows_of_earlier_versions_are_read() {
-        let c = table();
+        let table = table();
+        let tx = &table.tx();
         let ids = [r#"{"id":"one","pending":["two","three"]}"#, r#"{"id":"one","title":"T","version":1}"#];
         for (n, row) in ids.into_iter().enumerate() {
             let key = key(&n.to_string(), "a");
-            let sql = "INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES (?1, ?2, ?3, 0)";
-            c.execute(sql, (&key.key, &key.fingerprint, row)).unwrap();
-            assert_eq!(known(&c, &key), Some(Outcome::Repeated("one".to_owned())));
+            let sql = "INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES ($1, $2, $3, 0)";
+            tx.execute(sql, values![&key.key, &key.fingerprint, row]).unwrap();
+            assert_eq!(known(tx, &key), Some(Outcome::Repeated("one".to_owned())));
         }
     }
 

@@ -8,67 +8,86 @@
 
 use super::ApiResult;
 use super::json::{JSON, json_bytes};
-use crate::store::ReadError;
+use crate::store::{ReadError, SqlError};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::header;
 use serde::Serialize;
+use std::ops::ControlFlow;
 
 /// A chunk ends with the row that reaches one of these.
 const CHUNK_ROWS: usize = 256;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Some of the elements of an array, or of the members of an object, and the position of the last one if there are
-/// more.
+/// more. Rows are pushed until it breaks.
 #[derive(Debug)]
 pub struct Chunk<P> {
     /// The opening bracket, and then the rows with commas between them.
     json: Vec<u8>,
     close: u8,
-    next: Option<P>,
+    rows: usize,
+    last: Option<P>,
+    /// There is a row that was not taken.
+    is_full: bool,
 }
 
 impl<P> Chunk<P> {
-    /// Elements of an array, each with its position. Takes no more rows than fit.
-    pub fn elements<V: Serialize>(
-        rows: impl IntoIterator<Item = rusqlite::Result<(P, V)>>,
-    ) -> rusqlite::Result<Self> {
-        Self::collect(*b"[]", rows, |json, value| serde_json::to_writer(json, &value))
+    /// Of an array.
+    pub fn array() -> Self {
+        Self::new(*b"[]")
     }
 
-    /// Members of an object: position, name and value.
-    pub fn members<V: Serialize>(
-        rows: impl IntoIterator<Item = rusqlite::Result<(P, (String, V))>>,
-    ) -> rusqlite::Result<Self> {
-        Self::collect(*b"{}", rows, |json, (name, value)| {
-            serde_json::to_writer(&mut *json, &name)?;
+    /// Of an object.
+    pub fn object() -> Self {
+        Self::new(*b"{}")
+    }
+
+    fn new([open, close]: [u8; 2]) -> Self {
+        Self { json: vec![open], close, rows: 0, last: None, is_full: false }
+    }
+
+    /// Takes an element of the array at its position, or breaks.
+    pub fn element(&mut self, position: P, value: &impl Serialize) -> Result<ControlFlow<()>, SqlError> {
+        self.push(position, |json| serde_json::to_writer(json, value))
+    }
+
+    /// Takes a member of the object at its position, or breaks.
+    pub fn member(
+        &mut self,
+        position: P,
+        name: &str,
+        value: &impl Serialize,
+    ) -> Result<ControlFlow<()>, SqlError> {
+        self.push(position, |json| {
+            serde_json::to_writer(&mut *json, name)?;
             json.push(b':');
-            serde_json::to_writer(json, &value)
+            serde_json::to_writer(json, value)
         })
     }
 
-    fn collect<R>(
-        brackets: [u8; 2],
-        rows: impl IntoIterator<Item = rusqlite::Result<(P, R)>>,
-        write: impl Fn(&mut Vec<u8>, R) -> serde_json::Result<()>,
-    ) -> rusqlite::Result<Self> {
-        let [open, close] = brackets;
-        let (mut json, mut count, mut last) = (vec![open], 0, None);
-        for row in rows {
-            let (position, row) = row?;
-            if count == CHUNK_ROWS || json.len() >= CHUNK_BYTES {
-                return Ok(Self { json, close, next: last });
-            }
-            if count > 0 {
-                json.push(b',');
-            }
-            write(&mut json, row)
-                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-            (count, last) = (count + 1, Some(position));
+    fn push(
+        &mut self,
+        position: P,
+        write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
+    ) -> Result<ControlFlow<()>, SqlError> {
+        if self.rows == CHUNK_ROWS || self.json.len() >= CHUNK_BYTES {
+            self.is_full = true;
+            return Ok(ControlFlow::Break(()));
         }
-        Ok(Self { json, close, next: None })
+        if self.rows > 0 {
+            self.json.push(b',');
+        }
+        write(&mut self.json).map_err(SqlError::data)?;
+        (self.rows, self.last) = (self.rows + 1, Some(position));
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The JSON, the closing bracket, and the position after which the next chunk begins.
+    fn into_parts(self) -> (Vec<u8>, u8, Option<P>) {
+        (self.json, self.close, self.last.filter(|_| self.is_full))
     }
 }
 
@@ -81,16 +100,17 @@ where
     R: Future<Output = Result<Chunk<P>, ReadError>> + Send,
 {
     // The first chunk before the status: what fails later can only cut the answer off.
-    let Chunk { mut json, close, next } = read(None).await?;
+    let (mut json, close, next) = read(None).await?.into_parts();
     if next.is_none() {
         json.push(close);
         return Ok(json_bytes(json.into()));
     }
     let rest = stream::try_unfold((next, read), move |(position, mut read)| async move {
         let Some(position) = position else { return Ok::<_, ReadError>(None) };
-        let Chunk { mut json, next, .. } = read(Some(position)).await.inspect_err(|error| {
+        let chunk = read(Some(position)).await.inspect_err(|error| {
             tracing::error!(%error, "an answer is cut off: the rest of it cannot be read");
         })?;
+        let (mut json, _, next) = chunk.into_parts();
         // There may be nothing left.
         if json.len() > 1 {
             json[0] = b',';
@@ -117,29 +137,40 @@ mod tests {
 
     type Rows = Arc<Vec<String>>;
 
-    /// The rows after a position.
-    fn after(
+    /// Pushes the rows after a position until the chunk is full.
+    fn filled(
+        mut chunk: Chunk<usize>,
         rows: &Rows,
         position: Option<usize>,
-    ) -> impl Iterator<Item = rusqlite::Result<(usize, String)>> {
-        let from = position.map_or(0, |at| at + 1);
-        (from..rows.len()).map(|at| Ok((at, rows[at].clone())))
+        push: impl Fn(&mut Chunk<usize>, usize, &str) -> Result<ControlFlow<()>, SqlError>,
+    ) -> Chunk<usize> {
+        for at in position.map_or(0, |at| at + 1)..rows.len() {
+            if push(&mut chunk, at, &rows[at]).unwrap().is_break() {
+                break;
+            }
+        }
+        chunk
+    }
+
+    fn elements(rows: &Rows, position: Option<usize>) -> Chunk<usize> {
+        filled(Chunk::array(), rows, position, |chunk, at, row| chunk.element(at, &row))
+    }
+
+    fn members(rows: &Rows, position: Option<usize>) -> Chunk<usize> {
+        let push = |chunk: &mut Chunk<_>, at: usize, row: &str| chunk.member(at, &format!("{at:09}"), &row);
+        filled(Chunk::object(), rows, position, push)
     }
 
     async fn array(rows: &Rows) -> Response {
         let rows = Arc::clone(rows);
-        let read = move |position| std::future::ready(Ok(Chunk::elements(after(&rows, position)).unwrap()));
+        let read = move |position| std::future::ready(Ok(elements(&rows, position)));
         json_stream(read).await.unwrap()
     }
 
     async fn object(rows: &Rows) -> Response {
         let rows = Arc::clone(rows);
-        let members = move |position| {
-            let members =
-                after(&rows, position).map(|row| row.map(|(at, row)| (at, (format!("{at:09}"), row))));
-            std::future::ready(Ok(Chunk::members(members).unwrap()))
-        };
-        json_stream(members).await.unwrap()
+        let read = move |position| std::future::ready(Ok(members(&rows, position)));
+        json_stream(read).await.unwrap()
     }
 
     async fn bytes(response: Response) -> Bytes {
@@ -198,7 +229,7 @@ mod tests {
         let counted = Arc::clone(&reads);
         let read = move |position| {
             counted.fetch_add(1, Ordering::Relaxed);
-            std::future::ready(Ok(Chunk::elements(after(&rows, position)).unwrap()))
+            std::future::ready(Ok(elements(&rows, position)))
         };
         let mut body = json_stream(read).await.unwrap().into_body().into_data_stream();
         for chunk in 1..=3 {
@@ -215,7 +246,7 @@ mod tests {
         let rows: Rows = Arc::new(vec!["x".to_owned(); 2 * CHUNK_ROWS]);
         let read = move |position: Option<usize>| {
             std::future::ready(match position {
-                None => Ok(Chunk::elements(after(&rows, None)).unwrap()),
+                None => Ok(elements(&rows, None)),
                 Some(_) => Err(ReadError::Stopped),
             })
         };

@@ -2,14 +2,14 @@
 //! Logged here, once; a panic was logged by the panic hook.
 
 use super::ApiError;
-use crate::store::{ReadError, WriteError, is_permanent};
+use crate::store::{ReadError, SqlError, WriteError};
 use shared::ProblemKind;
 
 /// In seconds: a disk that is nearly full does not empty in a moment.
 const DISK_RETRY_AFTER: u64 = 10;
 
-impl From<WriteError<rusqlite::Error>> for ApiError {
-    fn from(error: WriteError<rusqlite::Error>) -> Self {
+impl From<WriteError<SqlError>> for ApiError {
+    fn from(error: WriteError<SqlError>) -> Self {
         match error {
             WriteError::Busy | WriteError::Unavailable(_) => Self::new(ProblemKind::Unavailable),
             // The detail is for whoever runs the site; the store has logged it, once.
@@ -25,17 +25,17 @@ impl From<WriteError<rusqlite::Error>> for ApiError {
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Sqlite(error) => error.into(),
+            ReadError::Sql(error) => error.into(),
             ReadError::Stopped => Self::new(ProblemKind::Unavailable),
             ReadError::Panicked => Self::new(ProblemKind::Internal),
         }
     }
 }
 
-impl From<rusqlite::Error> for ApiError {
-    fn from(error: rusqlite::Error) -> Self {
+impl From<SqlError> for ApiError {
+    fn from(error: SqlError) -> Self {
         tracing::error!(%error, "a statement failed");
-        Self::new(if is_permanent(&error) { ProblemKind::Internal } else { ProblemKind::Unavailable })
+        Self::new(if error.is_permanent() { ProblemKind::Internal } else { ProblemKind::Unavailable })
     }
 }
 

@@ -9,12 +9,11 @@ use crate::messaging::signature::{Direction, SigningKey};
 use crate::rt;
 use crate::runtime::deps::Deps;
 use crate::runtime::secret::Secret;
-use crate::store::{Durability, Store};
+use crate::store::{Durability, SqlError, Store, Tx};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::HeaderMap;
-use rusqlite::Connection;
 use serde::Deserialize;
 use shared::bus::{DeadLetterView, Redriven};
 use shared::{Envelope, Event, ProblemKind, Sequence, ServiceName, Timestamp};
@@ -41,14 +40,14 @@ pub trait Handler: Send + Sync + 'static {
     /// and must then have the same result. What it reads from the store lacks what is still `pending`.
     fn apply(
         &self,
-        tx: &Connection,
+        tx: &Tx<'_>,
         received: &Received<'_>,
         pending: &mut Self::Pending,
     ) -> Result<(), ApplyError>;
 
     /// Writes what is still pending, in the savepoint of the events that it comes from: all are kept, or none. Called
     /// after the last event of a delivery; after each one where one of them fails, which is parked if this fails for it.
-    fn finish(&self, _tx: &Connection, _pending: Self::Pending) -> Result<(), ApplyError> {
+    fn finish(&self, _tx: &Tx<'_>, _pending: Self::Pending) -> Result<(), ApplyError> {
         Ok(())
     }
 
@@ -76,12 +75,12 @@ pub enum ApplyError {
     Poison(String),
     /// The store is at fault: the delivery is refused, and comes again.
     #[error(transparent)]
-    Store(rusqlite::Error),
+    Store(SqlError),
 }
 
-impl From<rusqlite::Error> for ApplyError {
-    fn from(error: rusqlite::Error) -> Self {
-        if crate::store::is_permanent(&error) { Self::Poison(error.to_string()) } else { Self::Store(error) }
+impl From<SqlError> for ApplyError {
+    fn from(error: SqlError) -> Self {
+        if error.is_permanent() { Self::Poison(error.to_string()) } else { Self::Store(error) }
     }
 }
 
@@ -144,14 +143,14 @@ impl<H: Handler> Consumer<H> {
     async fn commit<T: Send + 'static>(
         &self,
         now: Timestamp,
-        act: impl FnOnce(&mut Applier<'_, H>, &Connection) -> rusqlite::Result<(T, Durability)> + Send + 'static,
+        act: impl FnOnce(&mut Applier<'_, H>, &Tx<'_>) -> Result<(T, Durability), SqlError> + Send + 'static,
     ) -> ApiResult<T> {
         let Inner { me, store, handler, .. } = &*self.inner;
         let (me, handler, inside) = (*me, Arc::clone(handler), Arc::clone(handler));
-        let write = move |tx: &Connection| {
+        let write = move |tx: &Tx<'_>| {
             let mut applier = Applier::new(me, inside.as_ref(), now);
             let (outcome, durability) = act(&mut applier, tx)?;
-            Ok::<_, rusqlite::Error>(((outcome, applier.applied), durability))
+            Ok::<_, SqlError>(((outcome, applier.applied), durability))
         };
         let after_commit = move |(_, applied): &(T, Vec<Event>)| handler.after_commit(applied);
         let (outcome, _) = store.write_then(write, after_commit).await?;
@@ -229,7 +228,7 @@ async fn list<H: Handler>(
     State(consumer): State<Consumer<H>>,
     Query(page): Query<Page>,
 ) -> ApiResult<Json<Vec<DeadLetterView>>> {
-    Ok(Json(consumer.inner.store.read(move |c| dead_letters::list(c, page.after, page.limit)).await?))
+    Ok(Json(consumer.inner.store.read(move |tx| dead_letters::list(tx, page.after, page.limit)).await?))
 }
 
 async fn redrive<H: Handler>(

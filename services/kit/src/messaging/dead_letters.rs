@@ -5,9 +5,10 @@
 //! fails. An event leaves this table only when it is applied. A discarded event stays on record here, and the discard
 //! is published: when a lost store is rebuilt, the log parks the event again and then discards it again.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use crate::store::{Row, SqlError, Tx, values};
 use shared::bus::DeadLetterView;
 use shared::{Envelope, Sequence, Timestamp};
+use std::ops::ControlFlow;
 
 /// The table, for a service's first migration.
 pub const SCHEMA: &str = "
@@ -29,15 +30,24 @@ pub const BY_EVENT: &str = "
     CREATE INDEX dead_letters_by_event ON dead_letters (envelope ->> '$.id', envelope ->> '$.source');
 ";
 
+/// Columns instead of [`BY_EVENT`], for a still later one.
+pub const EVENT_COLUMNS: &str = "
+    DROP INDEX dead_letters_by_event;
+    ALTER TABLE dead_letters ADD COLUMN event_source TEXT;
+    ALTER TABLE dead_letters ADD COLUMN event_id TEXT;
+    UPDATE dead_letters SET event_source = envelope ->> '$.source', event_id = envelope ->> '$.id';
+    CREATE INDEX dead_letters_by_event ON dead_letters (event_id, event_source);
+";
+
 /// Finds the dead letter of an event by its id and source.
 const FIND: &str = "
     SELECT id, key, discarded_at IS NOT NULL FROM dead_letters
-    WHERE envelope ->> '$.id' = ?1 AND envelope ->> '$.source' = ?2 ORDER BY id LIMIT 1";
+    WHERE event_id = $1 AND event_source = $2 ORDER BY id LIMIT 1";
 
 /// Whether the event of this sequence and id is discarded.
 const IS_DISCARDED: &str = "
     SELECT EXISTS (SELECT 1 FROM dead_letters
-    WHERE seq = ?1 AND discarded_at IS NOT NULL AND envelope ->> '$.id' IS ?2)";
+    WHERE event_id IS NOT DISTINCT FROM $1 AND seq = $2 AND discarded_at IS NOT NULL)";
 
 /// The error of an event that only waits behind another.
 pub const WAITS: &str = "waits behind an earlier event of the same key";
@@ -63,139 +73,125 @@ pub(crate) struct Letter {
 }
 
 /// Whether any event is parked.
-pub fn any(c: &Connection) -> rusqlite::Result<bool> {
-    c.prepare_cached("SELECT EXISTS (SELECT 1 FROM dead_letters WHERE discarded_at IS NULL)")?
-        .query_row([], |row| row.get(0))
+pub fn any(tx: &Tx<'_>) -> Result<bool, SqlError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM dead_letters WHERE discarded_at IS NULL)";
+    tx.one(sql, &[], |row| row.bool(0))
 }
 
 /// Whether an event of this key is parked.
-pub fn waits(c: &Connection, key: &str) -> rusqlite::Result<bool> {
-    c.prepare_cached("SELECT EXISTS (SELECT 1 FROM dead_letters WHERE key = ?1 AND discarded_at IS NULL)")?
-        .query_row([key], |row| row.get(0))
+pub fn waits(tx: &Tx<'_>, key: &str) -> Result<bool, SqlError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM dead_letters WHERE key = $1 AND discarded_at IS NULL)";
+    tx.one(sql, values![key], |row| row.bool(0))
 }
 
 /// Parks an event after `attempts` failed attempts (0 if it only waits).
 pub(crate) fn park(
-    tx: &Connection,
+    tx: &Tx<'_>,
     key: &str,
     envelope: &Envelope,
     error: &str,
     attempts: u32,
     now: Timestamp,
-) -> rusqlite::Result<()> {
-    let json =
-        serde_json::to_string(envelope).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+) -> Result<(), SqlError> {
+    let json = serde_json::to_string(envelope).map_err(SqlError::data)?;
     let seq = envelope.sequence.map(Sequence::get);
     let error: String = error.chars().take(1_000).collect();
-    tx.prepare_cached(
-        "INSERT INTO dead_letters (key, seq, envelope, error, attempts, parked_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute((key, seq, json, error, attempts, now.unix_ms()))?;
+    tx.execute(
+        "INSERT INTO dead_letters (key, seq, event_source, event_id, envelope, error, attempts, parked_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        values![key, seq, &envelope.source, &envelope.id, &json, &error, attempts, now.unix_ms()],
+    )?;
     Ok(())
 }
 
 /// The waiting events, oldest first, after the dead letter `after`: at most `limit`, and at most a mebibyte of them.
-pub fn list(c: &Connection, after: i64, limit: usize) -> rusqlite::Result<Vec<DeadLetterView>> {
-    let mut statement = c.prepare_cached(
-        "SELECT id, key, seq, envelope, error, attempts, parked_at FROM dead_letters
-         WHERE id > ?1 AND discarded_at IS NULL ORDER BY id LIMIT ?2",
-    )?;
-    let mut rows = statement.query((after, limit.min(MAX_LIST) as i64))?;
+pub fn list(tx: &Tx<'_>, after: i64, limit: usize) -> Result<Vec<DeadLetterView>, SqlError> {
     let (mut letters, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        bytes += row.get_ref(3)?.as_str()?.len();
+    let sql = "
+        SELECT id, key, seq, envelope, error, attempts, parked_at FROM dead_letters
+        WHERE id > $1 AND discarded_at IS NULL ORDER BY id LIMIT $2";
+    tx.each(sql, values![after, limit.min(MAX_LIST) as i64], |row| {
+        bytes += row.text(3)?.len();
         if bytes > LIST_BYTES && !letters.is_empty() {
-            break;
+            return Ok(ControlFlow::Break(()));
         }
         letters.push(view(row)?);
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(letters)
 }
 
-fn view(row: &Row<'_>) -> rusqlite::Result<DeadLetterView> {
+fn view(row: &Row<'_>) -> Result<DeadLetterView, SqlError> {
     Ok(DeadLetterView {
-        id: row.get(0)?,
-        key: row.get(1)?,
-        sequence: row.get::<_, Option<i64>>(2)?.map(Sequence::new),
+        id: row.int(0)?,
+        key: row.text(1)?.to_owned(),
+        sequence: row.opt_int(2)?.map(Sequence::new),
         event: envelope(row, 3)?,
-        error: row.get(4)?,
-        attempts: row.get(5)?,
-        parked_at: Timestamp::from_unix_ms(row.get(6)?),
+        error: row.text(4)?.to_owned(),
+        attempts: row.int(5)?,
+        parked_at: Timestamp::from_unix_ms(row.int(6)?),
     })
 }
 
-fn envelope(row: &Row<'_>, column: usize) -> rusqlite::Result<Envelope> {
-    let json: String = row.get(column)?;
-    serde_json::from_str(&json).map_err(|e| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e))
-    })
+fn envelope(row: &Row<'_>, column: usize) -> Result<Envelope, SqlError> {
+    serde_json::from_str(row.text(column)?).map_err(SqlError::data)
 }
 
 /// The key and the event of a waiting dead letter.
-pub(crate) fn waiting(c: &Connection, id: i64) -> rusqlite::Result<Option<(String, Envelope)>> {
-    c.prepare_cached("SELECT key, envelope FROM dead_letters WHERE id = ?1 AND discarded_at IS NULL")?
-        .query_row([id], |row| Ok((row.get(0)?, envelope(row, 1)?)))
-        .optional()
+pub(crate) fn waiting(tx: &Tx<'_>, id: i64) -> Result<Option<(String, Envelope)>, SqlError> {
+    let sql = "SELECT key, envelope FROM dead_letters WHERE id = $1 AND discarded_at IS NULL";
+    tx.first(sql, values![id], |row| Ok((row.text(0)?.to_owned(), envelope(row, 1)?)))
 }
 
 /// The dead letter of an event.
-pub(crate) fn find(c: &Connection, source: &str, id: &str) -> rusqlite::Result<Option<Letter>> {
-    c.prepare_cached(FIND)?
-        .query_row([id, source], |row| {
-            Ok(Letter { id: row.get(0)?, key: row.get(1)?, discarded: row.get(2)? })
-        })
-        .optional()
+pub(crate) fn find(tx: &Tx<'_>, source: &str, id: &str) -> Result<Option<Letter>, SqlError> {
+    tx.first(FIND, values![id, source], |row| {
+        Ok(Letter { id: row.int(0)?, key: row.text(1)?.to_owned(), discarded: row.bool(2)? })
+    })
 }
 
 /// Whether this event is on record as discarded: one that is delivered again is not parked again.
-pub(crate) fn is_discarded(c: &Connection, envelope: &Envelope) -> rusqlite::Result<bool> {
-    c.prepare_cached(IS_DISCARDED)?
-        .query_row((envelope.sequence.map(Sequence::get), &envelope.id), |row| row.get(0))
+pub(crate) fn is_discarded(tx: &Tx<'_>, envelope: &Envelope) -> Result<bool, SqlError> {
+    let event = values![&envelope.id, envelope.sequence.map(Sequence::get)];
+    tx.one(IS_DISCARDED, event, |row| row.bool(0))
 }
 
 /// The waiting events of a key, in order.
-pub(crate) fn of_key(c: &Connection, key: &str) -> rusqlite::Result<Vec<Parked>> {
-    c.prepare_cached(
-        "SELECT id, envelope FROM dead_letters WHERE key = ?1 AND discarded_at IS NULL ORDER BY id",
-    )?
-    .query_map([key], |row| Ok(Parked { id: row.get(0)?, envelope: envelope(row, 1)? }))?
-    .collect()
+pub(crate) fn of_key(tx: &Tx<'_>, key: &str) -> Result<Vec<Parked>, SqlError> {
+    let sql = "SELECT id, envelope FROM dead_letters WHERE key = $1 AND discarded_at IS NULL ORDER BY id";
+    tx.query(sql, values![key], |row| Ok(Parked { id: row.int(0)?, envelope: envelope(row, 1)? }))
 }
 
 /// Removes an event that was applied.
-pub(crate) fn applied(tx: &Connection, id: i64) -> rusqlite::Result<()> {
-    tx.prepare_cached("DELETE FROM dead_letters WHERE id = ?1")?.execute([id]).map(drop)
+pub(crate) fn applied(tx: &Tx<'_>, id: i64) -> Result<(), SqlError> {
+    tx.execute("DELETE FROM dead_letters WHERE id = $1", values![id]).map(drop)
 }
 
 /// Counts another failed attempt.
-pub(crate) fn failed_again(tx: &Connection, id: i64, error: &str) -> rusqlite::Result<()> {
+pub(crate) fn failed_again(tx: &Tx<'_>, id: i64, error: &str) -> Result<(), SqlError> {
     let error: String = error.chars().take(1_000).collect();
-    tx.prepare_cached("UPDATE dead_letters SET attempts = attempts + 1, error = ?2 WHERE id = ?1")?
-        .execute((id, error))
-        .map(drop)
+    let sql = "UPDATE dead_letters SET attempts = attempts + 1, error = $1 WHERE id = $2";
+    tx.execute(sql, values![&error, id]).map(drop)
 }
 
 /// Marks an event as discarded; it stays on record.
-pub(crate) fn discard(tx: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<()> {
-    tx.prepare_cached("UPDATE dead_letters SET discarded_at = ?2 WHERE id = ?1")?
-        .execute((id, now.unix_ms()))
-        .map(drop)
+pub(crate) fn discard(tx: &Tx<'_>, id: i64, now: Timestamp) -> Result<(), SqlError> {
+    let sql = "UPDATE dead_letters SET discarded_at = $1 WHERE id = $2";
+    tx.execute(sql, values![now.unix_ms(), id]).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Memory;
 
     #[test]
     fn an_event_is_found_by_an_index() {
-        let c = Connection::open_in_memory().unwrap();
-        for sql in [SCHEMA, BY_EVENT] {
-            c.execute_batch(sql).unwrap();
-        }
+        let memory = Memory::new(&[&[SCHEMA, BY_EVENT, EVENT_COLUMNS]]);
         for sql in [FIND, IS_DISCARDED] {
-            let mut plan = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let steps = plan.query_map((1, 2), |row| row.get("detail")).unwrap();
-            let steps: Vec<String> = steps.map(Result::unwrap).collect();
+            let plan = format!("EXPLAIN QUERY PLAN {sql}");
+            let detail = |row: &Row<'_>| Ok(row.text(3)?.to_owned());
+            let steps = memory.tx().query(&plan, values![1_i64, 2_i64], detail).unwrap();
             let found = "SEARCH dead_letters USING INDEX dead_letters_by_event";
             assert!(steps.iter().any(|step| step.starts_with(found)), "{sql}: {steps:?}");
             assert!(!steps.iter().any(|step| step.starts_with("SCAN dead_letters")), "{sql}: {steps:?}");

@@ -3,7 +3,7 @@
 //! The cursor is the sequence of the last event applied. It changes in the same transaction as the data that the event
 //! changes: both are stored or neither is.
 
-use rusqlite::{Connection, OptionalExtension};
+use crate::store::{SqlError, Tx, values};
 use shared::Sequence;
 
 /// The inbox's tables, for a service's first migration.
@@ -44,44 +44,39 @@ pub fn decide(cursor: Sequence, sequence: Sequence) -> Decision {
 }
 
 /// The sequence of the last event applied.
-pub fn cursor(c: &Connection) -> rusqlite::Result<Sequence> {
-    let seq = c
-        .prepare_cached("SELECT seq FROM cursor WHERE stream = 'events'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
+pub fn cursor(tx: &Tx<'_>) -> Result<Sequence, SqlError> {
+    let seq = tx.first("SELECT seq FROM cursor WHERE stream = 'events'", &[], |row| row.int(0))?;
     Ok(Sequence::new(seq.unwrap_or(0)))
 }
 
 /// The id of the last event applied, if it had one.
-pub fn last_id(c: &Connection) -> rusqlite::Result<Option<String>> {
-    let id = c
-        .prepare_cached("SELECT id FROM cursor WHERE stream = 'events'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
+pub fn last_id(tx: &Tx<'_>) -> Result<Option<String>, SqlError> {
+    let id = tx.first("SELECT id FROM cursor WHERE stream = 'events'", &[], |row| {
+        Ok(row.opt_text(0)?.map(str::to_owned))
+    })?;
     Ok(id.flatten())
 }
 
 /// Moves the cursor to an event.
-pub fn set_cursor(tx: &Connection, cursor: Sequence, id: Option<&str>) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO cursor (stream, seq, id) VALUES ('events', ?1, ?2)
-         ON CONFLICT DO UPDATE SET seq = excluded.seq, id = excluded.id",
-    )?
-    .execute((cursor.get(), id))?;
+pub fn set_cursor(tx: &Tx<'_>, cursor: Sequence, id: Option<&str>) -> Result<(), SqlError> {
+    tx.execute(
+        "INSERT INTO cursor (stream, seq, id) VALUES ('events', $1, $2)
+         ON CONFLICT (stream) DO UPDATE SET seq = excluded.seq, id = excluded.id",
+        values![cursor.get(), id],
+    )?;
     Ok(())
 }
 
 /// Records an event without a sequence; returns whether it is new.
-pub fn first_time(tx: &Connection, source: &str, id: &str) -> rusqlite::Result<bool> {
-    let added = tx
-        .prepare_cached("INSERT INTO inbox (source, id) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-        .execute([source, id])?;
-    Ok(added == 1)
+pub fn first_time(tx: &Tx<'_>, source: &str, id: &str) -> Result<bool, SqlError> {
+    let sql = "INSERT INTO inbox (source, id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    Ok(tx.execute(sql, values![source, id])? == 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Memory;
     use proptest::prelude::*;
 
     proptest! {
@@ -107,16 +102,16 @@ mod tests {
 
     #[test]
     fn the_cursor_and_the_inbox_remember() {
-        let c = Connection::open_in_memory().unwrap();
-        c.execute_batch(SCHEMA).unwrap();
-        assert_eq!(cursor(&c).unwrap(), Sequence::START);
-        assert_eq!(last_id(&c).unwrap(), None);
-        set_cursor(&c, Sequence::new(7), Some("seven")).unwrap();
-        assert_eq!(last_id(&c).unwrap().as_deref(), Some("seven"));
-        set_cursor(&c, Sequence::new(8), None).unwrap();
-        assert_eq!((cursor(&c).unwrap(), last_id(&c).unwrap()), (Sequence::new(8), None));
-        assert!(first_time(&c, "/posts", "1").unwrap());
-        assert!(!first_time(&c, "/posts", "1").unwrap());
-        assert!(first_time(&c, "/comments", "1").unwrap());
+        let memory = Memory::new(&[&[SCHEMA]]);
+        let tx = &memory.tx();
+        assert_eq!(cursor(tx).unwrap(), Sequence::START);
+        assert_eq!(last_id(tx).unwrap(), None);
+        set_cursor(tx, Sequence::new(7), Some("seven")).unwrap();
+        assert_eq!(last_id(tx).unwrap().as_deref(), Some("seven"));
+        set_cursor(tx, Sequence::new(8), None).unwrap();
+        assert_eq!((cursor(tx).unwrap(), last_id(tx).unwrap()), (Sequence::new(8), None));
+        assert!(first_time(tx, "/posts", "1").unwrap());
+        assert!(!first_time(tx, "/posts", "1").unwrap());
+        assert!(first_time(tx, "/comments", "1").unwrap());
     }
 }

@@ -5,7 +5,7 @@
 //! it is on disk, or that the log holds another event under its id (which wins).
 
 use crate::messaging::trace;
-use rusqlite::Connection;
+use crate::store::{SqlError, Tx, values};
 use sha2::{Digest, Sha256};
 use shared::events::EventDiscarded;
 use shared::{Envelope, Event, ServiceName, Timestamp};
@@ -32,13 +32,13 @@ pub struct IdTaken {
 
 /// Queues an event that a command caused.
 pub fn publish_from_command(
-    tx: &Connection,
+    tx: &Tx<'_>,
     event: &Event,
     id: Uuid,
     now: Timestamp,
     traceparent: Option<String>,
-) -> rusqlite::Result<()> {
-    let mut envelope = Envelope::new(event, id.to_string(), now).map_err(conversion)?;
+) -> Result<(), SqlError> {
+    let mut envelope = Envelope::new(event, id.to_string(), now).map_err(SqlError::data)?;
     envelope.correlationid = Some(id.to_string());
     envelope.traceparent = traceparent;
     put(tx, &envelope, now)
@@ -50,40 +50,40 @@ pub fn publish_from_command(
 /// say) publishes the same event again, which the bus recognises. One cause may have one event of each type for each
 /// post; a second one with other data is an error ([`IdTaken`]).
 pub fn publish_from_event(
-    tx: &Connection,
+    tx: &Tx<'_>,
     event: &Event,
     cause: &Envelope,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> Result<(), SqlError> {
     let id = caused_id(event.event_type().as_str(), event.key().as_str(), cause);
-    let envelope = Envelope::new(event, id.to_string(), now).map_err(conversion)?;
+    let envelope = Envelope::new(event, id.to_string(), now).map_err(SqlError::data)?;
     put_caused(tx, envelope, event.event_type().publisher(), cause, now)
 }
 
 /// Queues the discard of an event by `service`. Events without a sequence are never delivered again,
 /// so their discard is not published.
 pub(crate) fn publish_discard(
-    tx: &Connection,
+    tx: &Tx<'_>,
     service: ServiceName,
     discarded: &Envelope,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> Result<(), SqlError> {
     let (Some(_), Some(source), Some(id)) = (discarded.sequence, &discarded.source, &discarded.id) else {
         return Ok(());
     };
     let data = EventDiscarded { event_source: source.clone(), event_id: id.clone() };
     let id = caused_id(EventDiscarded::TYPE, service.as_str(), discarded);
-    let envelope = Envelope::of_discard(&data, service, id.to_string(), now).map_err(conversion)?;
+    let envelope = Envelope::of_discard(&data, service, id.to_string(), now).map_err(SqlError::data)?;
     put_caused(tx, envelope, service, discarded, now)
 }
 
 fn put_caused(
-    tx: &Connection,
+    tx: &Tx<'_>,
     mut envelope: Envelope,
     publisher: ServiceName,
     cause: &Envelope,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> Result<(), SqlError> {
     envelope.causationid.clone_from(&cause.id);
     envelope.correlationid = cause.correlationid.clone().or_else(|| cause.id.clone());
     envelope.traceparent = trace::span(cause, publisher).map(|span| span.to_string());
@@ -111,36 +111,31 @@ fn caused_id(kind: &str, key: &str, cause: &Envelope) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
 }
 
-fn put(tx: &Connection, envelope: &Envelope, now: Timestamp) -> rusqlite::Result<()> {
-    let json = serde_json::to_string(envelope).map_err(conversion)?;
-    let added = tx
-        .prepare_cached(
-            "INSERT INTO outbox (id, queued_at, envelope) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
-        )?
-        .execute((&envelope.id, now.unix_ms(), json))?;
+fn put(tx: &Tx<'_>, envelope: &Envelope, now: Timestamp) -> Result<(), SqlError> {
+    let json = serde_json::to_string(envelope).map_err(SqlError::data)?;
+    let added = tx.execute(
+        "INSERT INTO outbox (id, queued_at, envelope) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
+        values![&envelope.id, now.unix_ms(), &json],
+    )?;
     if added == 1 || queued_data(tx, envelope)? == envelope.data.get() {
         return Ok(());
     }
     let (kind, id) = (envelope.kind.clone(), envelope.id.clone().unwrap_or_default());
-    Err(rusqlite::Error::ToSqlConversionFailure(Box::new(IdTaken { kind, id })))
+    Err(SqlError::data(IdTaken { kind, id }))
 }
 
 /// The data of the queued event with the same id.
-fn queued_data(tx: &Connection, envelope: &Envelope) -> rusqlite::Result<String> {
-    let queued: String = tx
-        .prepare_cached("SELECT envelope FROM outbox WHERE id = ?1")?
-        .query_row([&envelope.id], |row| row.get(0))?;
-    let queued: Envelope = serde_json::from_str(&queued).map_err(conversion)?;
-    Ok(queued.data.get().to_owned())
-}
-
-fn conversion(error: serde_json::Error) -> rusqlite::Error {
-    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+fn queued_data(tx: &Tx<'_>, envelope: &Envelope) -> Result<String, SqlError> {
+    tx.one("SELECT envelope FROM outbox WHERE id = $1", values![&envelope.id], |row| {
+        let queued: Envelope = serde_json::from_str(row.text(0)?).map_err(SqlError::data)?;
+        Ok(queued.data.get().to_owned())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Memory;
     use shared::events::PostCreated;
 
     fn event(title: &str) -> Event {
@@ -155,16 +150,13 @@ mod tests {
         .into()
     }
 
-    fn outbox() -> Connection {
-        let c = Connection::open_in_memory().unwrap();
-        c.execute_batch(SCHEMA).unwrap();
-        c
+    fn outbox() -> Memory {
+        Memory::new(&[&[SCHEMA]])
     }
 
-    fn rows(c: &Connection) -> Vec<Envelope> {
-        let mut rows = c.prepare("SELECT envelope FROM outbox ORDER BY seq").unwrap();
-        let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
-        rows.map(|json| serde_json::from_str(&json.unwrap()).unwrap()).collect()
+    fn rows(tx: &Tx<'_>) -> Vec<Envelope> {
+        let sql = "SELECT envelope FROM outbox ORDER BY seq";
+        tx.query(sql, &[], |row| serde_json::from_str(row.text(0)?).map_err(SqlError::data)).unwrap()
     }
 
     fn at(ms: i64) -> Timestamp {
@@ -173,31 +165,33 @@ mod tests {
 
     #[test]
     fn handling_a_cause_again_makes_the_same_event_and_not_a_second() {
-        let c = outbox();
+        let outbox = outbox();
+        let tx = &outbox.tx();
         let mut cause = Envelope::new(&event("T"), "cause".into(), at(5)).unwrap();
         cause.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into());
-        publish_from_event(&c, &event("T"), &cause, at(5)).unwrap();
-        publish_from_event(&c, &event("T"), &cause, at(50_000)).unwrap();
-        let [made] = &rows(&c)[..] else { panic!("not one row") };
+        publish_from_event(tx, &event("T"), &cause, at(5)).unwrap();
+        publish_from_event(tx, &event("T"), &cause, at(50_000)).unwrap();
+        let [made] = &rows(tx)[..] else { panic!("not one row") };
         assert_eq!(made.causationid.as_deref(), Some("cause"));
         assert_eq!(made.correlationid.as_deref(), Some("cause"));
         let trace = made.traceparent.clone().unwrap();
         assert!(trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"), "the same trace: {trace}");
         assert_ne!(cause.traceparent, made.traceparent, "and a span of its own");
         let other = Envelope::new(&event("T"), "other".into(), at(5)).unwrap();
-        publish_from_event(&c, &event("T"), &other, at(5)).unwrap();
-        assert_eq!(rows(&c).len(), 2);
+        publish_from_event(tx, &event("T"), &other, at(5)).unwrap();
+        assert_eq!(rows(tx).len(), 2);
     }
 
     #[test]
     fn a_second_event_of_the_same_type_and_post_from_one_cause_is_an_error() {
-        let c = outbox();
+        let outbox = outbox();
+        let tx = &outbox.tx();
         let cause = Envelope::new(&event("T"), "cause".into(), at(5)).unwrap();
-        publish_from_event(&c, &event("one"), &cause, at(5)).unwrap();
-        let error = publish_from_event(&c, &event("two"), &cause, at(5)).unwrap_err();
+        publish_from_event(tx, &event("one"), &cause, at(5)).unwrap();
+        let error = publish_from_event(tx, &event("two"), &cause, at(5)).unwrap_err();
         assert!(error.to_string().contains("other data"), "{error}");
-        assert!(crate::store::is_permanent(&error), "its cause is parked");
-        assert_eq!(rows(&c).len(), 1);
+        assert!(error.is_permanent(), "its cause is parked");
+        assert_eq!(rows(tx).len(), 1);
     }
 
     /// Logs hold ids that were made so, and a service that rebuilds a lost store must come to the same.

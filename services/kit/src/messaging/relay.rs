@@ -14,7 +14,7 @@ use crate::runtime::backoff::Backoff;
 use crate::runtime::crash_points;
 use crate::runtime::deps::Deps;
 use crate::runtime::transport;
-use crate::store::{AsOf, Handover, ReadError, Store, WriteError};
+use crate::store::{AsOf, Handover, ReadError, SqlError, Store, WriteError, values};
 use outbox_rows::{Unpublished, oldest};
 use shared::bus::Published;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
@@ -45,7 +45,7 @@ enum RelayError {
     #[error("the bus answered 200 without the sequence of each event: {body}")]
     NotAcknowledged { body: String },
     #[error("published, but the outbox could not be cleared: {0}")]
-    Clear(WriteError<rusqlite::Error>),
+    Clear(WriteError<SqlError>),
 }
 
 /// Publishes the rows of the outbox.
@@ -64,7 +64,7 @@ impl Relay {
     pub async fn run(self, stopping: CancellationToken) {
         let handover = self
             .store
-            .hand_over(|c, after| oldest(c, after).map(|found| (!found.rows.is_empty()).then_some(found)));
+            .hand_over(|tx, after| oldest(tx, after).map(|found| (!found.rows.is_empty()).then_some(found)));
         let mut attempts: u32 = 0;
         let mut place = Place::default();
         let mut given = None;
@@ -129,7 +129,7 @@ impl Relay {
         } else {
             // Taken before the outbox is read, so that a commit during the read is not missed.
             let (after, as_of) = (place.published, handover.now());
-            (self.store.read(move |c| oldest(c, after)).await?, as_of)
+            (self.store.read(move |tx| oldest(tx, after)).await?, as_of)
         };
         metrics::gauge!("outbox_depth").set(depth as f64);
         let (Some(first), Some(last)) = (rows.first(), rows.last().map(|row| row.0)) else {
@@ -182,7 +182,7 @@ impl Relay {
             return;
         }
         let delete = self.store.write_lazily(move |tx| {
-            tx.prepare_cached("DELETE FROM outbox WHERE seq <= ?1")?.execute([published]).map(drop)
+            tx.execute("DELETE FROM outbox WHERE seq <= $1", values![published]).map(drop)
         });
         match delete.await {
             Ok(()) => place.deleted = published,
@@ -193,13 +193,13 @@ impl Relay {
     /// Gives up an event that the bus refuses because the log holds another one under its id: an event derived again
     /// after a store was rebuilt, with different data, since the rules have changed. The logged one wins; otherwise
     /// nothing would ever be published again. Returns how many rows there were.
-    async fn drop_row(&self, id: String) -> Result<usize, RelayError> {
+    async fn drop_row(&self, id: String) -> Result<u64, RelayError> {
         tracing::error!(
             id,
             "the log holds another event under this id: this one is dropped, the log's stays"
         );
         self.store
-            .write(move |tx| tx.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id]))
+            .write(move |tx| tx.execute("DELETE FROM outbox WHERE id = $1", values![&id]))
             .await
             .map_err(RelayError::Clear)
     }

@@ -4,7 +4,7 @@
 //! At most one thing is held, and only while the task waits. Everything else the task reads from the store itself: what a
 //! start finds, what was committed while it was at work, what was too much.
 
-use rusqlite::Connection;
+use super::{SqlError, Tx};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -40,20 +40,20 @@ impl<T> Shared<T> {
 }
 
 /// What the writer calls after each commit.
-pub(super) type Observer = Box<dyn FnMut(&Connection) -> rusqlite::Result<()> + Send>;
+pub(super) type Observer = Box<dyn FnMut(&Tx<'_>) -> Result<(), SqlError> + Send>;
 
 /// Both sides. `read` returns what comes after a place, `None` where there is nothing.
 pub(super) fn new<T: Send + 'static>(
-    mut read: impl FnMut(&Connection, i64) -> rusqlite::Result<Option<T>> + Send + 'static,
+    mut read: impl FnMut(&Tx<'_>, i64) -> Result<Option<T>, SqlError> + Send + 'static,
 ) -> (Handover<T>, Observer) {
     let state = State { commits: AsOf::default(), waits_after: None, given: None };
     let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
     let handover = Handover { shared: Arc::clone(&shared) };
-    let observer = move |c: &Connection| {
+    let observer = move |tx: &Tx<'_>| {
         let mut state = shared.lock();
         state.commits.0 += 1;
         let Some(after) = state.waits_after else { return Ok(()) };
-        let found = read(c, after);
+        let found = read(tx, after);
         if matches!(found, Ok(None)) {
             return Ok(());
         }
@@ -109,33 +109,33 @@ impl<T> Drop for Waiting<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Memory, values};
     use futures_util::poll;
     use std::pin::pin;
     use std::task::Poll;
 
     struct Rows {
-        connection: Connection,
+        memory: Memory,
         observer: Observer,
     }
 
     /// Hands over the numbers of all rows after a place.
     fn rows() -> (Handover<Vec<i64>>, Rows) {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE rows (n INTEGER PRIMARY KEY)").unwrap();
-        let (handover, observer) = new(|c: &Connection, after| {
-            let mut rows = c.prepare("SELECT n FROM rows WHERE n > ?1 ORDER BY n")?;
-            let found: Vec<i64> = rows.query_map([after], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let memory = Memory::new(&[&["CREATE TABLE rows (n INTEGER PRIMARY KEY)"]]);
+        let (handover, observer) = new(|tx: &Tx<'_>, after: i64| {
+            let sql = "SELECT n FROM rows WHERE n > $1 ORDER BY n";
+            let found = tx.query(sql, values![after], |row| row.int(0))?;
             Ok((!found.is_empty()).then_some(found))
         });
-        (handover, Rows { connection, observer })
+        (handover, Rows { memory, observer })
     }
 
     impl Rows {
         fn commit(&mut self, count: usize) {
             for _ in 0..count {
-                self.connection.execute("INSERT INTO rows DEFAULT VALUES", []).unwrap();
+                self.memory.tx().execute("INSERT INTO rows DEFAULT VALUES", &[]).unwrap();
             }
-            (self.observer)(&self.connection).unwrap();
+            (self.observer)(&self.memory.tx()).unwrap();
         }
     }
 
@@ -183,8 +183,8 @@ mod tests {
         let (handover, mut rows) = rows();
         let mut next = pin!(handover.next(0, handover.now()));
         assert!(poll!(&mut next).is_pending());
-        rows.connection.execute_batch("DROP TABLE rows").unwrap();
-        assert!((rows.observer)(&rows.connection).is_err());
+        rows.memory.tx().execute("DROP TABLE rows", &[]).unwrap();
+        assert!((rows.observer)(&rows.memory.tx()).is_err());
         assert!(next.await.is_none());
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn open(path: &Path, migrations: &[Migration], check: bool) -> Result
         if is_damage(&source) {
             corrupt(source.to_string())
         } else {
-            OpenError::Sqlite { path: path.to_owned(), source }
+            OpenError::Sql { path: path.to_owned(), source: source.into() }
         }
     };
     refuse_a_log_without_its_database(path)?;

@@ -1,8 +1,7 @@
 //! What the writer has to do: writes with their callers, lazy writes, flushes.
 
-use super::WriteError;
 use super::disk_floor::DiskFloor;
-use rusqlite::Connection;
+use super::{SqlError, Tx, WriteError};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::oneshot;
@@ -25,7 +24,7 @@ pub(super) enum Task {
 }
 
 /// A write that nobody waits for. It can run more than once: a transaction that fails takes it along.
-pub(super) type LazyWrite = Box<dyn FnMut(&Connection) -> rusqlite::Result<()> + Send>;
+pub(super) type LazyWrite = Box<dyn FnMut(&Tx<'_>) -> Result<(), SqlError> + Send>;
 
 /// What was run and is to be answered.
 pub(super) enum Done {
@@ -46,9 +45,9 @@ impl Done {
 /// A closure with its caller.
 pub(super) trait Job: Send {
     /// Runs the closure; `None` if what it wrote must be rolled back.
-    fn run(&mut self, connection: &Connection) -> Option<Durability>;
-    /// The SQLite error that made the closure fail, if one did.
-    fn fault(&self) -> Option<&rusqlite::Error>;
+    fn run(&mut self, tx: &Tx<'_>) -> Option<Durability>;
+    /// Why the store has to end, where the closure's error says so.
+    fn failure(&self) -> Option<String>;
     /// Answers the caller: with the closure's result if the commit succeeded, else with the error of the commit.
     fn answer(self: Box<Self>, commit: Result<(), String>);
     /// Answers the caller that the closure was not run.
@@ -65,7 +64,7 @@ struct Closure<T, E, F, A> {
 
 pub(super) fn job<T, E, F, A>(f: F, after: A, reply: oneshot::Sender<Result<T, WriteError<E>>>) -> Task
 where
-    F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send + 'static,
+    F: FnOnce(&Tx<'_>) -> Result<(T, Durability), E> + Send + 'static,
     A: FnOnce(&T) + Send + 'static,
     T: Send + 'static,
     E: Error + Send + 'static,
@@ -75,14 +74,14 @@ where
 
 impl<T, E, F, A> Job for Closure<T, E, F, A>
 where
-    F: FnOnce(&Connection) -> Result<(T, Durability), E> + Send,
+    F: FnOnce(&Tx<'_>) -> Result<(T, Durability), E> + Send,
     A: FnOnce(&T) + Send,
     T: Send,
     E: Error + Send + 'static,
 {
-    fn run(&mut self, connection: &Connection) -> Option<Durability> {
+    fn run(&mut self, tx: &Tx<'_>) -> Option<Durability> {
         let f = self.f.take()?;
-        let (result, keep) = match catch_unwind(AssertUnwindSafe(|| f(connection))) {
+        let (result, keep) = match catch_unwind(AssertUnwindSafe(|| f(tx))) {
             Ok(Ok((value, durability))) => (Ok(value), Some(durability)),
             Ok(Err(error)) => (Err(WriteError::Rejected(error)), None),
             // The panic hook has logged it. The other closures of the transaction are not affected.
@@ -92,16 +91,9 @@ where
         keep
     }
 
-    fn fault(&self) -> Option<&rusqlite::Error> {
+    fn failure(&self) -> Option<String> {
         let Some(Err(WriteError::Rejected(error))) = &self.result else { return None };
-        let mut next: Option<&(dyn Error + 'static)> = Some(error);
-        while let Some(error) = next {
-            if let Some(fault) = error.downcast_ref() {
-                return Some(fault);
-            }
-            next = error.source();
-        }
-        None
+        SqlError::failure_in(error)
     }
 
     fn answer(self: Box<Self>, commit: Result<(), String>) {

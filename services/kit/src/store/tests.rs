@@ -9,14 +9,28 @@ mod wal;
 
 const SCHEMA: &[Migration] = &[&["CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT"]];
 
-fn insert(n: i64) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static {
-    move |c| c.execute("INSERT INTO t VALUES (?1)", [n]).map(drop)
+fn insert(n: i64) -> impl FnOnce(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
+    move |tx| tx.execute("INSERT INTO t VALUES ($1)", values![n]).map(drop)
+}
+
+/// An error that says nothing of the disk.
+fn refusal() -> SqlError {
+    SqlError::data("refused")
+}
+
+fn is_refusal(error: &SqlError) -> bool {
+    error.to_string() == "refused"
+}
+
+/// Several statements at once, as only SQLite runs them.
+fn run_all(tx: &Tx<'_>, sql: &str) -> Result<(), SqlError> {
+    Ok(tx.connection().execute_batch(sql)?)
 }
 
 /// A write that keeps the writer busy until it is told to end.
 struct Hold {
     end: std::sync::mpsc::Sender<()>,
-    write: rt::Task<Result<(), WriteError<rusqlite::Error>>>,
+    write: rt::Task<Result<(), WriteError<SqlError>>>,
 }
 
 impl Hold {
@@ -25,9 +39,9 @@ impl Hold {
         let (begin, begun) = oneshot::channel();
         let store = store.clone();
         let write = rt::spawn(async move {
-            let wait = move |_: &Connection| {
+            let wait = move |_: &Tx<'_>| {
                 let _ = begin.send(());
-                ended.recv().map_err(|_| rusqlite::Error::InvalidQuery)
+                ended.recv().map_err(|_| refusal())
             };
             store.write(wait).await
         });
@@ -54,8 +68,7 @@ pub(crate) async fn close(store: Store) {
 }
 
 async fn all(store: &Store) -> Vec<i64> {
-    let rows =
-        store.read(|c| c.prepare("SELECT n FROM t ORDER BY n")?.query_map([], |r| r.get(0))?.collect());
+    let rows = store.read(|tx| tx.query("SELECT n FROM t ORDER BY n", &[], |row| row.int(0)));
     rows.await.unwrap()
 }
 
@@ -98,16 +111,16 @@ async fn many_writers_share_one_commit() {
 async fn a_failing_write_takes_back_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    let refused = store.write(|c| {
-        c.execute("INSERT INTO t VALUES (7)", [])?;
-        Err::<(), rusqlite::Error>(rusqlite::Error::InvalidQuery)
+    let refused = store.write(|tx| {
+        tx.execute("INSERT INTO t VALUES (7)", &[])?;
+        Err::<(), _>(refusal())
     });
-    let panics = store.write(|c| -> rusqlite::Result<()> {
-        c.execute("INSERT INTO t VALUES (8)", [])?;
+    let panics = store.write(|tx| -> Result<(), SqlError> {
+        tx.execute("INSERT INTO t VALUES (8)", &[])?;
         panic!("a fault in a closure");
     });
     let (refused, panicked, kept) = tokio::join!(refused, panics, store.write(insert(1)));
-    assert!(matches!(refused, Err(WriteError::Rejected(rusqlite::Error::InvalidQuery))));
+    assert!(matches!(refused, Err(WriteError::Rejected(error)) if is_refusal(&error)));
     assert!(matches!(panicked, Err(WriteError::Panicked)));
     kept.unwrap();
     assert_eq!(all(&store).await, [1]);
@@ -117,7 +130,7 @@ async fn a_failing_write_takes_back_only_itself() {
 async fn a_write_that_ends_the_transaction_fails_its_batch_and_not_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    let ends = store.write(|c| c.execute_batch("INSERT INTO t VALUES (9); ROLLBACK"));
+    let ends = store.write(|tx| run_all(tx, "INSERT INTO t VALUES (9); ROLLBACK"));
     assert!(matches!(ends.await, Err(WriteError::Unavailable(_))));
     store.write(insert(1)).await.unwrap();
     assert_eq!(all(&store).await, [1]);
@@ -127,9 +140,9 @@ async fn a_write_that_ends_the_transaction_fails_its_batch_and_not_the_store() {
 async fn a_panic_is_an_error_and_the_store_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    let read = store.read(|_| -> rusqlite::Result<()> { panic!("a fault in a reader") }).await.unwrap_err();
+    let read = store.read(|_| -> Result<(), SqlError> { panic!("a fault in a reader") }).await.unwrap_err();
     assert!(matches!(read, ReadError::Panicked));
-    let write = store.write(|_| -> rusqlite::Result<()> { panic!("a fault in a write") }).await.unwrap_err();
+    let write = store.write(|_| -> Result<(), SqlError> { panic!("a fault in a write") }).await.unwrap_err();
     assert!(matches!(write, WriteError::Panicked));
     store.write(insert(1)).await.unwrap();
     assert_eq!(all(&store).await, [1]);
@@ -150,7 +163,7 @@ async fn a_panic_of_the_writer_itself_ends_the_store_and_is_seen() {
     let hold = Hold::the_writer_of(&store).await;
     {
         // Its caller leaves: the writer has to drop the answer.
-        let write = store.write(|_| Ok::<_, rusqlite::Error>(PanicsWhenDropped));
+        let write = store.write(|_| Ok::<_, SqlError>(PanicsWhenDropped));
         tokio::pin!(write);
         assert!(futures_util::poll!(&mut write).is_pending());
     }
@@ -172,9 +185,9 @@ async fn a_read_keeps_its_place_until_it_ends_although_whoever_asked_has_left() 
     let asked = rt::spawn({
         let store = store.clone();
         async move {
-            let wait = move |_: &Connection| {
+            let wait = move |_: &Tx<'_>| {
                 let _ = begin.send(());
-                ended.recv().map_err(|_| rusqlite::Error::InvalidQuery)
+                ended.recv().map_err(|_| refusal())
             };
             store.read(wait).await
         }

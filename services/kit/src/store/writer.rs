@@ -4,11 +4,11 @@ use super::disk_floor::Gauge;
 use super::handover::Observer;
 use super::task::{Done, Durability, Job, LazyWrite, Task};
 use super::wal::Wal;
-use super::{Failed, LAZY_LIMIT};
+use super::{Failed, LAZY_LIMIT, SqlError, Tx};
 use crate::rt::{self, Instant};
 use crate::runtime::crash_points;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ffi};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -128,7 +128,7 @@ impl Writer {
 
     fn observe(&self) {
         for observer in &mut *self.signals.observers.lock().unwrap_or_else(PoisonError::into_inner) {
-            if let Err(error) = observer(&self.connection) {
+            if let Err(error) = observer(&Tx::new(&self.connection)) {
                 tracing::warn!(%error, "what was committed could not be read");
                 self.signals.failed.note(&error);
             }
@@ -161,7 +161,7 @@ impl Writer {
             task.answer(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
         }
         if let Ok(true) = outcome
-            && let Err(error) = self.wal.keep_short(&self.connection)
+            && let Err(error) = self.wal.keep_short(&self.connection).map_err(SqlError::from)
         {
             // On a full disk it cannot be copied; the writes themselves will tell.
             tracing::warn!(%error, "a checkpoint of the store failed");
@@ -175,7 +175,7 @@ impl Writer {
         waiting: &mut Tasks,
         done: &mut Vec<Done>,
         mut durability: Durability,
-    ) -> rusqlite::Result<bool> {
+    ) -> Result<bool, SqlError> {
         let low = self.disk.passed();
         // Where tasks never cease to come, nothing else commits what waits.
         if self.due.is_some_and(|due| due <= Instant::now()) {
@@ -236,7 +236,7 @@ impl Writer {
     }
 
     /// Makes sure of an open transaction where lazy writes were lost with the last one, and runs these again.
-    fn resume(&mut self) -> rusqlite::Result<()> {
+    fn resume(&mut self) -> Result<(), SqlError> {
         self.refuse_after_a_failure()?;
         if self.lazy.is_empty() || !self.connection.is_autocommit() {
             return Ok(());
@@ -257,22 +257,21 @@ impl Writer {
     }
 
     /// After a failure it is unknown what the disk holds: only a new start can find out.
-    fn refuse_after_a_failure(&self) -> rusqlite::Result<()> {
+    fn refuse_after_a_failure(&self) -> Result<(), SqlError> {
         let Some(why) = self.signals.failed.reason() else { return Ok(()) };
-        let failing = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
-        Err(rusqlite::Error::SqliteFailure(failing, Some(why)))
+        Err(SqlError::sqlite(ffi::SQLITE_IOERR, why))
     }
 
-    fn begin(&self) -> rusqlite::Result<()> {
+    fn begin(&self) -> Result<(), SqlError> {
         if self.connection.is_autocommit() { self.execute("BEGIN IMMEDIATE") } else { Ok(()) }
     }
 
     /// Runs a job in a savepoint of its own. `None` if it failed and is rolled back.
-    fn run_job(&self, mut job: Box<dyn Job>, done: &mut Vec<Done>) -> rusqlite::Result<Option<Durability>> {
+    fn run_job(&self, mut job: Box<dyn Job>, done: &mut Vec<Done>) -> Result<Option<Durability>, SqlError> {
         let begun = self.execute("SAVEPOINT job");
-        let kept = if begun.is_ok() { job.run(&self.connection) } else { None };
-        if let Some(fault) = job.fault() {
-            self.signals.failed.note(fault);
+        let kept = if begun.is_ok() { job.run(&Tx::new(&self.connection)) } else { None };
+        if let Some(why) = job.failure() {
+            self.signals.failed.end(why);
         }
         // Before any return, so that it is answered in any case.
         done.push(Done::Write(job));
@@ -280,10 +279,7 @@ impl Writer {
         self.refuse_after_a_failure()?;
         // A full or failing disk may have ended the whole transaction, not just this savepoint.
         if self.connection.is_autocommit() {
-            return Err(rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
-                Some("the disk is full or failing".to_owned()),
-            ));
+            return Err(SqlError::transaction_ended());
         }
         if kept.is_none() {
             self.execute("ROLLBACK TO job")?;
@@ -293,13 +289,13 @@ impl Writer {
     }
 
     /// Returns whether it has written: one that fails by itself is given up. An error is the transaction's.
-    fn run_lazy(&self, write: &mut LazyWrite) -> rusqlite::Result<bool> {
+    fn run_lazy(&self, write: &mut LazyWrite) -> Result<bool, SqlError> {
         self.execute("SAVEPOINT job")?;
-        let result = catch_unwind(AssertUnwindSafe(|| write(&self.connection)));
+        let result = catch_unwind(AssertUnwindSafe(|| write(&Tx::new(&self.connection))));
         let written = matches!(result, Ok(Ok(())));
         if let Ok(Err(error)) = result {
             self.signals.failed.note(&error);
-            if self.connection.is_autocommit() || is_of_the_moment(&error) {
+            if self.connection.is_autocommit() || error.is_of_the_moment() {
                 return Err(error);
             }
             tracing::error!(%error, "a lazy write failed: it is given up");
@@ -324,14 +320,14 @@ impl Writer {
         }
     }
 
-    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
-        self.connection.prepare_cached(sql)?.execute([]).map(drop)
+    fn execute(&self, sql: &str) -> Result<(), SqlError> {
+        Ok(self.connection.prepare_cached(sql)?.execute([]).map(drop)?)
     }
 
     /// Ends the transaction after an error; returns the error as text.
-    fn roll_back(&self, error: &rusqlite::Error) -> String {
+    fn roll_back(&self, error: &SqlError) -> String {
         if !self.connection.is_autocommit()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+            && let Err(error) = self.connection.execute_batch("ROLLBACK").map_err(SqlError::from)
         {
             tracing::error!(%error, "the store cannot roll back");
             self.signals.failed.note(&error);
@@ -341,18 +337,4 @@ impl Writer {
         self.signals.failed.note(error);
         why
     }
-}
-
-/// Whether the disk or the machine is at fault, so that the same write may succeed later.
-fn is_of_the_moment(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::OutOfMemory
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-        )
-    )
 }

@@ -2,9 +2,10 @@
 
 use crate::store::{Entry, Spot, last_move, rows_after};
 use bytes::Bytes;
-use rusqlite::Connection;
+use kit::store::{SqlError, Tx};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 /// The most rows in a chunk.
 pub(super) const MAX_ROWS: usize = if cfg!(test) { 6 } else { 512 };
@@ -45,20 +46,20 @@ pub(super) struct Range {
 }
 
 /// Renders the rows of a range, or as many as fit into a chunk.
-pub(super) fn render(c: &Connection, range: &Range) -> rusqlite::Result<Chunk> {
-    let last_move = last_move(c)?;
+pub(super) fn render(tx: &Tx<'_>, range: &Range) -> Result<Chunk, SqlError> {
+    let last_move = last_move(tx)?;
     // The next chunk goes on after a row: a chunk must not end with what is none any more.
     let until = range.until.as_ref().filter(|_| last_move == range.last_move);
     let mut draft = Draft::after(range.after.clone());
     let mut is_full = false;
-    rows_after(c, range.after.as_ref(), |spot, entry| {
+    rows_after(tx, range.after.as_ref(), |spot, entry| {
         if until.is_some_and(|until| spot > *until) {
-            return Ok(false);
+            return Ok(ControlFlow::Break(()));
         }
         if !range.skip.contains(&spot.post.id) {
             is_full = !draft.push(spot, &entry)?;
         }
-        Ok(!is_full)
+        Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     if is_full {
         if let (Overflow::Halve, Some((length, spot))) = (range.overflow, draft.half.take()) {
@@ -89,7 +90,7 @@ impl Draft {
     }
 
     /// Writes a row, unless the chunk is full; returns whether it did.
-    fn push(&mut self, spot: Spot, entry: &Entry) -> rusqlite::Result<bool> {
+    fn push(&mut self, spot: Spot, entry: &Entry) -> Result<bool, SqlError> {
         if self.rows == MAX_ROWS {
             return Ok(false);
         }
@@ -126,9 +127,8 @@ impl Draft {
         Ok(true)
     }
 
-    fn write(&mut self, value: &impl Serialize) -> rusqlite::Result<()> {
-        serde_json::to_writer(&mut self.text, value)
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+    fn write(&mut self, value: &impl Serialize) -> Result<(), SqlError> {
+        serde_json::to_writer(&mut self.text, value).map_err(SqlError::data)
     }
 
     fn finish(&mut self) {

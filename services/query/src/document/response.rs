@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::header;
 use kit::http::{ApiError, ApiResult, json_bytes};
-use kit::store::ReadError;
+use kit::store::{ReadError, Tx};
 use shared::ProblemKind;
 use std::collections::BTreeSet;
 
@@ -77,14 +77,14 @@ impl Reader {
         let (until, last_move) = cached.unwrap_or_default();
         let skip = self.skip.clone();
         let mut range = Range { after, until, last_move, overflow: Overflow::Fill, skip };
-        let read = move |c: &rusqlite::Connection| {
+        let read = move |tx: &Tx<'_>| {
             // In the same snapshot as the rows.
-            let Some(moved) = store::posts_moved_after(c, seen)? else { return Ok(None) };
+            let Some(moved) = store::posts_moved_after(tx, seen)? else { return Ok(None) };
             let sent = |post: &Key| range.after.as_ref().is_some_and(|after| *post <= after.post);
             let again = moved.into_iter().filter(|post| sent(&post.from) && !sent(&post.to));
             let again: Vec<_> = again.map(|post| post.to.id).collect();
             range.skip.extend(again);
-            Ok(Some((render(c, &range)?, range.skip)))
+            Ok(Some((render(tx, &range)?, range.skip)))
         };
         let (chunk, skip) = self.document.inner.store.read(read).await?.ok_or(CutOff::TooManyMoves)?;
         self.skip = skip;

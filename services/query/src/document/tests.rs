@@ -7,9 +7,9 @@ use crate::store::tests::handler;
 use bytes::Bytes;
 use kit::http::ordered_object;
 use kit::messaging::consumer::{Handler, Received};
+use kit::store::{SqlError, Tx, values};
 use proptest::prelude::*;
 use proptest::sample::select;
-use rusqlite::Connection;
 use serde::de::{MapAccess, Visitor};
 use serde_json::Value;
 use shared::events::{CommentCreated, CommentUpdated, PostCreated, Status};
@@ -25,15 +25,15 @@ fn open() -> (TempDir, Store) {
 }
 
 async fn merge(store: &Store, events: Vec<(Event, Option<i64>)>) {
-    let apply = move |c: &Connection| {
+    let apply = move |tx: &Tx<'_>| {
         let (handler, mut pending) = (handler(), store::Pending::default());
         for (event, place) in &events {
             let envelope = Envelope { sequence: place.map(Sequence::new), ..Envelope::bare(event).unwrap() };
             let received = Received { event, envelope: &envelope, now: Timestamp::from_unix_ms(0) };
-            handler.apply(c, &received, &mut pending).unwrap();
+            handler.apply(tx, &received, &mut pending).unwrap();
         }
-        handler.finish(c, pending).unwrap();
-        Ok::<_, rusqlite::Error>(())
+        handler.finish(tx, pending).unwrap();
+        Ok::<_, SqlError>(())
     };
     store.write(apply).await.unwrap();
 }
@@ -71,24 +71,20 @@ fn verdict(id: &str, post: &str, status: Status, content: &str) -> Event {
 
 /// The whole document, rendered the simple way.
 async fn reference(store: &Store) -> Bytes {
-    let entries = store.read(|c| {
-        let posts: Vec<String> = c
-            .prepare("SELECT id FROM posts ORDER BY at, place, id")?
-            .query_map([], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        posts.into_iter().map(|id| entry(c, &id)).collect::<rusqlite::Result<Vec<_>>>()
+    let entries = store.read(|tx| {
+        let sql = "SELECT id FROM posts ORDER BY at, place, id";
+        let posts = tx.query(sql, &[], |row| Ok(row.text(0)?.to_owned()))?;
+        posts.into_iter().map(|id| entry(tx, &id)).collect::<Result<Vec<_>, _>>()
     });
     ordered_object(entries.await.unwrap()).unwrap()
 }
 
-fn entry(c: &Connection, id: &str) -> rusqlite::Result<(String, PostWithComments)> {
-    let post: Post = store::post(c, &id.parse().unwrap())?.unwrap();
-    let comments: Vec<String> = c
-        .prepare("SELECT id FROM comments WHERE post_id = ?1 ORDER BY at, place, id")?
-        .query_map([id], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    let comments: rusqlite::Result<Vec<Comment>> =
-        comments.iter().map(|id| Ok(store::comment(c, &id.parse().unwrap())?.unwrap())).collect();
+fn entry(tx: &Tx<'_>, id: &str) -> Result<(String, PostWithComments), SqlError> {
+    let post: Post = store::post(tx, &id.parse().unwrap())?.unwrap();
+    let sql = "SELECT id FROM comments WHERE post_id = $1 ORDER BY at, place, id";
+    let comments = tx.query(sql, values![id], |row| row.parsed(0))?;
+    let comments: Result<Vec<Comment>, SqlError> =
+        comments.iter().map(|id| Ok(store::comment(tx, id)?.unwrap())).collect();
     let comments = comments?.iter().map(|comment| comment.view(None)).collect();
     Ok((id.to_owned(), PostWithComments { post: post.headline(), comments }))
 }

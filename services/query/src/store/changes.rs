@@ -2,8 +2,7 @@
 //! model.
 
 use crate::domain::Key;
-use kit::store::parsed;
-use rusqlite::{Connection, OptionalExtension, Row};
+use kit::store::{Row, SqlError, Tx, values};
 use shared::{CommentId, PostId, Sequence};
 use std::collections::VecDeque;
 
@@ -47,25 +46,24 @@ impl NewChanges {
 
     /// Stores them. Those that are left out have numbers, too, so that whoever has read up to before them finds that some
     /// are missing.
-    pub fn write(self, tx: &Connection) -> rusqlite::Result<()> {
+    pub fn write(self, tx: &Tx<'_>) -> Result<(), SqlError> {
         if self.latest.is_empty() {
             return Ok(());
         }
         let before = last_change(tx)?.0;
         if self.left_out > 0 {
-            tx.prepare_cached("DELETE FROM changes")?.execute([])?;
+            tx.execute("DELETE FROM changes", &[])?;
         }
         let first = before + self.left_out + 1;
-        let mut insert =
-            tx.prepare_cached("INSERT INTO changes (n, seq, post_id, comment_id) VALUES (?1, ?2, ?3, ?4)")?;
         let mut last = before;
         for (n, (sequence, post_id, comment_id)) in (first..).zip(&self.latest) {
             let comment_id = comment_id.as_ref().map(CommentId::as_str);
-            insert.execute((n, sequence.get(), post_id.as_str(), comment_id))?;
+            let sql = "INSERT INTO changes (n, seq, post_id, comment_id) VALUES ($1, $2, $3, $4)";
+            tx.execute(sql, values![n, sequence.get(), post_id.as_str(), comment_id])?;
             last = n;
         }
         if last / PRUNED_AT_ONCE > before / PRUNED_AT_ONCE {
-            tx.prepare_cached("DELETE FROM changes WHERE n <= ?1")?.execute([last - KEPT_CHANGES])?;
+            tx.execute("DELETE FROM changes WHERE n <= $1", values![last - KEPT_CHANGES])?;
         }
         Ok(())
     }
@@ -73,21 +71,21 @@ impl NewChanges {
 
 /// Where a post, or a comment of it, stood until now.
 pub fn note_move(
-    tx: &Connection,
+    tx: &Tx<'_>,
     post_id: &PostId,
     comment_id: Option<&CommentId>,
     from: &Key,
-) -> rusqlite::Result<()> {
-    let n = tx
-        .prepare_cached("INSERT INTO moves (post_id, comment_id, at, place) VALUES (?1, ?2, ?3, ?4)")?
-        .insert((post_id.as_str(), comment_id.map(CommentId::as_str), from.at, from.place))?;
-    tx.prepare_cached("DELETE FROM moves WHERE n <= ?1")?.execute([n - KEPT_CHANGES])?;
+) -> Result<(), SqlError> {
+    let sql = "INSERT INTO moves (post_id, comment_id, at, place) VALUES ($1, $2, $3, $4) RETURNING n";
+    let values = values![post_id.as_str(), comment_id.map(CommentId::as_str), from.at, from.place];
+    let n: i64 = tx.one(sql, values, |row| row.int(0))?;
+    tx.execute("DELETE FROM moves WHERE n <= $1", values![n - KEPT_CHANGES])?;
     Ok(())
 }
 
 /// The number of the last change of position.
-pub fn last_move(c: &Connection) -> rusqlite::Result<i64> {
-    c.prepare_cached("SELECT coalesce(max(n), 0) FROM moves")?.query_row([], |row| row.get(0))
+pub fn last_move(tx: &Tx<'_>) -> Result<i64, SqlError> {
+    tx.one("SELECT coalesce(max(n), 0) FROM moves", &[], |row| row.int(0))
 }
 
 /// A post that stands elsewhere than before.
@@ -99,47 +97,40 @@ pub struct MovedPost {
 
 /// The posts that changed their position after the `n`-th change of position; nothing where some of these changes
 /// are not stored any more.
-pub fn posts_moved_after(c: &Connection, n: i64) -> rusqlite::Result<Option<Vec<MovedPost>>> {
-    let oldest: Option<i64> =
-        c.prepare_cached("SELECT min(n) FROM moves")?.query_row([], |row| row.get(0))?;
+pub fn posts_moved_after(tx: &Tx<'_>, n: i64) -> Result<Option<Vec<MovedPost>>, SqlError> {
+    let oldest: Option<i64> = tx.one("SELECT min(n) FROM moves", &[], |row| row.opt_int(0))?;
     if oldest.is_some_and(|oldest| oldest > n + 1) {
         return Ok(None);
     }
-    let moved = c
-        .prepare_cached(
-            "SELECT moves.at, moves.place, id, posts.at, posts.place FROM moves JOIN posts ON id = post_id
-             WHERE n > ?1 AND comment_id IS NULL",
-        )?
-        .query_map([n], |row| {
-            let id: String = row.get(2)?;
-            Ok(MovedPost {
-                from: Key { at: row.get(0)?, place: row.get(1)?, id: id.clone() },
-                to: Key { at: row.get(3)?, place: row.get(4)?, id },
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Some(moved))
+    let sql = "
+        SELECT moves.at, moves.place, id, posts.at, posts.place FROM moves JOIN posts ON id = post_id
+        WHERE n > $1 AND comment_id IS NULL";
+    let moved = tx.query(sql, values![n], |row| {
+        let id = row.text(2)?.to_owned();
+        Ok(MovedPost {
+            from: Key { at: row.int(0)?, place: row.int(1)?, id: id.clone() },
+            to: Key { at: row.int(3)?, place: row.int(4)?, id },
+        })
+    });
+    moved.map(Some)
 }
 
 /// The number of the last change, and the sequence of its event.
-pub fn last_change(c: &Connection) -> rusqlite::Result<(i64, Sequence)> {
-    let last = c
-        .prepare_cached("SELECT n, seq FROM changes ORDER BY n DESC LIMIT 1")?
-        .query_row([], |row| Ok((row.get(0)?, Sequence::new(row.get(1)?))))
-        .optional()?;
+pub fn last_change(tx: &Tx<'_>) -> Result<(i64, Sequence), SqlError> {
+    let sql = "SELECT n, seq FROM changes ORDER BY n DESC LIMIT 1";
+    let last = tx.first(sql, &[], |row| Ok((row.int(0)?, Sequence::new(row.int(1)?))))?;
     Ok(last.unwrap_or((0, Sequence::START)))
 }
 
 /// The number of the first change that is stored.
-pub fn first_change(c: &Connection) -> rusqlite::Result<Option<i64>> {
-    c.prepare_cached("SELECT min(n) FROM changes")?.query_row([], |row| row.get(0))
+pub fn first_change(tx: &Tx<'_>) -> Result<Option<i64>, SqlError> {
+    tx.one("SELECT min(n) FROM changes", &[], |row| row.opt_int(0))
 }
 
 /// Changes after the `n`-th, oldest first.
-pub fn changes_after(c: &Connection, n: i64, limit: i64) -> rusqlite::Result<Vec<Change>> {
-    c.prepare_cached("SELECT n, seq, post_id, comment_id FROM changes WHERE n > ?1 ORDER BY n LIMIT ?2")?
-        .query_map([n, limit], read_change)?
-        .collect()
+pub fn changes_after(tx: &Tx<'_>, n: i64, limit: i64) -> Result<Vec<Change>, SqlError> {
+    let sql = "SELECT n, seq, post_id, comment_id FROM changes WHERE n > $1 ORDER BY n LIMIT $2";
+    tx.query(sql, values![n, limit], read_change)
 }
 
 /// The number of the change that a client received last, found by the sequence of its event.
@@ -147,22 +138,20 @@ pub fn changes_after(c: &Connection, n: i64, limit: i64) -> rusqlite::Result<Vec
 /// A redriven event is applied late although its place in the log is early, so a client resumes after that change and
 /// not after that place. If the change is not stored (any more), the client resumes before the first change of a later
 /// event. Receiving a change twice does no harm, as each one carries the current state.
-pub fn change_at(c: &Connection, sequence: Sequence) -> rusqlite::Result<i64> {
+pub fn change_at(tx: &Tx<'_>, sequence: Sequence) -> Result<i64, SqlError> {
     if sequence == Sequence::START {
         return Ok(0);
     }
-    c.prepare_cached(
-        "SELECT coalesce(
-             (SELECT min(n) FROM changes WHERE seq = ?1),
-             (SELECT min(n) - 1 FROM changes WHERE seq > ?1),
-             (SELECT max(n) FROM changes),
-             0)",
-    )?
-    .query_row([sequence.get()], |row| row.get(0))
+    let sql = "
+        SELECT coalesce(
+            (SELECT min(n) FROM changes WHERE seq = $1),
+            (SELECT min(n) - 1 FROM changes WHERE seq > $1),
+            (SELECT max(n) FROM changes),
+            0)";
+    tx.one(sql, values![sequence.get()], |row| row.int(0))
 }
 
-fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
-    let comment_id =
-        if row.get_ref(3)? == rusqlite::types::ValueRef::Null { None } else { Some(parsed(row, 3)?) };
-    Ok(Change { n: row.get(0)?, sequence: Sequence::new(row.get(1)?), post_id: parsed(row, 2)?, comment_id })
+fn read_change(row: &Row<'_>) -> Result<Change, SqlError> {
+    let comment_id = if row.opt_text(3)?.is_some() { Some(row.parsed(3)?) } else { None };
+    Ok(Change { n: row.int(0)?, sequence: Sequence::new(row.int(1)?), post_id: row.parsed(2)?, comment_id })
 }

@@ -1,7 +1,7 @@
 //! What a delivery writes once, at its end, and not once for each event.
 
 use super::changes::NewChanges;
-use rusqlite::Connection;
+use kit::store::{SqlError, Tx, values};
 use shared::PostId;
 use std::collections::HashMap;
 
@@ -30,12 +30,10 @@ impl Pending {
         self.approved.remove(post);
     }
 
-    pub fn write(self, tx: &Connection) -> rusqlite::Result<()> {
-        if self.approved.values().any(|change| *change != 0) {
-            let mut add = tx.prepare_cached("UPDATE posts SET approved = approved + ?2 WHERE id = ?1")?;
-            for (post, change) in self.approved.iter().filter(|(_, change)| **change != 0) {
-                add.execute((post.as_str(), change))?;
-            }
+    pub fn write(self, tx: &Tx<'_>) -> Result<(), SqlError> {
+        for (post, change) in self.approved.iter().filter(|(_, change)| **change != 0) {
+            let sql = "UPDATE posts SET approved = approved + $1 WHERE id = $2";
+            tx.execute(sql, values![*change, post.as_str()])?;
         }
         self.changes.write(tx)
     }

@@ -1,10 +1,10 @@
 //! Posts and their comments in the order in which `GET /posts` writes them: oldest post first, each followed by its
 //! comments, oldest first.
 
-use super::{COMMENT, parsed, read_comment, read_position};
+use super::{COMMENT, read_comment, read_position};
 use crate::domain::{Comment, Key, Post};
-use rusqlite::{Connection, Row};
-use shared::PostId;
+use kit::store::{Row, SqlError, Tx, values};
+use std::ops::ControlFlow;
 
 /// Where a row stands. A post comes before its comments.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,66 +21,59 @@ pub enum Entry {
     Comment(Comment),
 }
 
-/// Calls `take` with the rows after a spot (or all) in order, until it returns `false`; returns whether it never did.
-/// Neither sorts nor reads more rows than it passes on.
+/// Passes the rows after a spot (or all) in order to `take` until it breaks; returns whether it never did. Neither sorts
+/// nor reads more rows than it passes on.
 pub fn rows_after(
-    c: &Connection,
+    tx: &Tx<'_>,
     after: Option<&Spot>,
-    mut take: impl FnMut(Spot, Entry) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<bool> {
+    mut take: impl FnMut(Spot, Entry) -> Result<ControlFlow<()>, SqlError>,
+) -> Result<bool, SqlError> {
     if let Some(spot) = after
-        && !rest_of_post(c, spot, &mut take)?
+        && !rest_of_post(tx, spot, &mut take)?
     {
         return Ok(false);
     }
     let first = Key::first();
     let key = after.map_or(&first, |spot| &spot.post);
-    let mut statement = c.prepare_cached(&posts_sql())?;
-    let mut rows = statement.query((key.at, key.place, &key.id))?;
     let mut current: Option<Key> = None;
-    while let Some(row) = rows.next()? {
+    tx.each(&posts_sql(), values![key.at, key.place, &key.id], |row| {
         let key = match current.take() {
-            Some(key) if key.id == row.get_ref(POST_COLUMN)?.as_str()? => key,
+            Some(key) if key.id == row.text(POST_COLUMN)? => key,
             _ => {
                 let post = read_post(row)?;
                 let key = post.key();
-                if !take(Spot { post: key.clone(), comment: None }, Entry::Post(post))? {
-                    return Ok(false);
+                if take(Spot { post: key.clone(), comment: None }, Entry::Post(post))?.is_break() {
+                    return Ok(ControlFlow::Break(()));
                 }
                 key
             }
         };
-        if row.get_ref(0)? != rusqlite::types::ValueRef::Null {
+        let flow = if row.opt_text(0)?.is_some() {
             let comment = read_comment(row)?;
             let spot = Spot { post: key.clone(), comment: Some(comment.key()) };
-            if !take(spot, Entry::Comment(comment))? {
-                return Ok(false);
-            }
-        }
+            take(spot, Entry::Comment(comment))?
+        } else {
+            ControlFlow::Continue(())
+        };
         current = Some(key);
-    }
-    Ok(true)
+        Ok(flow)
+    })
 }
 
 /// The comments after a spot, if its post still stands there.
 fn rest_of_post(
-    c: &Connection,
+    tx: &Tx<'_>,
     spot: &Spot,
-    take: &mut impl FnMut(Spot, Entry) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<bool> {
+    take: &mut impl FnMut(Spot, Entry) -> Result<ControlFlow<()>, SqlError>,
+) -> Result<bool, SqlError> {
     let first = Key::first();
     let (post, comment) = (&spot.post, spot.comment.as_ref().unwrap_or(&first));
-    let mut statement = c.prepare_cached(&comments_sql())?;
-    let mut rows =
-        statement.query((&post.id, comment.at, comment.place, &comment.id, post.at, post.place))?;
-    while let Some(row) = rows.next()? {
+    let values = values![&post.id, comment.at, comment.place, &comment.id, post.at, post.place];
+    tx.each(&comments_sql(), values, |row| {
         let comment = read_comment(row)?;
         let spot = Spot { post: post.clone(), comment: Some(comment.key()) };
-        if !take(spot, Entry::Comment(comment))? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+        take(spot, Entry::Comment(comment))
+    })
 }
 
 /// The first column of the post in a row of [`posts_sql`]; before it stand those of [`COMMENT`].
@@ -91,7 +84,7 @@ fn posts_sql() -> String {
     format!(
         "SELECT {}, p.id, p.title, p.author, p.created_at, p.seq, p.version
          FROM posts p LEFT JOIN comments c ON c.post_id = p.id
-         WHERE (p.at, p.place, p.id) > (?1, ?2, ?3)
+         WHERE (p.at, p.place, p.id) > ($1, $2, $3)
          ORDER BY p.at, p.place, p.id, c.at, c.place, c.id",
         comment.join(", ")
     )
@@ -99,20 +92,20 @@ fn posts_sql() -> String {
 
 fn comments_sql() -> String {
     format!(
-        "SELECT {COMMENT} FROM comments WHERE post_id = ?1 AND (at, place, id) > (?2, ?3, ?4)
-             AND EXISTS (SELECT 1 FROM posts WHERE posts.id = ?1 AND posts.at = ?5 AND posts.place = ?6)
+        "SELECT {COMMENT} FROM comments WHERE post_id = $1 AND (at, place, id) > ($2, $3, $4)
+             AND EXISTS (SELECT 1 FROM posts WHERE posts.id = $1 AND posts.at = $5 AND posts.place = $6)
          ORDER BY at, place, id"
     )
 }
 
-fn read_post(row: &Row<'_>) -> rusqlite::Result<Post> {
+fn read_post(row: &Row<'_>) -> Result<Post, SqlError> {
     Ok(Post {
-        id: parsed::<PostId>(row, POST_COLUMN)?,
-        title: row.get(POST_COLUMN + 1)?,
+        id: row.parsed(POST_COLUMN)?,
+        title: row.text(POST_COLUMN + 1)?.to_owned(),
         body: String::new(),
-        author: row.get(POST_COLUMN + 2)?,
+        author: row.text(POST_COLUMN + 2)?.to_owned(),
         position: read_position(row, POST_COLUMN + 3)?,
-        version: row.get(POST_COLUMN + 5)?,
+        version: row.int(POST_COLUMN + 5)?,
     })
 }
 
@@ -125,42 +118,40 @@ pub struct Touched {
 }
 
 /// The spots of at most `limit` changes after the `n`-th; nothing where some of these changes are not stored any more.
-pub fn touched_after(c: &Connection, n: i64, limit: i64) -> rusqlite::Result<Option<Touched>> {
+pub fn touched_after(tx: &Tx<'_>, n: i64, limit: i64) -> Result<Option<Touched>, SqlError> {
     let mut touched = Touched { spots: Vec::new(), last: n };
-    let mut statement = c.prepare_cached(TOUCHED)?;
-    let mut rows = statement.query([n, limit])?;
-    while let Some(row) = rows.next()? {
-        let change: i64 = row.get(0)?;
+    let are_all = tx.each(TOUCHED, values![n, limit], |row| {
+        let change: i64 = row.int(0)?;
         if change != touched.last + 1 {
-            return Ok(None);
+            return Ok(ControlFlow::Break(()));
         }
         touched.last = change;
         if let Some(post) = read_key(row, 1)? {
             touched.spots.push(Spot { post, comment: read_key(row, 4)? });
         }
-    }
-    Ok(Some(touched))
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(are_all.then_some(touched))
 }
 
 const TOUCHED: &str = "
     SELECT n, p.at, p.place, p.id, k.at, k.place, k.id
     FROM changes LEFT JOIN comments k ON k.id = comment_id
         LEFT JOIN posts p ON p.id = coalesce(k.post_id, changes.post_id)
-    WHERE n > ?1 ORDER BY n LIMIT ?2";
+    WHERE n > $1 ORDER BY n LIMIT $2";
 
-fn read_key(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Key>> {
-    let Some(id) = row.get(column + 2)? else { return Ok(None) };
-    Ok(Some(Key { at: row.get(column)?, place: row.get(column + 1)?, id }))
+fn read_key(row: &Row<'_>, column: usize) -> Result<Option<Key>, SqlError> {
+    let Some(id) = row.opt_text(column + 2)? else { return Ok(None) };
+    Ok(Some(Key { at: row.int(column)?, place: row.int(column + 1)?, id: id.to_owned() }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::{database, plan};
+    use crate::store::tests::plan;
 
     #[test]
     fn no_row_is_scanned_or_sorted_that_is_not_answered() {
-        let c = database();
         let expected = [
             (
                 posts_sql(),
@@ -186,7 +177,7 @@ mod tests {
             ),
         ];
         for (sql, steps) in expected {
-            assert_eq!(plan(&c, &sql), steps);
+            assert_eq!(plan(&sql), steps);
         }
     }
 }

@@ -136,4 +136,5 @@ pub const MIGRATIONS: &[Migration] = &[
             place INTEGER NOT NULL
         ) STRICT;
     "],
+    kit::app::peer::DEAD_LETTERS_EVENT_COLUMNS,
 ];

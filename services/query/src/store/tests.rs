@@ -2,24 +2,21 @@ use super::*;
 use crate::events::QueryEvents;
 use kit::messaging::consumer::{Handler, Received};
 use kit::runtime::key_waiters::KeyWaiters;
-use kit::store::Store;
+use kit::store::{Memory, Store, Value};
 use proptest::prelude::*;
 use shared::events::{CommentCreated, CommentUpdated, PostCreated, Status};
 use shared::{Envelope, Event};
 
-pub(crate) fn database() -> Connection {
-    let c = Connection::open_in_memory().unwrap();
-    for part in MIGRATIONS.iter().copied().flatten() {
-        c.execute_batch(part).unwrap();
-    }
-    c
+pub(crate) fn database() -> Memory {
+    Memory::new(MIGRATIONS)
 }
 
 /// How SQLite runs a statement, step by step.
-pub(crate) fn plan(c: &Connection, sql: &str) -> Vec<String> {
-    let mut explain = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+pub(crate) fn plan(sql: &str) -> Vec<String> {
     // SQLite's planner does not look at parameters.
-    explain.raw_query().mapped(|row| row.get("detail")).map(Result::unwrap).collect()
+    let values = vec![Value::Null; (1..10).filter(|n| sql.contains(&format!("${n}"))).count()];
+    let detail = |row: &Row<'_>| Ok(row.text(3)?.to_owned());
+    database().tx().query(&format!("EXPLAIN QUERY PLAN {sql}"), &values, detail).unwrap()
 }
 
 pub(crate) fn handler() -> QueryEvents {
@@ -27,14 +24,14 @@ pub(crate) fn handler() -> QueryEvents {
 }
 
 /// Applies events as one delivery does.
-pub(crate) fn apply(c: &Connection, events: &[Event]) {
+pub(crate) fn apply(tx: &Tx<'_>, events: &[Event]) {
     let (handler, mut pending) = (handler(), Pending::default());
     for event in events {
         let envelope = Envelope::bare(event).unwrap();
         let received = Received { event, envelope: &envelope, now: Timestamp::from_unix_ms(0) };
-        handler.apply(c, &received, &mut pending).unwrap();
+        handler.apply(tx, &received, &mut pending).unwrap();
     }
-    handler.finish(c, pending).unwrap();
+    handler.finish(tx, pending).unwrap();
 }
 
 /// Events about few posts and few comments, so that they contradict each other: comments come before their posts,
@@ -75,13 +72,11 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn posts_with(c: &Connection, count: &str, text: &str) -> Vec<(String, i64, Option<String>)> {
-    let mut found = c.prepare(&format!("SELECT id, {count}, {text} {WITH_BODY} ORDER BY id")).unwrap();
-    found
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
+fn posts_with(tx: &Tx<'_>, count: &str, text: &str) -> Vec<(String, i64, Option<String>)> {
+    let sql = format!("SELECT id, {count}, {text} {WITH_BODY} ORDER BY id");
+    let read =
+        |row: &Row<'_>| Ok((row.text(0)?.to_owned(), row.int(1)?, row.opt_text(2)?.map(str::to_owned)));
+    tx.query(&sql, &[], read).unwrap()
 }
 
 proptest! {
@@ -89,36 +84,36 @@ proptest! {
     fn the_columns_of_a_post_are_what_a_count_and_its_body_say(
         events in prop::collection::vec(event(), 1..30)
     ) {
-        let c = database();
-        apply(&c, &events);
+        let memory = database();
+        let tx = &memory.tx();
+        apply(tx, &events);
         let counted = "(SELECT count(*) FROM comments WHERE post_id = posts.id AND status = 'approved')";
         // Each of these bodies is its own excerpt.
-        prop_assert_eq!(posts_with(&c, "approved", "excerpt"), posts_with(&c, counted, "coalesce(body, '')"));
+        prop_assert_eq!(posts_with(tx, "approved", "excerpt"), posts_with(tx, counted, "coalesce(body, '')"));
     }
 }
 
 /// All rows of the tables that events write.
-fn all_rows(c: &Connection) -> Vec<String> {
+fn all_rows(tx: &Tx<'_>) -> Vec<String> {
     let tables = [
         "SELECT json_array('change', n, seq, post_id, comment_id) FROM changes ORDER BY n",
         "SELECT json_array('move', n, post_id, comment_id, at, place) FROM moves ORDER BY n",
     ];
-    let others = tables.iter().flat_map(|sql| {
-        let mut rows = c.prepare(sql).unwrap();
-        rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect::<Vec<String>>()
-    });
-    dump(c).unwrap().lines().map(str::to_owned).chain(others).collect()
+    let rows = |sql: &&str| tx.query(sql, &[], |row| Ok(row.text(0)?.to_owned())).unwrap();
+    let others = tables.iter().flat_map(rows);
+    dump(tx).unwrap().lines().map(str::to_owned).chain(others).collect()
 }
 
 proptest! {
     #[test]
     fn a_delivery_writes_what_its_events_write_one_by_one(events in prop::collection::vec(event(), 1..30)) {
-        let (together, one_by_one) = (database(), database());
-        apply(&together, &events);
+        let memories = (database(), database());
+        let (together, one_by_one) = (&memories.0.tx(), &memories.1.tx());
+        apply(together, &events);
         for event in events {
-            apply(&one_by_one, &[event]);
+            apply(one_by_one, &[event]);
         }
-        prop_assert_eq!(all_rows(&together), all_rows(&one_by_one));
+        prop_assert_eq!(all_rows(together), all_rows(one_by_one));
     }
 }
 
@@ -126,24 +121,23 @@ proptest! {
 async fn rows_of_earlier_versions_gain_their_columns() {
     let dir = tempfile::tempdir().unwrap();
     let before = Store::open(dir.path(), "query", &MIGRATIONS[..4]).unwrap();
-    let insert = |c: &Connection| {
-        for n in 0..600 {
+    let insert = |tx: &Tx<'_>| {
+        for n in 0..600_i64 {
             let body = if n % 3 == 0 { "" } else { "Some **bold** text" };
-            c.execute(
-                "INSERT INTO posts (id, title, body, author, created_at, seq, version) VALUES (?1, 'T', ?2, 'Ada', 5, ?3, 1)",
-                (format!("p{n:03}"), body, n),
-            )?;
+            let sql = "
+                INSERT INTO posts (id, title, body, author, created_at, seq, version)
+                VALUES ($1, 'T', $2, 'Ada', 5, $3, 1)";
+            tx.execute(sql, values![&format!("p{n:03}"), body, n])?;
         }
         for (id, post, status) in
             [("c1", "p000", "approved"), ("c2", "p000", "approved"), ("c3", "p001", "pending")]
         {
-            c.execute(
-                "INSERT INTO comments (id, post_id, created, author, version, status, content)
-                 VALUES (?1, ?2, 1, '', 1, ?3, 'text')",
-                (id, post, status),
-            )?;
+            let sql = "
+                INSERT INTO comments (id, post_id, created, author, version, status, content)
+                VALUES ($1, $2, 1, '', 1, $3, 'text')";
+            tx.execute(sql, values![id, post, status])?;
         }
-        Ok::<_, rusqlite::Error>(())
+        Ok::<_, SqlError>(())
     };
     before.write(insert).await.unwrap();
     drop(before);
@@ -151,13 +145,13 @@ async fn rows_of_earlier_versions_gain_their_columns() {
 
     let store = Store::open(dir.path(), "query", MIGRATIONS).unwrap();
     crate::fill_excerpts(&store).await.unwrap();
-    let listed = store.read(|c| list(c, None, 1_000)).await.unwrap();
+    let listed = store.read(|tx| list(tx, None, 1_000)).await.unwrap();
     assert_eq!(listed.len(), 600);
     for (n, Listed { post, excerpt, approved }) in listed.iter().rev().enumerate() {
         let expected = if n % 3 == 0 { "" } else { "Some bold text" };
         assert_eq!((post.id.as_str(), excerpt.as_str()), (format!("p{n:03}").as_str(), expected));
         assert_eq!(*approved, if n == 0 { 2 } else { 0 });
     }
-    let post = store.read(|c| super::post(c, &"p001".parse().unwrap())).await.unwrap().unwrap();
+    let post = store.read(|tx| super::post(tx, &"p001".parse().unwrap())).await.unwrap().unwrap();
     assert_eq!((post.body.as_str(), post.author.as_str(), post.version), ("Some **bold** text", "Ada", 1));
 }

@@ -3,7 +3,7 @@
 
 use super::{COMMENT, read_comment};
 use crate::domain::{Comment, Key};
-use rusqlite::{Connection, OptionalExtension};
+use kit::store::{SqlError, Tx, values};
 use shared::{CommentId, PostId};
 
 /// Which comments of a post a page holds.
@@ -26,17 +26,18 @@ pub struct Comments {
 }
 
 /// The page, with at most `limit` comments.
-pub fn thread(c: &Connection, post: &PostId, page: &ThreadPage, limit: usize) -> rusqlite::Result<Comments> {
-    let all_before = |key: &Key| read(c, post, Side::Before, key, limit + 1).map(|older| (older, Vec::new()));
-    let all_after = |key: &Key| read(c, post, Side::After, key, limit + 1).map(|newer| (Vec::new(), newer));
+pub fn thread(tx: &Tx<'_>, post: &PostId, page: &ThreadPage, limit: usize) -> Result<Comments, SqlError> {
+    let all_before =
+        |key: &Key| read(tx, post, Side::Before, key, limit + 1).map(|older| (older, Vec::new()));
+    let all_after = |key: &Key| read(tx, post, Side::After, key, limit + 1).map(|newer| (Vec::new(), newer));
     let (mut older, mut newer) = match page {
         ThreadPage::Newest => all_before(&Key::last())?,
         ThreadPage::Before(key) => all_before(key)?,
         ThreadPage::Oldest => all_after(&Key::first())?,
         ThreadPage::After(key) => all_after(key)?,
-        ThreadPage::Around(id) => match key_of(c, post, id)? {
+        ThreadPage::Around(id) => match key_of(tx, post, id)? {
             Some(key) => {
-                (read(c, post, Side::Before, &key, limit + 1)?, read(c, post, Side::From, &key, limit + 1)?)
+                (read(tx, post, Side::Before, &key, limit + 1)?, read(tx, post, Side::From, &key, limit + 1)?)
             }
             None => all_before(&Key::last())?,
         },
@@ -74,30 +75,21 @@ fn sql(side: Side) -> String {
         Side::After => (">", "ASC"),
     };
     format!(
-        "SELECT {COMMENT} FROM comments WHERE post_id = ?1 AND (at, place, id) {comparison} (?2, ?3, ?4)
-         ORDER BY at {order}, place {order}, id {order} LIMIT ?5"
+        "SELECT {COMMENT} FROM comments WHERE post_id = $1 AND (at, place, id) {comparison} ($2, $3, $4)
+         ORDER BY at {order}, place {order}, id {order} LIMIT $5"
     )
 }
 
-fn read(
-    c: &Connection,
-    post: &PostId,
-    side: Side,
-    key: &Key,
-    count: usize,
-) -> rusqlite::Result<Vec<Comment>> {
+fn read(tx: &Tx<'_>, post: &PostId, side: Side, key: &Key, count: usize) -> Result<Vec<Comment>, SqlError> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    c.prepare_cached(&sql(side))?
-        .query_map((post.as_str(), key.at, key.place, &key.id, count), read_comment)?
-        .collect()
+    tx.query(&sql(side), values![post.as_str(), key.at, key.place, &key.id, count], read_comment)
 }
 
-fn key_of(c: &Connection, post: &PostId, comment: &CommentId) -> rusqlite::Result<Option<Key>> {
-    c.prepare_cached("SELECT at, place, id FROM comments WHERE id = ?1 AND post_id = ?2")?
-        .query_row([comment.as_str(), post.as_str()], |row| {
-            Ok(Key { at: row.get(0)?, place: row.get(1)?, id: row.get(2)? })
-        })
-        .optional()
+fn key_of(tx: &Tx<'_>, post: &PostId, comment: &CommentId) -> Result<Option<Key>, SqlError> {
+    let sql = "SELECT at, place, id FROM comments WHERE id = $1 AND post_id = $2";
+    tx.first(sql, values![comment.as_str(), post.as_str()], |row| {
+        Ok(Key { at: row.int(0)?, place: row.int(1)?, id: row.text(2)?.to_owned() })
+    })
 }
 
 #[cfg(test)]

@@ -37,9 +37,8 @@ async fn dies(at: &str) -> i64 {
     let schema = c.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("a number");
     drop(c);
     let store = Store::open(dir.path(), "s", STEPS).expect("a store");
-    let notes = store.read(|c| {
-        c.prepare("SELECT n, twice FROM note")?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
-    });
+    let notes =
+        store.read(|tx| tx.query("SELECT n, twice FROM note", &[], |row| Ok((row.int(0)?, row.int(1)?))));
     let notes: Vec<(i64, i64)> = notes.await.expect("notes");
     assert_eq!(notes, [(11, 2), (12, 4), (13, 6)], "every step once");
     schema

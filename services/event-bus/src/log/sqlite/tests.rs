@@ -120,9 +120,9 @@ async fn the_end_of_the_log_moves_only_once_the_events_are_on_disk() {
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let store = log.store.clone();
         let write = async move {
-            let wait = move |tx: &Connection| {
+            let wait = move |tx: &Tx<'_>| {
                 let _ = begin.send(last(tx)?);
-                ended.recv().map_err(|_| rusqlite::Error::InvalidQuery)
+                ended.recv().map_err(|_| SqlError::data("the test has ended"))
             };
             store.write(wait).await
         };

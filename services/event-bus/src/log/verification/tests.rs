@@ -48,7 +48,7 @@ impl Running {
 
     async fn verified_to(&self) -> i64 {
         self.store.flush().await.unwrap();
-        self.store.read(|c| c.query_row("SELECT seq FROM verified", [], |row| row.get(0))).await.unwrap()
+        self.store.read(|tx| tx.one("SELECT seq FROM verified", &[], |row| row.int(0))).await.unwrap()
     }
 
     async fn stop(self, dir: &Path) {

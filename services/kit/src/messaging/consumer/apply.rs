@@ -4,8 +4,7 @@ use super::incoming::{Arrived, Incoming, Unreadable};
 use super::{ApplyError, Handler, Received};
 use crate::messaging::inbox::Decision;
 use crate::messaging::{dead_letters, inbox, outbox, trace};
-use crate::store::Durability;
-use rusqlite::Connection;
+use crate::store::{Durability, SqlError, Tx};
 use shared::bus::Redriven;
 use shared::events::EventDiscarded;
 use shared::{Envelope, Event, EventType, Sequence, ServiceName, Timestamp};
@@ -56,9 +55,45 @@ struct Poison {
     error: String,
 }
 
-impl Poison {
+/// Why an event was not applied.
+enum Failed {
+    Poison(Poison),
+    Sql(SqlError),
+}
+
+impl Failed {
     fn new(reason: &'static str, error: impl ToString) -> Self {
-        Self { reason, error: error.to_string() }
+        Self::Poison(Poison { reason, error: error.to_string() })
+    }
+}
+
+impl From<SqlError> for Failed {
+    fn from(error: SqlError) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// Why a delivery was taken back.
+enum TakenBack {
+    /// To be applied once more, each event in a savepoint of its own.
+    AnEventFailed,
+    /// It cannot be read to its end.
+    Unreadable,
+    Sql(SqlError),
+}
+
+impl From<SqlError> for TakenBack {
+    fn from(error: SqlError) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<Failed> for TakenBack {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Poison(_) => Self::AnEventFailed,
+            Failed::Sql(error) => Self::Sql(error),
+        }
     }
 }
 
@@ -76,23 +111,32 @@ impl<'a, H: Handler> Applier<'a, H> {
     /// for each event. Where one fails, all of them are taken back and applied once more, each in its savepoint.
     pub(super) fn apply(
         &mut self,
-        tx: &Connection,
+        tx: &Tx<'_>,
         events: &mut Incoming,
-    ) -> rusqlite::Result<(Applied, Durability)> {
-        execute(tx, "SAVEPOINT delivery")?;
-        let applied = self.apply_events(tx, events, Savepoints::OfDelivery)?;
-        execute(tx, "RELEASE delivery")?;
-        Ok(applied)
+    ) -> Result<(Applied, Durability), SqlError> {
+        let mut applied = tx.savepoint(|tx| self.apply_events(tx, events, Savepoints::OfDelivery));
+        if let Err(TakenBack::AnEventFailed) = applied {
+            self.forget();
+            applied = tx.savepoint(|tx| self.apply_events(tx, events, Savepoints::OfEachEvent));
+        }
+        match applied {
+            Ok(applied) => Ok(applied),
+            Err(TakenBack::Sql(error)) => Err(error),
+            Err(TakenBack::Unreadable | TakenBack::AnEventFailed) => {
+                self.forget();
+                Ok((Applied::Nothing, Durability::Lazy))
+            }
+        }
     }
 
     fn apply_events(
         &mut self,
-        tx: &Connection,
+        tx: &Tx<'_>,
         events: &mut Incoming,
         savepoints: Savepoints,
-    ) -> rusqlite::Result<(Applied, Durability)> {
+    ) -> Result<(Applied, Durability), TakenBack> {
         let start = inbox::cursor(tx)?;
-        let changes = tx.total_changes();
+        let changes = tx.changes();
         let (mut cursor, mut last_id) = (start, None);
         let mut gap = false;
         // Nearly always nothing is parked: then no event needs to look up its key.
@@ -101,10 +145,7 @@ impl<'a, H: Handler> Applier<'a, H> {
             let part = match events.part(at) {
                 Ok(Some(part)) => part,
                 Ok(None) => break,
-                Err(Unreadable) => {
-                    self.take_back(tx)?;
-                    return Ok((Applied::Nothing, Durability::Lazy));
-                }
+                Err(Unreadable) => return Err(TakenBack::Unreadable),
             };
             for Arrived { envelope, event: read_ahead } in part {
                 match (envelope.sequence, &envelope.source, &envelope.id) {
@@ -124,9 +165,8 @@ impl<'a, H: Handler> Applier<'a, H> {
                 }
                 if envelope.kind == EventDiscarded::TYPE {
                     // Its key's events are applied in savepoints of their own, which must not take back what came before.
-                    if savepoints == Savepoints::OfDelivery && self.finish(tx)?.is_err() {
-                        self.take_back(tx)?;
-                        return self.apply_events(tx, events, Savepoints::OfEachEvent);
+                    if savepoints == Savepoints::OfDelivery {
+                        self.finish(tx)?;
                     }
                     // Before any key is looked up: it must not wait behind the event that it discards.
                     self.repeat_discard(tx, envelope)?;
@@ -143,11 +183,7 @@ impl<'a, H: Handler> Applier<'a, H> {
                     continue;
                 }
                 if savepoints == Savepoints::OfDelivery {
-                    let event = read_ahead.take();
-                    if self.run_handler(tx, envelope, event)?.is_err() {
-                        self.take_back(tx)?;
-                        return self.apply_events(tx, events, Savepoints::OfEachEvent);
-                    }
+                    self.run_handler(tx, envelope, read_ahead.take())?;
                 } else if let Err(poison) = self.apply_one(tx, envelope)?
                     && !dead_letters::is_discarded(tx, envelope)?
                 {
@@ -157,89 +193,86 @@ impl<'a, H: Handler> Applier<'a, H> {
                 }
             }
         }
-        if savepoints == Savepoints::OfDelivery && self.finish(tx)?.is_err() {
-            self.take_back(tx)?;
-            return self.apply_events(tx, events, Savepoints::OfEachEvent);
+        if savepoints == Savepoints::OfDelivery {
+            self.finish(tx)?;
         }
-        let durability = if tx.total_changes() == changes { Durability::Lazy } else { Durability::Now };
+        let durability = if tx.changes() == changes { Durability::Lazy } else { Durability::Now };
         if cursor != start {
             inbox::set_cursor(tx, cursor, last_id.as_deref())?;
         }
         Ok((if gap { Applied::Gap { cursor } } else { Applied::All { cursor } }, durability))
     }
 
-    /// Takes back the whole delivery.
-    fn take_back(&mut self, tx: &Connection) -> rusqlite::Result<()> {
+    /// Nothing is applied: all of it was taken back.
+    fn forget(&mut self) {
         self.applied.clear();
         self.pending = H::Pending::default();
-        execute(tx, "ROLLBACK TO delivery")
     }
 
     /// Applies one event in its own savepoint; the inner error says why it has to be parked. Nothing is pending before
     /// it or after it.
-    fn apply_one(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<Result<(), Poison>> {
+    fn apply_one(&mut self, tx: &Tx<'_>, envelope: &Envelope) -> Result<Result<(), Poison>, SqlError> {
         let _span = trace::log_span(envelope, self.me).entered();
-        execute(tx, "SAVEPOINT event")?;
         let applied_before = self.applied.len();
-        let mut applied = self.run_handler(tx, envelope, None)?;
-        if applied.is_ok() {
-            applied = self.finish(tx)?;
+        let applied = tx.savepoint(|tx| {
+            self.run_handler(tx, envelope, None)?;
+            self.finish(tx)
+        });
+        match applied {
+            Ok(()) => Ok(Ok(())),
+            Err(Failed::Sql(error)) => Err(error),
+            Err(Failed::Poison(poison)) => {
+                self.applied.truncate(applied_before);
+                self.pending = H::Pending::default();
+                let (key, reason) = (envelope.key(), poison.reason);
+                tracing::error!(event.type = %envelope.kind, event.id = envelope.id, key, reason, "an event cannot be applied");
+                Ok(Err(poison))
+            }
         }
-        if let Err(Poison { reason, .. }) = &applied {
-            execute(tx, "ROLLBACK TO event")?;
-            self.applied.truncate(applied_before);
-            self.pending = H::Pending::default();
-            let key = envelope.key();
-            tracing::error!(event.type = %envelope.kind, event.id = envelope.id, key, reason, "an event cannot be applied");
-        }
-        execute(tx, "RELEASE event")?;
-        Ok(applied)
     }
 
-    /// Where the inner error says that the event has to be parked, what the handler wrote is still there.
+    /// Where it fails, what the handler wrote is still there.
     fn run_handler(
         &mut self,
-        tx: &Connection,
+        tx: &Tx<'_>,
         envelope: &Envelope,
         read_ahead: Option<Event>,
-    ) -> rusqlite::Result<Result<(), Poison>> {
+    ) -> Result<(), Failed> {
         let event = match read_ahead.map_or_else(|| envelope.event(), |event| Ok(Some(event))) {
             Ok(Some(event)) => event,
             // Parked by a newer version that knew this type.
             Ok(None) => {
-                return Ok(Err(Poison::new("unknown type", format!("{} is not known here", envelope.kind))));
+                return Err(Failed::new("unknown type", format!("{} is not known here", envelope.kind)));
             }
-            Err(bad) => return Ok(Err(Poison::new("invalid data", bad))),
+            Err(bad) => return Err(Failed::new("invalid data", bad)),
         };
         let publisher = event.event_type().publisher();
         if envelope.source.as_deref().is_some_and(|source| source != publisher.source()) {
             let error = format!("{} is published only by {publisher}", envelope.kind);
-            return Ok(Err(Poison::new("wrong publisher", error)));
+            return Err(Failed::new("wrong publisher", error));
         }
         let received = Received { event: &event, envelope, now: self.now };
         let (handler, pending) = (self.handler, &mut self.pending);
-        let outcome = guarded(|| handler.apply(tx, &received, pending))?;
-        if outcome.is_ok() {
-            self.applied.push(event);
-        }
-        Ok(outcome)
+        guarded(|| handler.apply(tx, &received, pending))?;
+        self.applied.push(event);
+        Ok(())
     }
 
-    /// Lets the handler write what is pending; the inner error says why one of the events has to be parked.
-    fn finish(&mut self, tx: &Connection) -> rusqlite::Result<Result<(), Poison>> {
+    /// Lets the handler write what is pending.
+    fn finish(&mut self, tx: &Tx<'_>) -> Result<(), Failed> {
         let pending = std::mem::take(&mut self.pending);
         guarded(|| self.handler.finish(tx, pending))
     }
 
     /// Redrives the key of a dead letter. `None` if no waiting dead letter has this id.
-    pub(super) fn redrive(&mut self, tx: &Connection, id: i64) -> rusqlite::Result<Option<Redriven>> {
+    pub(super) fn redrive(&mut self, tx: &Tx<'_>, id: i64) -> Result<Option<Redriven>, SqlError> {
         let Some((key, _)) = dead_letters::waiting(tx, id)? else { return Ok(None) };
         self.redrive_key(tx, &key).map(Some)
     }
 
     /// Discards a dead letter, publishes that, and redrives the rest of its key. `None` if no waiting dead letter has
     /// this id.
-    pub(super) fn discard(&mut self, tx: &Connection, id: i64) -> rusqlite::Result<Option<Redriven>> {
+    pub(super) fn discard(&mut self, tx: &Tx<'_>, id: i64) -> Result<Option<Redriven>, SqlError> {
         let Some((key, envelope)) = dead_letters::waiting(tx, id)? else { return Ok(None) };
         dead_letters::discard(tx, id, self.now)?;
         outbox::publish_discard(tx, self.me, &envelope, self.now)?;
@@ -248,7 +281,7 @@ impl<'a, H: Handler> Applier<'a, H> {
 
     /// Applies a discard that this service published. The store that it was made in has it already; one that is rebuilt
     /// has parked the event, and the events behind it, once more.
-    fn repeat_discard(&mut self, tx: &Connection, envelope: &Envelope) -> rusqlite::Result<()> {
+    fn repeat_discard(&mut self, tx: &Tx<'_>, envelope: &Envelope) -> Result<(), SqlError> {
         if envelope.source.as_deref() != Some(self.me.source()) {
             return Ok(());
         }
@@ -279,7 +312,7 @@ impl<'a, H: Handler> Applier<'a, H> {
     }
 
     /// Applies the waiting events of a key in order, up to the first that fails again.
-    fn redrive_key(&mut self, tx: &Connection, key: &str) -> rusqlite::Result<Redriven> {
+    fn redrive_key(&mut self, tx: &Tx<'_>, key: &str) -> Result<Redriven, SqlError> {
         let parked = dead_letters::of_key(tx, key)?;
         let mut applied = 0;
         for letter in &parked {
@@ -297,16 +330,11 @@ impl<'a, H: Handler> Applier<'a, H> {
 }
 
 /// Runs the handler. What it refuses, and where it panics, the event is at fault.
-fn guarded(run: impl FnOnce() -> Result<(), ApplyError>) -> rusqlite::Result<Result<(), Poison>> {
-    let poison = match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(())) => return Ok(Ok(())),
-        Ok(Err(ApplyError::Store(error))) => return Err(error),
-        Ok(Err(ApplyError::Poison(why))) => Poison::new("refused by the handler", why),
-        Err(_) => Poison::new("panic in the handler", "the handler panicked"),
-    };
-    Ok(Err(poison))
-}
-
-fn execute(tx: &Connection, sql: &str) -> rusqlite::Result<()> {
-    tx.prepare_cached(sql)?.execute([]).map(drop)
+fn guarded(run: impl FnOnce() -> Result<(), ApplyError>) -> Result<(), Failed> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(ApplyError::Store(error))) => Err(Failed::Sql(error)),
+        Ok(Err(ApplyError::Poison(why))) => Err(Failed::new("refused by the handler", why)),
+        Err(_) => Err(Failed::new("panic in the handler", "the handler panicked")),
+    }
 }

@@ -1,9 +1,19 @@
 use super::*;
-use crate::messaging::{inbox, outbox};
+use crate::messaging::inbox;
+use crate::store::{Memory, Migration, values};
 use proptest::prelude::*;
 use shared::events::{EventDiscarded, PostCreated};
 
 mod over_http;
+
+/// The tables of a peer, and those of [`Scribe`].
+const MIGRATIONS: &[Migration] = &[
+    crate::app::peer::SCHEMA,
+    crate::app::peer::DEAD_LETTERS_BY_EVENT,
+    crate::app::peer::DEAD_LETTERS_EVENT_COLUMNS,
+    &["CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);
+       CREATE TABLE late (seq INTEGER);"],
+];
 
 /// Writes each title down; until the table `mended` has a row, a title that begins with "bad" is poison, and for
 /// "busy" the store fails. A title that begins with "late" is written once more at the end; "late bad" is poison there.
@@ -14,31 +24,29 @@ impl Handler for Scribe {
 
     fn apply(
         &self,
-        tx: &Connection,
+        tx: &Tx<'_>,
         received: &Received<'_>,
         pending: &mut Self::Pending,
     ) -> Result<(), ApplyError> {
         let Event::PostCreated(post) = received.event else { return Ok(()) };
         let sequence = received.envelope.sequence.map(Sequence::get);
-        tx.execute("INSERT INTO seen VALUES (?1, ?2, ?3)", (sequence, post.id.as_str(), &post.title))?;
+        let sql = "INSERT INTO seen (seq, key, title) VALUES ($1, $2, $3)";
+        tx.execute(sql, values![sequence, post.id.as_str(), &post.title])?;
         if post.title.starts_with("late") {
             pending.push((sequence, post.title.clone()));
         }
-        let mended: bool = tx.query_row("SELECT EXISTS (SELECT 1 FROM mended)", [], |r| r.get(0))?;
+        let mended = tx.one("SELECT EXISTS (SELECT 1 FROM mended)", &[], |row| row.bool(0))?;
         match post.title.as_str() {
             "panic" if !mended => panic!("a fault in a handler"),
-            "busy" if !mended => {
-                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-                Err(rusqlite::Error::SqliteFailure(busy, None).into())
-            }
+            "busy" if !mended => Err(SqlError::sqlite(rusqlite::ffi::SQLITE_BUSY, "busy").into()),
             title if title.starts_with("bad") && !mended => Err(ApplyError::Poison("bad title".into())),
             _ => Ok(()),
         }
     }
 
-    fn finish(&self, tx: &Connection, pending: Self::Pending) -> Result<(), ApplyError> {
+    fn finish(&self, tx: &Tx<'_>, pending: Self::Pending) -> Result<(), ApplyError> {
         for (sequence, title) in pending {
-            tx.execute("INSERT INTO late VALUES (?1)", [sequence])?;
+            tx.execute("INSERT INTO late VALUES ($1)", values![sequence])?;
             if title == "late bad" {
                 return Err(ApplyError::Poison("bad in the end".into()));
             }
@@ -51,14 +59,8 @@ fn scribe() -> Applier<'static, Scribe> {
     Applier::new(ServiceName::Query, &Scribe, Timestamp::from_unix_ms(1_000))
 }
 
-fn database() -> Connection {
-    let c = Connection::open_in_memory().unwrap();
-    let tables = "CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);
-                  CREATE TABLE late (seq INTEGER);";
-    for sql in [inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCHEMA, dead_letters::BY_EVENT, tables] {
-        c.execute_batch(sql).unwrap();
-    }
-    c
+fn database() -> Memory {
+    Memory::new(MIGRATIONS)
 }
 
 fn event(sequence: i64, key: &str, title: &str) -> Envelope {
@@ -75,44 +77,50 @@ fn event(sequence: i64, key: &str, title: &str) -> Envelope {
     envelope
 }
 
-fn deliver(c: &Connection, events: &[Envelope]) -> Applied {
+fn deliver(tx: &Tx<'_>, events: &[Envelope]) -> Applied {
     Applier::new(ServiceName::Query, &Scribe, Timestamp::default())
-        .apply(c, &mut events.to_vec().into())
+        .apply(tx, &mut events.to_vec().into())
         .unwrap()
         .0
 }
 
-fn seen(c: &Connection) -> Vec<i64> {
-    let mut rows = c.prepare("SELECT seq FROM seen ORDER BY rowid").unwrap();
-    rows.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
+fn seen(tx: &Tx<'_>) -> Vec<i64> {
+    tx.query("SELECT seq FROM seen ORDER BY rowid", &[], |row| row.int(0)).unwrap()
 }
 
-fn letters(c: &Connection) -> Vec<i64> {
-    dead_letters::list(c, 0, MAX_LIST).unwrap().iter().filter_map(|l| l.sequence.map(Sequence::get)).collect()
+fn letters(tx: &Tx<'_>) -> Vec<i64> {
+    dead_letters::list(tx, 0, MAX_LIST)
+        .unwrap()
+        .iter()
+        .filter_map(|l| l.sequence.map(Sequence::get))
+        .collect()
 }
 
 #[test]
 fn a_duplicate_is_skipped_and_a_gap_says_where_to_go_on() {
-    let c = database();
+    let memory = database();
+    let tx = &memory.tx();
     let events: Vec<_> = (1..=5).map(|n| event(n, "a", "ok")).collect();
-    assert_eq!(deliver(&c, &events[..2]), Applied::All { cursor: Sequence::new(2) });
-    assert_eq!(deliver(&c, &events[..3]), Applied::All { cursor: Sequence::new(3) });
-    assert_eq!(deliver(&c, &events[4..]), Applied::Gap { cursor: Sequence::new(3) });
-    assert_eq!(deliver(&c, &events), Applied::All { cursor: Sequence::new(5) });
-    assert_eq!(seen(&c), [1, 2, 3, 4, 5]);
+    assert_eq!(deliver(tx, &events[..2]), Applied::All { cursor: Sequence::new(2) });
+    assert_eq!(deliver(tx, &events[..3]), Applied::All { cursor: Sequence::new(3) });
+    assert_eq!(deliver(tx, &events[4..]), Applied::Gap { cursor: Sequence::new(3) });
+    assert_eq!(deliver(tx, &events), Applied::All { cursor: Sequence::new(5) });
+    assert_eq!(seen(tx), [1, 2, 3, 4, 5]);
 }
 
 #[test]
 fn what_stands_before_a_gap_is_applied() {
-    let c = database();
+    let memory = database();
+    let tx = &memory.tx();
     let delivery = [event(1, "a", "ok"), event(3, "a", "ok")];
-    assert_eq!(deliver(&c, &delivery), Applied::Gap { cursor: Sequence::new(1) });
-    assert_eq!(seen(&c), [1]);
+    assert_eq!(deliver(tx, &delivery), Applied::Gap { cursor: Sequence::new(1) });
+    assert_eq!(seen(tx), [1]);
 }
 
 #[test]
 fn a_poison_event_blocks_only_its_own_key() {
-    let c = database();
+    let memory = database();
+    let tx = &memory.tx();
     let delivery = [
         event(1, "a", "bad"),
         event(2, "b", "ok"),
@@ -122,66 +130,68 @@ fn a_poison_event_blocks_only_its_own_key() {
         event(6, "a", "bad too"),
         event(7, "a", "ok"),
     ];
-    assert_eq!(deliver(&c, &delivery), Applied::All { cursor: Sequence::new(7) });
-    assert_eq!(seen(&c), [2, 4], "what a failed handler wrote is taken back");
-    assert_eq!(letters(&c), [1, 3, 5, 6, 7]);
-    let list = dead_letters::list(&c, 0, MAX_LIST).unwrap();
+    assert_eq!(deliver(tx, &delivery), Applied::All { cursor: Sequence::new(7) });
+    assert_eq!(seen(tx), [2, 4], "what a failed handler wrote is taken back");
+    assert_eq!(letters(tx), [1, 3, 5, 6, 7]);
+    let list = dead_letters::list(tx, 0, MAX_LIST).unwrap();
     assert_eq!((list[0].attempts, list[1].attempts), (1, 0));
     assert_eq!(list[1].error, dead_letters::WAITS);
 
     // A redrive that still fails keeps everything, and counts the attempt.
-    let redriven = scribe().redrive(&c, list[0].id).unwrap();
+    let redriven = scribe().redrive(tx, list[0].id).unwrap();
     assert_eq!(redriven, Some(Redriven { applied: 0, remaining: 4 }));
-    assert_eq!(dead_letters::list(&c, 0, MAX_LIST).unwrap()[0].attempts, 2);
+    assert_eq!(dead_letters::list(tx, 0, MAX_LIST).unwrap()[0].attempts, 2);
 
-    c.execute("INSERT INTO mended VALUES (1)", []).unwrap();
+    tx.execute("INSERT INTO mended VALUES (1)", &[]).unwrap();
     // Whichever letter of the key is named, the key is redriven from its beginning.
-    let redriven = scribe().redrive(&c, list[4].id).unwrap();
+    let redriven = scribe().redrive(tx, list[4].id).unwrap();
     assert_eq!(redriven, Some(Redriven { applied: 4, remaining: 0 }));
-    assert_eq!(seen(&c), [2, 4, 1, 3, 6, 7]);
-    assert_eq!(letters(&c), [5]);
+    assert_eq!(seen(tx), [2, 4, 1, 3, 6, 7]);
+    assert_eq!(letters(tx), [5]);
 }
 
 #[test]
 fn a_discard_lets_the_others_of_its_key_go_on_and_stays_on_record() {
-    let c = database();
-    deliver(&c, &[event(1, "a", "bad"), event(2, "a", "ok"), event(3, "a", "bad"), event(4, "a", "ok")]);
-    let first = dead_letters::list(&c, 0, MAX_LIST).unwrap()[0].id;
-    let redriven = scribe().discard(&c, first).unwrap();
+    let memory = database();
+    let tx = &memory.tx();
+    deliver(tx, &[event(1, "a", "bad"), event(2, "a", "ok"), event(3, "a", "bad"), event(4, "a", "ok")]);
+    let first = dead_letters::list(tx, 0, MAX_LIST).unwrap()[0].id;
+    let redriven = scribe().discard(tx, first).unwrap();
     assert_eq!(redriven, Some(Redriven { applied: 1, remaining: 2 }));
-    assert_eq!((seen(&c), letters(&c)), (vec![2], vec![3, 4]));
-    let kept: i64 = c
-        .query_row("SELECT count(*) FROM dead_letters WHERE discarded_at IS NOT NULL", [], |r| r.get(0))
-        .unwrap();
+    assert_eq!((seen(tx), letters(tx)), (vec![2], vec![3, 4]));
+    let sql = "SELECT count(*) FROM dead_letters WHERE discarded_at IS NOT NULL";
+    let kept: i64 = tx.one(sql, &[], |row| row.int(0)).unwrap();
     assert_eq!(kept, 1);
-    assert_eq!(scribe().discard(&c, first).unwrap(), None);
+    assert_eq!(scribe().discard(tx, first).unwrap(), None);
 }
 
 #[test]
 fn data_that_cannot_be_read_and_a_wrong_publisher_are_parked() {
-    let c = database();
+    let memory = database();
+    let tx = &memory.tx();
     let mut unreadable = event(1, "a", "ok");
     unreadable.data = serde_json::value::RawValue::from_string(r#"{"id":"a","title":{}}"#.into()).unwrap();
     let mut forged = event(2, "b", "ok");
     forged.source = Some("/comments".into());
     let mut unknown = event(3, "c", "ok");
     unknown.kind = "SomethingElse".into();
-    assert_eq!(deliver(&c, &[unreadable, forged, unknown]), Applied::All { cursor: Sequence::new(3) });
-    assert_eq!(letters(&c), [1, 2]);
-    assert!(seen(&c).is_empty());
+    assert_eq!(deliver(tx, &[unreadable, forged, unknown]), Applied::All { cursor: Sequence::new(3) });
+    assert_eq!(letters(tx), [1, 2]);
+    assert!(seen(tx).is_empty());
 }
 
 #[test]
 fn a_bare_event_is_applied_and_one_with_an_id_only_once() {
-    let c = database();
+    let memory = database();
+    let tx = &memory.tx();
     let mut numbered = event(1, "a", "ok");
     numbered.sequence = None;
     let bare = Envelope::bare(&numbered.event().unwrap().unwrap()).unwrap();
-    deliver(&c, &[numbered.clone(), bare.clone()]);
-    deliver(&c, &[numbered, bare]);
-    let count: i64 = c.query_row("SELECT count(*) FROM seen", [], |r| r.get(0)).unwrap();
+    deliver(tx, &[numbered.clone(), bare.clone()]);
+    deliver(tx, &[numbered, bare]);
+    let count: i64 = tx.one("SELECT count(*) FROM seen", &[], |row| row.int(0)).unwrap();
     assert_eq!(count, 3, "the bare one has nothing to be known again by");
-    assert_eq!(inbox::cursor(&c).unwrap(), Sequence::START);
+    assert_eq!(inbox::cursor(tx).unwrap(), Sequence::START);
 }
 
 proptest! {
@@ -191,28 +201,29 @@ proptest! {
         titles in prop::collection::vec((0..4_usize, prop::bool::weighted(0.2)), 1..20),
         cuts in prop::collection::vec((0..20_usize, 1..6_usize), 0..40),
     ) {
-        let c = database();
+        let memory = database();
+        let tx = &memory.tx();
         let log: Vec<_> = titles.iter().enumerate().map(|(at, (key, bad))| {
             event(at as i64 + 1, ["a", "b", "c", "d"][*key], if *bad { "bad" } else { "ok" })
         }).collect();
         for (from, len) in cuts {
             let from = from.min(log.len());
-            deliver(&c, &log[from..(from + len).min(log.len())]);
+            deliver(tx, &log[from..(from + len).min(log.len())]);
         }
         // Whatever happened, the rest follows the way the bus does it: from the cursor on.
         loop {
-            let cursor = inbox::cursor(&c).unwrap().get() as usize;
+            let cursor = inbox::cursor(tx).unwrap().get() as usize;
             if cursor == log.len() { break; }
-            deliver(&c, &log[cursor..]);
+            deliver(tx, &log[cursor..]);
         }
-        c.execute("INSERT INTO mended VALUES (1)", []).unwrap();
-        while let Some(letter) = dead_letters::list(&c, 0, MAX_LIST).unwrap().first() {
-            scribe().redrive(&c, letter.id).unwrap();
+        tx.execute("INSERT INTO mended VALUES (1)", &[]).unwrap();
+        while let Some(letter) = dead_letters::list(tx, 0, MAX_LIST).unwrap().first() {
+            scribe().redrive(tx, letter.id).unwrap();
         }
-        let mut all = seen(&c);
+        let mut all = seen(tx);
         for key in ["a", "b", "c", "d"] {
-            let of_key = c.prepare("SELECT seq FROM seen WHERE key = ?1 ORDER BY rowid").unwrap()
-                .query_map([key], |r| r.get::<_, i64>(0)).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+            let sql = "SELECT seq FROM seen WHERE key = $1 ORDER BY rowid";
+            let of_key = tx.query(sql, values![key], |row| row.int::<i64>(0)).unwrap();
             prop_assert!(of_key.is_sorted());
         }
         all.sort_unstable();
@@ -223,7 +234,7 @@ proptest! {
 const TITLES: [&str; 8] = ["ok", "ok", "late", "late", "ok", "late bad", "bad", "discard"];
 
 /// Every row that deliveries write.
-fn all_rows(c: &Connection) -> Vec<String> {
+fn all_rows(tx: &Tx<'_>) -> Vec<String> {
     let tables = [
         "SELECT json_array(seq, key, title) FROM seen ORDER BY rowid",
         "SELECT json_array(seq) FROM late ORDER BY rowid",
@@ -231,11 +242,8 @@ fn all_rows(c: &Connection) -> Vec<String> {
         "SELECT json_array(seq, id) FROM cursor",
         "SELECT json_array(id, envelope) FROM outbox ORDER BY seq",
     ];
-    let rows = tables.iter().flat_map(|sql| {
-        let mut rows = c.prepare(sql).unwrap();
-        rows.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect::<Vec<String>>()
-    });
-    rows.collect()
+    let rows = |sql: &&str| tx.query(sql, &[], |row| Ok(row.text(0)?.to_owned())).unwrap();
+    tables.iter().flat_map(rows).collect()
 }
 
 proptest! {
@@ -256,26 +264,28 @@ proptest! {
             }
             logged
         }).collect();
-        let (together, one_by_one) = (database(), database());
+        let memories = (database(), database());
+        let (together, one_by_one) = (&memories.0.tx(), &memories.1.tx());
         let mut applied = vec![];
         for event in &log {
             let mut applier = scribe();
-            applier.apply(&one_by_one, &mut vec![event.clone()].into()).unwrap();
+            applier.apply(one_by_one, &mut vec![event.clone()].into()).unwrap();
             applied.append(&mut applier.applied);
         }
         let mut applier = scribe();
-        applier.apply(&together, &mut log.into()).unwrap();
-        prop_assert_eq!(all_rows(&together), all_rows(&one_by_one));
+        applier.apply(together, &mut log.into()).unwrap();
+        prop_assert_eq!(all_rows(together), all_rows(one_by_one));
         prop_assert_eq!(applier.applied, applied);
     }
 }
 
 #[test]
 fn the_list_goes_on_after_an_id_and_a_page_is_bounded_in_events_and_bytes() {
-    let c = database();
-    deliver(&c, &(1..=4).map(|n| event(n, "a", "bad")).collect::<Vec<_>>());
+    let memory = database();
+    let tx = &memory.tx();
+    deliver(tx, &(1..=4).map(|n| event(n, "a", "bad")).collect::<Vec<_>>());
     let ids = |after, limit| {
-        let page = dead_letters::list(&c, after, limit).unwrap();
+        let page = dead_letters::list(tx, after, limit).unwrap();
         page.iter().map(|letter| letter.id).collect::<Vec<_>>()
     };
     assert_eq!(ids(0, 2), [1, 2]);
@@ -283,38 +293,40 @@ fn the_list_goes_on_after_an_id_and_a_page_is_bounded_in_events_and_bytes() {
     assert_eq!(ids(4, 2), [0; 0]);
     assert_eq!(ids(0, 0), [0; 0]);
     let large = "bad ".to_owned() + &"x".repeat(600 * 1024);
-    deliver(&c, &(5..=6).map(|n| event(n, "b", &large)).collect::<Vec<_>>());
+    deliver(tx, &(5..=6).map(|n| event(n, "b", &large)).collect::<Vec<_>>());
     assert_eq!(ids(0, MAX_LIST), [1, 2, 3, 4, 5], "two large ones are too much");
     assert_eq!(ids(5, MAX_LIST), [6]);
 }
 
 #[test]
 fn a_broken_event_that_is_not_for_this_service_stops_nothing_here() {
-    let c = database();
+    let memory = database();
+    let tx = &memory.tx();
     let mut broken = event(1, "a", "ok");
     broken.data = serde_json::value::RawValue::from_string(r#"{"id":"a","title":{}}"#.into()).unwrap();
     let (mut verdict, fine) = (broken.clone(), event(3, "a", "ok"));
     verdict.kind = "CommentModerated".into();
     verdict.sequence = Some(Sequence::new(2));
     // Verdicts are for comments alone; posts are read by query, and not by moderation.
-    assert_eq!(deliver(&c, &[broken.clone(), verdict.clone()]), Applied::All { cursor: Sequence::new(2) });
-    assert_eq!(letters(&c), [1]);
-    let c = database();
+    assert_eq!(deliver(tx, &[broken.clone(), verdict.clone()]), Applied::All { cursor: Sequence::new(2) });
+    assert_eq!(letters(tx), [1]);
+    let memory = database();
+    let tx = &memory.tx();
     let apply = |events: &[Envelope]| {
         Applier::new(ServiceName::Moderation, &Scribe, Timestamp::default())
-            .apply(&c, &mut events.to_vec().into())
+            .apply(tx, &mut events.to_vec().into())
     };
     assert_eq!(apply(&[broken]).unwrap().0, Applied::All { cursor: Sequence::new(1) });
     assert_eq!(apply(&[verdict]).unwrap().0, Applied::All { cursor: Sequence::new(2) });
     assert_eq!(apply(&[fine]).unwrap().0, Applied::All { cursor: Sequence::new(3) });
-    assert_eq!((letters(&c), seen(&c)), (vec![2], vec![]), "its own verdict is broken, and waits");
+    assert_eq!((letters(tx), seen(tx)), (vec![2], vec![]), "its own verdict is broken, and waits");
 }
 
 /// The events that the outbox holds, as the bus would deliver them from this place of the log on.
-fn published(c: &Connection, first: i64) -> Vec<Envelope> {
-    let mut rows = c.prepare("SELECT envelope FROM outbox ORDER BY seq").unwrap();
-    let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
-    let events = rows.map(|json| serde_json::from_str::<Envelope>(&json.unwrap()).unwrap());
+fn published(tx: &Tx<'_>, first: i64) -> Vec<Envelope> {
+    let sql = "SELECT envelope FROM outbox ORDER BY seq";
+    let events =
+        tx.query(sql, &[], |row| Ok(serde_json::from_str::<Envelope>(row.text(0)?).unwrap())).unwrap();
     (first..)
         .zip(events)
         .map(|(sequence, event)| Envelope { sequence: Some(Sequence::new(sequence)), ..event })
@@ -322,15 +334,15 @@ fn published(c: &Connection, first: i64) -> Vec<Envelope> {
 }
 
 /// Everything that the dead letters say but for the times at which they were parked.
-fn record(c: &Connection) -> Vec<(String, i64, Option<i64>)> {
-    let mut rows = c.prepare("SELECT key, seq, discarded_at FROM dead_letters ORDER BY seq").unwrap();
-    let rows = rows.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).unwrap();
-    rows.map(Result::unwrap).collect()
+fn record(tx: &Tx<'_>) -> Vec<(String, i64, Option<i64>)> {
+    let sql = "SELECT key, seq, discarded_at FROM dead_letters ORDER BY seq";
+    tx.query(sql, &[], |row| Ok((row.text(0)?.to_owned(), row.int(1)?, row.opt_int(2)?))).unwrap()
 }
 
 #[test]
 fn a_store_that_is_rebuilt_discards_again_what_was_discarded() {
-    let c = database();
+    let memory = database();
+    let tx = &memory.tx();
     let mut log = vec![
         event(1, "a", "bad"),
         event(2, "a", "ok"),
@@ -338,53 +350,56 @@ fn a_store_that_is_rebuilt_discards_again_what_was_discarded() {
         event(4, "a", "bad"),
         event(5, "a", "ok"),
     ];
-    deliver(&c, &log);
+    deliver(tx, &log);
     for sequence in [1, 4] {
-        let letters = dead_letters::list(&c, 0, MAX_LIST).unwrap();
+        let letters = dead_letters::list(tx, 0, MAX_LIST).unwrap();
         let letter = letters.iter().find(|l| l.sequence == Some(Sequence::new(sequence))).unwrap();
-        scribe().discard(&c, letter.id).unwrap().unwrap();
+        scribe().discard(tx, letter.id).unwrap().unwrap();
     }
-    assert_eq!((seen(&c), letters(&c)), (vec![3, 2, 5], vec![]));
+    assert_eq!((seen(tx), letters(tx)), (vec![3, 2, 5], vec![]));
     // Events that follow before the discards are in the log, and after.
     log.push(event(6, "a", "ok"));
-    log.extend(published(&c, 7));
+    log.extend(published(tx, 7));
     log.push(event(9, "a", "ok"));
-    assert_eq!(deliver(&c, &log), Applied::All { cursor: Sequence::new(9) });
+    assert_eq!(deliver(tx, &log), Applied::All { cursor: Sequence::new(9) });
     assert_eq!(
-        (seen(&c), letters(&c)),
+        (seen(tx), letters(tx)),
         (vec![3, 2, 5, 6, 9], vec![]),
         "its own discards change nothing here"
     );
 
     for size in 1..=log.len() {
         let rebuilt = database();
+        let rebuilt = &rebuilt.tx();
         for part in log.chunks(size) {
-            deliver(&rebuilt, part);
+            deliver(rebuilt, part);
         }
-        assert_eq!(seen(&rebuilt), [3, 2, 5, 6, 9], "deliveries of {size}");
-        assert_eq!(record(&rebuilt), record(&c), "deliveries of {size}");
-        assert!(published(&rebuilt, 1).is_empty(), "and says nothing again");
+        assert_eq!(seen(rebuilt), [3, 2, 5, 6, 9], "deliveries of {size}");
+        assert_eq!(record(rebuilt), record(tx), "deliveries of {size}");
+        assert!(published(rebuilt, 1).is_empty(), "and says nothing again");
     }
 
     // The discards of another service are not its own.
     let other = database();
+    let other = &other.tx();
     for envelope in &mut log {
         if envelope.kind == EventDiscarded::TYPE {
             envelope.source = Some(ServiceName::Comments.source().to_owned());
         }
     }
-    deliver(&other, &log);
-    assert_eq!((seen(&other), letters(&other)), (vec![3], vec![1, 2, 4, 5, 6, 9]));
+    deliver(other, &log);
+    assert_eq!((seen(other), letters(other)), (vec![3], vec![1, 2, 4, 5, 6, 9]));
 }
 
 #[test]
 fn what_is_not_in_the_log_is_discarded_without_an_event() {
-    let c = database();
+    let memory = database();
+    let tx = &memory.tx();
     let mut by_hand = event(1, "a", "bad");
     by_hand.sequence = None;
-    deliver(&c, &[by_hand]);
-    scribe().discard(&c, 1).unwrap().unwrap();
-    assert!(published(&c, 1).is_empty());
+    deliver(tx, &[by_hand]);
+    scribe().discard(tx, 1).unwrap().unwrap();
+    assert!(published(tx, 1).is_empty());
 }
 
 /// A subscriber that keeps what is logged.
@@ -409,13 +424,14 @@ fn logged(f: impl FnOnce()) -> String {
 
 #[test]
 fn a_parked_event_is_logged_with_its_trace_and_without_its_text() {
-    let c = database();
+    let memory = database();
+    let tx = &memory.tx();
     let mut unreadable = event(1, "a", "ok");
     unreadable.data =
         serde_json::value::RawValue::from_string(r#"{"id":"private words","title":"x"}"#.into()).unwrap();
     unreadable.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into());
     let log = logged(|| {
-        deliver(&c, &[unreadable, event(2, "b", "bad")]);
+        deliver(tx, &[unreadable, event(2, "b", "bad")]);
     });
     for part in
         [r#""event.id":"e1""#, "invalid data", "refused by the handler", "4bf92f3577b34da6a3ce929d0e0e4736"]
@@ -425,6 +441,6 @@ fn a_parked_event_is_logged_with_its_trace_and_without_its_text() {
     for private in ["private words", "bad title"] {
         assert!(!log.contains(private), "{log}");
     }
-    let errors: Vec<_> = dead_letters::list(&c, 0, MAX_LIST).unwrap().into_iter().map(|l| l.error).collect();
+    let errors: Vec<_> = dead_letters::list(tx, 0, MAX_LIST).unwrap().into_iter().map(|l| l.error).collect();
     assert_eq!(errors[1], "bad title", "the operator is told everything");
 }

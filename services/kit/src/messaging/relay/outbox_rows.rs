@@ -1,6 +1,7 @@
 //! The rows of the outbox, as the relay reads them.
 
-use rusqlite::Connection;
+use crate::store::{SqlError, Tx, values};
+use std::ops::ControlFlow;
 
 /// The most events in one publication.
 pub(super) const BATCH_EVENTS: i64 = 256;
@@ -18,21 +19,20 @@ pub(super) struct Unpublished {
 }
 
 /// The oldest rows after a place.
-pub(super) fn oldest(c: &Connection, after: i64) -> rusqlite::Result<Unpublished> {
-    let mut statement =
-        c.prepare_cached("SELECT seq, envelope FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-    let mut found = statement.query([after, BATCH_EVENTS])?;
+pub(super) fn oldest(tx: &Tx<'_>, after: i64) -> Result<Unpublished, SqlError> {
     let (mut rows, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = found.next()? {
-        let envelope: String = row.get(1)?;
+    let sql = "SELECT seq, envelope FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2";
+    tx.each(sql, values![after, BATCH_EVENTS], |row| {
+        let envelope = row.text(1)?;
         bytes += envelope.len();
         if bytes > BATCH_BYTES && !rows.is_empty() {
-            break;
+            return Ok(ControlFlow::Break(()));
         }
-        rows.push((row.get(0)?, envelope));
-    }
+        rows.push((row.int(0)?, envelope.to_owned()));
+        Ok(ControlFlow::Continue(()))
+    })?;
     let Some(&(first, _)) = rows.first() else { return Ok(Unpublished::default()) };
-    let last: i64 = c.prepare_cached("SELECT max(seq) FROM outbox")?.query_row([], |row| row.get(0))?;
+    let last: i64 = tx.one("SELECT max(seq) FROM outbox", &[], |row| row.int(0))?;
     Ok(Unpublished { rows, depth: last - first + 1 })
 }
 
@@ -40,34 +40,35 @@ pub(super) fn oldest(c: &Connection, after: i64) -> rusqlite::Result<Unpublished
 mod tests {
     use super::*;
     use crate::messaging::outbox::SCHEMA;
+    use crate::store::Memory;
 
     #[test]
     fn one_publication_is_bounded_in_events_and_bytes() {
-        let c = Connection::open_in_memory().unwrap();
-        c.execute_batch(SCHEMA).unwrap();
+        let memory = Memory::new(&[&[SCHEMA]]);
+        let tx = &memory.tx();
         let row = |id: i64, len: usize| {
-            let values = (id.to_string(), "x".repeat(len));
-            c.execute("INSERT INTO outbox (id, queued_at, envelope) VALUES (?1, 0, ?2)", values).unwrap();
+            let sql = "INSERT INTO outbox (id, queued_at, envelope) VALUES ($1, 0, $2)";
+            tx.execute(sql, values![&id.to_string(), &"x".repeat(len)]).unwrap();
         };
-        let first = || oldest(&c, 0).unwrap().rows;
+        let first = || oldest(tx, 0).unwrap().rows;
         row(0, BATCH_BYTES + 1);
         row(1, BATCH_BYTES / 2);
         row(2, BATCH_BYTES / 2 + 1);
         assert_eq!(first().len(), 1, "one that is too large goes alone");
-        c.execute("DELETE FROM outbox WHERE id = '0'", []).unwrap();
+        tx.execute("DELETE FROM outbox WHERE id = '0'", &[]).unwrap();
         assert_eq!(first().len(), 1);
-        c.execute("DELETE FROM outbox", []).unwrap();
-        assert_eq!(oldest(&c, 0).unwrap().depth, 0);
+        tx.execute("DELETE FROM outbox", &[]).unwrap();
+        assert_eq!(oldest(tx, 0).unwrap().depth, 0);
         (0..=BATCH_EVENTS).for_each(|n| row(n, 10));
-        let Unpublished { rows, depth } = oldest(&c, 0).unwrap();
+        let Unpublished { rows, depth } = oldest(tx, 0).unwrap();
         assert_eq!((rows.len() as i64, depth), (BATCH_EVENTS, BATCH_EVENTS + 1));
-        let rest = oldest(&c, rows.last().unwrap().0).unwrap();
+        let rest = oldest(tx, rows.last().unwrap().0).unwrap();
         assert_eq!(
             (rest.rows.len(), rest.depth),
             (1, 1),
             "what is published and still stored is not counted"
         );
-        assert_eq!(oldest(&c, rest.rows[0].0).unwrap().depth, 0);
+        assert_eq!(oldest(tx, rest.rows[0].0).unwrap().depth, 0);
         assert!(rows.is_sorted());
     }
 }

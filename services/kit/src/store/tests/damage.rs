@@ -7,19 +7,20 @@ use tokio_util::sync::CancellationToken;
 const NOTES: &[Migration] =
     &[&["CREATE TABLE note (n INTEGER PRIMARY KEY, said TEXT NOT NULL UNIQUE) STRICT"]];
 
-fn note(n: i64) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static {
-    move |c| c.execute("INSERT INTO note VALUES (?1, ?2)", (n, format!("{n} {}", "x".repeat(80)))).map(drop)
+fn note(n: i64) -> impl FnOnce(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
+    move |tx| {
+        tx.execute("INSERT INTO note VALUES ($1, $2)", values![n, &format!("{n} {}", "x".repeat(80))])
+            .map(drop)
+    }
 }
 
-async fn notes(store: &Store) -> rusqlite::Result<Vec<(i64, String)>> {
-    let rows = store.read(|c| {
-        c.prepare("SELECT n, said FROM note ORDER BY n")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect()
+async fn notes(store: &Store) -> Result<Vec<(i64, String)>, SqlError> {
+    let rows = store.read(|tx| {
+        tx.query("SELECT n, said FROM note ORDER BY n", &[], |row| Ok((row.int(0)?, row.text(1)?.to_owned())))
     });
     rows.await.map_err(|e| match e {
-        ReadError::Sqlite(error) => error,
-        ReadError::Stopped | ReadError::Panicked => rusqlite::Error::InvalidQuery,
+        ReadError::Sql(error) => error,
+        ReadError::Stopped | ReadError::Panicked => super::refusal(),
     })
 }
 

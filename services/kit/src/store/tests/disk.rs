@@ -5,18 +5,20 @@ use rusqlite::ffi;
 
 const BLOBS: &[Migration] = &[&["CREATE TABLE blob (n INTEGER PRIMARY KEY, bytes BLOB) STRICT"]];
 
-fn blob(n: i64, size: usize) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static {
-    move |c| c.execute("INSERT INTO blob VALUES (?1, zeroblob(?2))", (n, size as i64)).map(drop)
+fn blob(n: i64, size: usize) -> impl FnOnce(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
+    move |tx| tx.execute("INSERT INTO blob VALUES ($1, zeroblob($2))", values![n, size as i64]).map(drop)
 }
 
 /// The most pages that the file may have.
 async fn limit(store: &Store, pages: i64) {
-    store.write(move |c| c.pragma_update(None, "max_page_count", pages)).await.unwrap();
+    let limit = move |tx: &Tx<'_>| {
+        tx.connection().pragma_update(None, "max_page_count", pages).map_err(SqlError::from)
+    };
+    store.write(limit).await.unwrap();
 }
 
 async fn kept(store: &Store) -> Vec<i64> {
-    let rows = store
-        .read(|c| c.prepare("SELECT n FROM blob ORDER BY n")?.query_map([], |row| row.get(0))?.collect());
+    let rows = store.read(|tx| tx.query("SELECT n FROM blob ORDER BY n", &[], |row| row.int(0)));
     rows.await.unwrap()
 }
 
@@ -25,8 +27,8 @@ async fn ends(store: &Store) {
     rt::timeout(limit, store.failure()).await.expect("it says that it has ended");
 }
 
-fn failing(code: i32) -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+fn failing(code: i32) -> SqlError {
+    SqlError::sqlite(code, "failing")
 }
 
 #[tokio::test]
@@ -59,15 +61,15 @@ async fn what_could_not_be_committed_is_handed_on_to_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", BLOBS).unwrap();
     limit(&store, 20).await;
-    let handover = store.hand_over(|c, after| {
-        let newest: Option<i64> = c.query_row("SELECT max(n) FROM blob", [], |row| row.get(0))?;
+    let handover = store.hand_over(|tx, after| {
+        let newest: Option<i64> = tx.one("SELECT max(n) FROM blob", &[], |row| row.opt_int(0))?;
         Ok(newest.filter(|newest| *newest > after))
     });
     let mut next = std::pin::pin!(handover.next(0, handover.now()));
     assert!(futures_util::poll!(&mut next).is_pending());
     let (stands, mut stood) = tokio::sync::mpsc::unbounded_channel();
     let write = |n, size, stands: tokio::sync::mpsc::UnboundedSender<i64>| {
-        let write = move |c: &Connection| blob(n, size)(c).map(|()| (n, Durability::Now));
+        let write = move |tx: &Tx<'_>| blob(n, size)(tx).map(|()| (n, Durability::Now));
         store.write_then(write, move |n| stands.send(*n).unwrap())
     };
     let hold = Hold::the_writer_of(&store).await;
@@ -106,6 +108,22 @@ async fn a_failing_disk_ends_the_store_and_nothing_is_written_after_it() {
     assert_eq!(kept(&store).await, [1]);
 }
 
+/// An error of a service, as `?` makes it from the store's.
+#[derive(Debug, thiserror::Error)]
+enum OfAService {
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+#[tokio::test]
+async fn a_failing_disk_is_seen_through_the_errors_of_a_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "s", BLOBS).unwrap();
+    let fails = store.write(|_| Err::<(), OfAService>(failing(ffi::SQLITE_IOERR_READ).into()));
+    assert!(matches!(fails.await, Err(WriteError::Unavailable(_))));
+    ends(&store).await;
+}
+
 #[tokio::test]
 async fn damage_that_a_reader_finds_ends_the_store_too() {
     let dir = tempfile::tempdir().unwrap();
@@ -115,7 +133,7 @@ async fn damage_that_a_reader_finds_ends_the_store_too() {
     assert_eq!(store.inner.failed.reason(), None);
     let found = store.read(|_| Err::<(), _>(failing(ffi::SQLITE_CORRUPT))).await;
     assert!(
-        matches!(found, Err(ReadError::Sqlite(e)) if e.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt))
+        matches!(found, Err(ReadError::Sql(e)) if e.code() == Some(rusqlite::ErrorCode::DatabaseCorrupt))
     );
     ends(&store).await;
     assert!(matches!(store.write(blob(1, 10)).await, Err(WriteError::Unavailable(_))));
@@ -127,12 +145,12 @@ async fn a_read_that_fails_or_panics_costs_no_place_and_says_its_own_reason() {
     let store = Store::open(dir.path(), "s", BLOBS).unwrap();
     for _ in 0..2 * READERS {
         // It ends its transaction, as SQLite does after some errors.
-        let ended = store.read(|c| {
-            c.execute_batch("ROLLBACK")?;
-            Err::<(), _>(rusqlite::Error::InvalidQuery)
+        let ended = store.read(|tx| {
+            run_all(tx, "ROLLBACK")?;
+            Err::<(), _>(refusal())
         });
-        assert!(matches!(ended.await, Err(ReadError::Sqlite(rusqlite::Error::InvalidQuery))));
-        let panicked = store.read(|_| -> rusqlite::Result<()> { panic!("a fault in a read") }).await;
+        assert!(matches!(ended.await, Err(ReadError::Sql(error)) if is_refusal(&error)));
+        let panicked = store.read(|_| -> Result<(), SqlError> { panic!("a fault in a read") }).await;
         assert!(matches!(panicked, Err(ReadError::Panicked)));
         assert_eq!(kept(&store).await, [0_i64; 0]);
     }

@@ -14,21 +14,20 @@ async fn no_write_is_answered_before_its_commit_has_succeeded() {
     let store = Store::open(dir.path(), "s", LATE).unwrap();
     let before = *store.committed().borrow();
     let (done, ran) = oneshot::channel();
-    let orphan = store.write(move |c| {
-        let inserted = c.execute("INSERT INTO children VALUES (1)", []).map(drop);
+    let orphan = store.write(move |tx| {
+        let inserted = tx.execute("INSERT INTO children VALUES (1)", &[]).map(drop);
         let _ = done.send(inserted.is_ok());
         inserted
     });
     assert!(matches!(orphan.await, Err(WriteError::Unavailable(_))));
     assert!(ran.await.unwrap(), "the closure itself had no fault to find");
     assert_eq!(*store.committed().borrow(), before, "nobody is woken for what did not happen");
-    let children = async || {
-        store.read(|c| c.query_row("SELECT count(*) FROM children", [], |r| r.get::<_, i64>(0))).await
-    };
+    let children =
+        async || store.read(|tx| tx.one("SELECT count(*) FROM children", &[], |row| row.int::<i64>(0))).await;
     assert_eq!(children().await.unwrap(), 0);
 
     let whole =
-        store.write(|c| c.execute_batch("INSERT INTO children VALUES (1); INSERT INTO parents VALUES (1)"));
+        store.write(|tx| run_all(tx, "INSERT INTO children VALUES (1); INSERT INTO parents VALUES (1)"));
     whole.await.unwrap();
     assert_eq!(children().await.unwrap(), 1);
 }
@@ -37,10 +36,10 @@ async fn no_write_is_answered_before_its_commit_has_succeeded() {
 async fn a_commit_waits_for_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    let settings = store.write(|c| {
-        let full: i64 = c.query_row("PRAGMA synchronous", [], |r| r.get(0))?;
-        let mode: String = c.query_row("PRAGMA journal_mode", [], |r| r.get(0))?;
-        Ok::<_, rusqlite::Error>((full, mode))
+    let settings = store.write(|tx| {
+        let full: i64 = tx.one("PRAGMA synchronous", &[], |row| row.int(0))?;
+        let mode = tx.one("PRAGMA journal_mode", &[], |row| Ok(row.text(0)?.to_owned()))?;
+        Ok::<_, SqlError>((full, mode))
     });
     // 2 is FULL: in WAL mode each commit is synced before it returns. OFF and NORMAL are 0 and 1.
     assert_eq!(settings.await.unwrap(), (2, "wal".to_owned()));
@@ -50,7 +49,7 @@ async fn a_commit_waits_for_the_disk() {
 async fn nothing_is_written_outside_the_data_folder() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    let setting = |c: &Connection| c.query_row("PRAGMA temp_store", [], |r| r.get::<_, i64>(0));
+    let setting = |tx: &Tx<'_>| tx.one("PRAGMA temp_store", &[], |row| row.int::<i64>(0));
     // 2 is MEMORY: a large sort would otherwise need a folder for temporary files, and a container has none.
     assert_eq!((store.write(setting).await.unwrap(), store.read(setting).await.unwrap()), (2, 2));
 }

@@ -27,7 +27,7 @@ async fn below_the_floor_writes_are_refused_reads_go_on_and_it_recovers_by_itsel
     assert!(matches!(refused, WriteError::DiskFloor { floor } if floor == FLOOR), "{refused}");
     assert_eq!(all(&store).await.len() as i64, taken, "there is space, and reads need none");
     // What nobody waits for may take some of the space that the floor leaves.
-    store.write_lazily(|c| insert(0)(c)).await.unwrap();
+    store.write_lazily(|tx| insert(0)(tx)).await.unwrap();
     store.flush().await.unwrap();
     disk.free().unwrap();
     let accepted = async {

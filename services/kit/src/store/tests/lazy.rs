@@ -3,8 +3,8 @@
 use super::*;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-fn insert_lazily(n: i64) -> impl FnMut(&Connection) -> rusqlite::Result<()> + Send + 'static {
-    move |c| c.execute("INSERT INTO t VALUES (?1)", [n]).map(drop)
+fn insert_lazily(n: i64) -> impl FnMut(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
+    move |tx| tx.execute("INSERT INTO t VALUES ($1)", values![n]).map(drop)
 }
 
 fn opened() -> (tempfile::TempDir, Store) {
@@ -13,8 +13,8 @@ fn opened() -> (tempfile::TempDir, Store) {
     (dir, store)
 }
 
-fn failing(code: i32) -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
+fn failing(code: i32) -> SqlError {
+    SqlError::sqlite(code, "failing")
 }
 
 async fn becomes(store: &Store, expected: &[i64]) {
@@ -35,7 +35,7 @@ async fn becomes(store: &Store, expected: &[i64]) {
 async fn lazy_writes_share_a_commit_and_need_no_other_write() {
     let (_dir, store) = opened();
     for n in 0..200 {
-        let lazy = move |c: &Connection| insert(n)(c).map(|()| ((), Durability::Lazy));
+        let lazy = move |tx: &Tx<'_>| insert(n)(tx).map(|()| ((), Durability::Lazy));
         store.write_by(lazy).await.unwrap();
     }
     // One each second, however slow this machine is.
@@ -48,7 +48,7 @@ async fn lazy_writes_share_a_commit_and_need_no_other_write() {
 async fn a_lazy_write_keeps_its_place_among_the_others() {
     let (_dir, store) = opened();
     let hold = Hold::the_writer_of(&store).await;
-    let clear = |c: &Connection| c.execute("DELETE FROM t", []);
+    let clear = |tx: &Tx<'_>| tx.execute("DELETE FROM t", &[]);
     store.write_lazily(insert_lazily(1)).await.unwrap();
     let cleared = store.write(clear);
     let (cleared, second, ()) = tokio::join!(cleared, store.write_lazily(insert_lazily(2)), async {
@@ -83,7 +83,7 @@ async fn a_transaction_that_fails_takes_no_lazy_write_along() {
     let (_dir, store) = opened();
     store.write_lazily(insert_lazily(1)).await.unwrap();
     store.write_lazily(insert_lazily(2)).await.unwrap();
-    let ends = store.write(|c| c.execute_batch("INSERT INTO t VALUES (9); ROLLBACK"));
+    let ends = store.write(|tx| run_all(tx, "INSERT INTO t VALUES (9); ROLLBACK"));
     assert!(matches!(ends.await, Err(WriteError::Unavailable(_))));
     store.write(insert(3)).await.unwrap();
     assert_eq!(all(&store).await, [1, 2, 3]);
@@ -94,11 +94,11 @@ async fn on_a_full_disk_a_lazy_write_is_tried_again_and_one_that_fails_by_itself
     let (_dir, store) = opened();
     let (is_full, tried) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     let (full, count) = (Arc::clone(&is_full), Arc::clone(&tried));
-    let on_a_disk = move |c: &Connection| {
+    let on_a_disk = move |tx: &Tx<'_>| {
         count.fetch_add(1, Ordering::SeqCst);
-        if full.load(Ordering::SeqCst) { Err(failing(rusqlite::ffi::SQLITE_FULL)) } else { insert(1)(c) }
+        if full.load(Ordering::SeqCst) { Err(failing(rusqlite::ffi::SQLITE_FULL)) } else { insert(1)(tx) }
     };
-    store.write_lazily(|_| Err(rusqlite::Error::InvalidQuery)).await.unwrap();
+    store.write_lazily(|_| Err(refusal())).await.unwrap();
     store.write_lazily(|_| panic!("a fault in a lazy write")).await.unwrap();
     store.write_lazily(on_a_disk).await.unwrap();
     assert!(matches!(store.write(insert(2)).await, Err(WriteError::Unavailable(_))), "it comes after it");

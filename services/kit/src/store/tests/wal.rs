@@ -22,8 +22,8 @@ async fn the_wal_stays_short_although_reads_always_overlap() {
             while !stop.is_cancelled() {
                 let (begin, begun) = oneshot::channel();
                 let (ends, may_end) = std::sync::mpsc::channel();
-                let read = move |c: &Connection| {
-                    let n = c.query_row("SELECT count(*) FROM blob", [], |row| row.get::<_, i64>(0))?;
+                let read = move |tx: &Tx<'_>| {
+                    let n = tx.one("SELECT count(*) FROM blob", &[], |row| row.int::<i64>(0))?;
                     let _ = begin.send(());
                     let overlapped = may_end.recv_timeout(Duration::from_millis(50)).is_ok();
                     Ok((n, overlapped))
@@ -44,8 +44,8 @@ async fn the_wal_stays_short_although_reads_always_overlap() {
     });
     let mut longest = 0;
     for n in 0..1_000_i64 {
-        let write = move |c: &Connection| {
-            c.execute("INSERT INTO blob VALUES (?1, zeroblob(?2))", (n, PAGES * PAGE_BYTES)).map(drop)
+        let write = move |tx: &Tx<'_>| {
+            tx.execute("INSERT INTO blob VALUES ($1, zeroblob($2))", values![n, PAGES * PAGE_BYTES]).map(drop)
         };
         store.write(write).await.unwrap();
         longest = longest.max(std::fs::metadata(dir.path().join("s.db-wal")).unwrap().len());

@@ -1,23 +1,21 @@
 use super::*;
 use crate::store::tests::{database, plan};
+use kit::store::Memory;
 use proptest::prelude::*;
 
 /// A thread of `count` comments, three of each moment, and another thread around it.
-fn database_with(count: usize) -> Connection {
-    let c = database();
-    let mut insert = c
-        .prepare(
-            "INSERT INTO comments (id, post_id, created, created_at, seq, author, version, status, content)
-             VALUES (?1, ?2, 1, ?3, ?4, '', 1, 'approved', '')",
-        )
-        .unwrap();
+fn database_with(count: usize) -> Memory {
+    let memory = database();
+    let sql = "
+        INSERT INTO comments (id, post_id, created, created_at, seq, author, version, status, content)
+        VALUES ($1, $2, 1, $3, $4, '', 1, 'approved', '')";
     for n in 0..count {
         let (at, place) = (n as i64 / 3, (n % 3 != 0).then_some(n as i64));
-        insert.execute((format!("c{n:03}"), "p", at, place)).unwrap();
-        insert.execute((format!("other{n}"), "q", at, place)).unwrap();
+        for (id, post) in [(format!("c{n:03}"), "p"), (format!("other{n}"), "q")] {
+            memory.tx().execute(sql, values![&id, post, at, place]).unwrap();
+        }
     }
-    drop(insert);
-    c
+    memory
 }
 
 fn ids(page: &Comments) -> Vec<String> {
@@ -40,9 +38,9 @@ proptest! {
         limit in 1..12_usize,
         begin in 0..41_usize,
     ) {
-        let c = database_with(count);
+        let memory = database_with(count);
         let all: Vec<String> = (0..count).map(|n| format!("c{n:03}")).collect();
-        let read = |page: &ThreadPage| thread(&c, &post(), page, limit).unwrap();
+        let read = |page: &ThreadPage| thread(&memory.tx(), &post(), page, limit).unwrap();
         let first = match begin {
             0 => ThreadPage::Oldest,
             n if n <= count => ThreadPage::Around(format!("c{:03}", n - 1).parse().unwrap()),
@@ -72,22 +70,21 @@ proptest! {
 
 #[test]
 fn a_comment_stands_in_the_middle_of_its_page() {
-    let c = database_with(40);
-    let page = thread(&c, &post(), &ThreadPage::Around("c020".parse().unwrap()), 5).unwrap();
+    let memory = database_with(40);
+    let page = thread(&memory.tx(), &post(), &ThreadPage::Around("c020".parse().unwrap()), 5).unwrap();
     assert_eq!(ids(&page), ["c018", "c019", "c020", "c021", "c022"]);
     assert!(page.has_earlier && page.has_later);
     // One of another post, and one that is not known: the newest page.
     for stranger in ["other20", "unknown"] {
-        let page = thread(&c, &post(), &ThreadPage::Around(stranger.parse().unwrap()), 2).unwrap();
+        let page = thread(&memory.tx(), &post(), &ThreadPage::Around(stranger.parse().unwrap()), 2).unwrap();
         assert_eq!((ids(&page), page.has_later), (vec!["c038".to_owned(), "c039".to_owned()], false));
     }
 }
 
 #[test]
 fn every_page_is_read_from_the_index() {
-    let c = database();
     for side in [Side::Before, Side::From, Side::After] {
-        let plan = plan(&c, &sql(side));
+        let plan = plan(&sql(side));
         assert_eq!(plan.len(), 1, "{plan:?}");
         assert!(
             plan[0].starts_with("SEARCH comments USING INDEX comments_of_post (post_id=? AND "),

@@ -7,11 +7,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-const MIGRATIONS: &[crate::store::Migration] = &[
-    crate::app::peer::SCHEMA,
-    &["CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);"],
-];
-
 /// A consumer with its store, in a folder of its own.
 struct Consuming {
     dir: tempfile::TempDir,
@@ -60,12 +55,12 @@ impl Consuming {
     }
 
     async fn execute(&self, sql: &'static str) {
-        self.store.write(move |c| c.execute_batch(sql)).await.unwrap();
+        self.store.write(move |tx| tx.execute(sql, &[])).await.unwrap();
     }
 
     /// What was applied, what is parked, and the cursor.
     async fn state(&self) -> (Vec<i64>, Vec<i64>, i64) {
-        self.store.read(|c| Ok((seen(c), letters(c), inbox::cursor(c)?.get()))).await.unwrap()
+        self.store.read(|tx| Ok((seen(tx), letters(tx), inbox::cursor(tx)?.get()))).await.unwrap()
     }
 }
 
@@ -165,7 +160,7 @@ impl Handler for Announcer {
 
     fn apply(
         &self,
-        tx: &Connection,
+        tx: &Tx<'_>,
         received: &Received<'_>,
         pending: &mut Self::Pending,
     ) -> Result<(), ApplyError> {
@@ -173,7 +168,8 @@ impl Handler for Announcer {
     }
 
     fn after_commit(&self, applied: &[Event]) {
-        let stored = seen(&Connection::open(&self.path).unwrap()).len();
+        let connection = rusqlite::Connection::open(&self.path).unwrap();
+        let stored = seen(&Tx::new(&connection)).len();
         for event in applied {
             let Event::PostCreated(post) = event else { continue };
             self.announced.send((post.id.to_string(), stored)).unwrap();
@@ -210,10 +206,10 @@ async fn the_handler_learns_what_was_applied_also_when_the_bus_has_hung_up() {
     let (begin, begun) = tokio::sync::oneshot::channel();
     let store = consuming.store.clone();
     let blocking = rt::spawn(async move {
-        let wait = move |_: &Connection| {
+        let wait = move |_: &Tx<'_>| {
             begin.send(()).unwrap();
             blocked.recv().unwrap();
-            Ok::<_, rusqlite::Error>(())
+            Ok::<_, SqlError>(())
         };
         store.write(wait).await.unwrap();
     });
