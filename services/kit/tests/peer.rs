@@ -10,7 +10,7 @@ use kit::rt;
 use kit::runtime::deps::{Deps, SystemClock, SystemIds};
 use kit::runtime::lifecycle::Lifecycle;
 use kit::runtime::transport::{Exchange, Transport};
-use kit::store::{SqlError, Tx, values};
+use kit::store::{SqlError, Store, Tx, values};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use shared::ServiceName;
@@ -63,8 +63,8 @@ impl Transport for EmptyBus {
     }
 }
 
-fn peer(dir: &Path, bus: &Arc<EmptyBus>) -> Peer {
-    let deps = Deps { clock: Arc::new(SystemClock), ids: Arc::new(SystemIds), transport: bus.clone() };
+fn peer(dir: &Path, bus: Arc<dyn Transport>) -> Peer {
+    let deps = Deps { clock: Arc::new(SystemClock), ids: Arc::new(SystemIds), transport: bus };
     let config = PeerConfig::insecure(ServiceName::Posts, dir.to_owned());
     Peer::open(ServiceName::Posts, &config, deps, Lifecycle::new(), &[kit::app::peer::SCHEMA]).unwrap()
 }
@@ -82,8 +82,8 @@ async fn stop(lifecycle: &Lifecycle) {
 
 #[tokio::test(start_paused = true)]
 async fn a_consumer_registers_once_its_port_is_open() {
-    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
-    let service = peer(dir.path(), &bus).service(Router::new(), Nothing, Readiness::AtOnce);
+    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::<EmptyBus>::default());
+    let service = peer(dir.path(), bus.clone()).service(Router::new(), Nothing, Readiness::AtOnce);
     rt::sleep(A_WHILE).await;
     assert_eq!(bus.registrations(), 0, "the bus would deliver to a closed port");
     service.lifecycle.set_listening();
@@ -95,8 +95,8 @@ async fn a_consumer_registers_once_its_port_is_open() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_stops_before_its_port_is_open_ends_without_a_crash() {
-    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
-    let service = peer(dir.path(), &bus).service(Router::new(), Nothing, Readiness::AtOnce);
+    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::<EmptyBus>::default());
+    let service = peer(dir.path(), bus.clone()).service(Router::new(), Nothing, Readiness::AtOnce);
     stop(&service.lifecycle).await;
     assert_eq!(service.lifecycle.crashed(), None);
 }
@@ -110,8 +110,8 @@ async fn the_gauge_of_failed_attempts_says_how_it_is_now() {
         let line = format!("outbox_failed_attempts {value}");
         handle.render().lines().any(|found| found == line)
     };
-    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
-    let peer = peer(dir.path(), &bus);
+    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::<EmptyBus>::default());
+    let peer = peer(dir.path(), bus.clone());
     let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
     let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
     rt::sleep(A_WHILE).await;
@@ -127,8 +127,8 @@ async fn the_gauge_of_failed_attempts_says_how_it_is_now() {
 
 #[tokio::test(start_paused = true)]
 async fn only_the_first_registration_says_that_the_consumer_has_started() {
-    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
-    let service = peer(dir.path(), &bus).service(Router::new(), Nothing, Readiness::AtOnce);
+    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::<EmptyBus>::default());
+    let service = peer(dir.path(), bus.clone()).service(Router::new(), Nothing, Readiness::AtOnce);
     service.lifecycle.set_listening();
     rt::sleep(A_WHILE).await;
     let started: Vec<_> = bus.requests("/subscriptions").iter().map(|r| r["started"].clone()).collect();
@@ -138,34 +138,94 @@ async fn only_the_first_registration_says_that_the_consumer_has_started() {
     stop(&service.lifecycle).await;
 }
 
+/// The rows of the outbox, put there under these places.
+fn queue<'a>(rows: &'a [(i64, &'a str)]) -> impl Fn(&Tx<'_>) -> Result<(), SqlError> + 'a {
+    move |tx| {
+        for (place, id) in rows {
+            let envelope = json!({"id": id, "type": "A", "data": {}}).to_string();
+            let sql = "INSERT INTO outbox (seq, id, queued_at, envelope) VALUES ($1, $2, 0, $3)";
+            tx.execute(sql, values![*place, *id, &envelope])?;
+        }
+        Ok(())
+    }
+}
+
+/// A bus during whose first publication a row appears behind those that it publishes.
+struct SlowBus {
+    bus: EmptyBus,
+    store: Mutex<Option<Store>>,
+    /// What the outbox held during each publication, once all that was queued for the store was done.
+    held: Mutex<Vec<Vec<i64>>>,
+}
+
+impl Transport for SlowBus {
+    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+        let publishes = request.uri().path() == "/events";
+        let store = self.store.lock().unwrap().clone().filter(|_| publishes);
+        Box::pin(async move {
+            if let Some(store) = store {
+                if self.held.lock().unwrap().is_empty() {
+                    store.write(queue(&[(15, "between")])).await.unwrap();
+                }
+                store.flush().await.unwrap();
+                let held = outbox(&store).await;
+                self.held.lock().unwrap().push(held);
+            }
+            self.bus.send(request).await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_appears_behind_what_is_published_is_published_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, held) = (Mutex::default(), Mutex::default());
+    let bus = Arc::new(SlowBus { bus: EmptyBus::default(), store, held });
+    let peer = peer(dir.path(), bus.clone());
+    let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
+    store.write(queue(&[(10, "first"), (20, "second")])).await.unwrap();
+    *bus.store.lock().unwrap() = Some(store.clone());
+    let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
+    let published = async {
+        let has = |id| bus.bus.requests("/events").iter().flat_map(ids).any(|found| found == id);
+        while !has("between") || !outbox(&store).await.is_empty() {
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    rt::timeout(10 * A_WHILE, published).await.expect("nothing is lost");
+    assert_eq!(
+        bus.held.lock().unwrap()[..2],
+        [vec![10, 15, 20], vec![15]],
+        "only what was published is deleted"
+    );
+    stop(&lifecycle).await;
+}
+
+fn ids(events: &Value) -> Vec<Value> {
+    events.as_array().unwrap().iter().map(|event| event["id"].clone()).collect()
+}
+
+/// The places of the rows in the outbox.
+async fn outbox(store: &Store) -> Vec<i64> {
+    let sql = "SELECT seq FROM outbox ORDER BY seq";
+    store.read(|tx| tx.query(sql, &[], |row| row.int(0))).await.unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_event_whose_id_the_log_has_for_another_does_not_stop_the_others() {
-    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::default());
-    let peer = peer(dir.path(), &bus);
+    let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::<EmptyBus>::default());
+    let peer = peer(dir.path(), bus.clone());
     let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
     let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
-    let queue = |tx: &Tx<'_>| {
-        for id in ["a", CONFLICTING, "b"] {
-            let envelope = json!({"id": id, "type": "A", "data": {}}).to_string();
-            let sql = "INSERT INTO outbox (id, queued_at, envelope) VALUES ($1, 0, $2)";
-            tx.execute(sql, values![id, &envelope])?;
-        }
-        Ok::<_, SqlError>(())
-    };
-    store.write(queue).await.unwrap();
-    let left = async || {
-        let count = |tx: &Tx<'_>| tx.one("SELECT count(*) FROM outbox", &[], |row| row.int::<i64>(0));
-        store.read(count).await.unwrap()
-    };
+    store.write(queue(&[(1, "a"), (2, CONFLICTING), (3, "b")])).await.unwrap();
     // The writer's thread does not know of the paused clock.
     let empty = async {
-        while left().await > 0 {
+        while !outbox(&store).await.is_empty() {
             rt::sleep(Duration::from_millis(1)).await;
         }
     };
     rt::timeout(A_WHILE, empty).await.expect("the outbox is empty");
     let published = bus.requests("/events").pop().unwrap();
-    let ids: Vec<_> = published.as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
-    assert_eq!(ids, ["a", "b"], "in their order");
+    assert_eq!(ids(&published), ["a", "b"], "in their order");
     stop(&lifecycle).await;
 }

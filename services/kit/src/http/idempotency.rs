@@ -85,39 +85,42 @@ pub fn run_once<T>(
     act: impl FnOnce() -> Result<T, SqlError>,
 ) -> Result<Outcome<T>, SqlError> {
     let Some(key) = key else { return act().map(Outcome::Done) };
-    if let Some(known) = look_up(tx, key)? {
-        return Ok(known);
+    if !claim(tx, key, id, now)? {
+        return known(tx, key);
     }
-    let done = act()?;
-    store(tx, key, id, now)?;
-    Ok(Outcome::Done(done))
+    act().map(Outcome::Done)
 }
 
-/// `None` if the key is new.
-fn look_up<T>(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Option<Outcome<T>>, SqlError> {
+/// Stores what is to be created under its key, before that is done: of two requests with one key at the same time, the
+/// second finds what the first has created. Returns whether the key is new. Deletes some of the keys older than a day.
+fn claim(tx: &Tx<'_>, key: &IdempotencyKey, id: &str, now: Timestamp) -> Result<bool, SqlError> {
+    let created = serde_json::to_string(&Created { id: id.into() }).map_err(SqlError::data)?;
+    let claimed = tx.execute(
+        "INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT DO NOTHING",
+        values![&key.key, &key.fingerprint, &created, now.unix_ms()],
+    )?;
+    if claimed == 0 {
+        return Ok(false);
+    }
+    tx.execute(
+        "DELETE FROM idempotency WHERE key IN
+             (SELECT key FROM idempotency WHERE used_at < $1 ORDER BY used_at LIMIT $2)",
+        values![now.unix_ms() - KEPT_MS, DELETED_AT_ONCE],
+    )?;
+    Ok(true)
+}
+
+/// What a request with a key that is stored gets.
+fn known<T>(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Outcome<T>, SqlError> {
     let sql = "SELECT fingerprint, answer FROM idempotency WHERE key = $1";
-    tx.first(sql, values![&key.key], |row| {
+    tx.one(sql, values![&key.key], |row| {
         if row.text(0)? != key.fingerprint {
             return Ok(Outcome::KeyReused);
         }
         let created: Created<'_> = serde_json::from_str(row.text(1)?).map_err(SqlError::data)?;
         Ok(Outcome::Repeated(created.id.into_owned()))
     })
-}
-
-/// Stores what was created under its key, and deletes some of the keys older than a day.
-fn store(tx: &Tx<'_>, key: &IdempotencyKey, id: &str, now: Timestamp) -> Result<(), SqlError> {
-    tx.execute(
-        "DELETE FROM idempotency WHERE key IN
-             (SELECT key FROM idempotency WHERE used_at < $1 ORDER BY used_at LIMIT $2)",
-        values![now.unix_ms() - KEPT_MS, DELETED_AT_ONCE],
-    )?;
-    let created = serde_json::to_string(&Created { id: id.into() }).map_err(SqlError::data)?;
-    tx.execute(
-        "INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES ($1, $2, $3, $4)",
-        values![&key.key, &key.fingerprint, &created, now.unix_ms()],
-    )?;
-    Ok(())
 }
 
 /// The error where what a key names is not stored: 500. The key is stored together with it, so the program is at fault.
@@ -145,8 +148,9 @@ mod tests {
         Memory::new(&[&[SCHEMA]])
     }
 
-    fn known(tx: &Tx<'_>, key: &IdempotencyKey) -> Option<Outcome<()>> {
-        look_up(tx, key).unwrap()
+    /// What a request with this key gets; 0 where it is the first.
+    fn sent(tx: &Tx<'_>, key: &IdempotencyKey, id: &str, now: Timestamp) -> Outcome<u32> {
+        run_once(tx, Some(key), now, id, || Ok(0)).unwrap()
     }
 
     #[test]
@@ -154,15 +158,28 @@ mod tests {
         let table = table();
         let tx = &table.tx();
         let (day_one, first) = (Timestamp::from_unix_ms(0), key("k", "a"));
-        assert_eq!(known(tx, &first), None);
-        store(tx, &first, "id", day_one).unwrap();
-        let repeated = Some(Outcome::Repeated("id".to_owned()));
-        assert_eq!(known(tx, &first), repeated);
-        assert_eq!(known(tx, &key("k", "b")), Some(Outcome::KeyReused));
-        store(tx, &key("other", "a"), "x", day_one.plus_ms(KEPT_MS)).unwrap();
-        assert_eq!(known(tx, &first), repeated);
-        store(tx, &key("third", "a"), "x", day_one.plus_ms(KEPT_MS + 1)).unwrap();
-        assert_eq!(known(tx, &first), None);
+        assert_eq!(sent(tx, &first, "id", day_one), Outcome::Done(0));
+        let repeated = Outcome::Repeated("id".to_owned());
+        assert_eq!(sent(tx, &first, "other", day_one), repeated);
+        assert_eq!(sent(tx, &key("k", "b"), "other", day_one), Outcome::KeyReused);
+        sent(tx, &key("other", "a"), "x", day_one.plus_ms(KEPT_MS));
+        assert_eq!(sent(tx, &first, "other", day_one.plus_ms(KEPT_MS + 1)), repeated);
+        sent(tx, &key("third", "a"), "x", day_one.plus_ms(KEPT_MS + 1));
+        assert_eq!(sent(tx, &first, "again", day_one.plus_ms(KEPT_MS + 1)), Outcome::Done(0));
+    }
+
+    #[test]
+    fn a_key_is_taken_before_its_request_is_carried_out_and_free_again_where_that_fails() {
+        let table = table();
+        let (tx, now, key) = (&table.tx(), Timestamp::from_unix_ms(0), key("k", "a"));
+        let failed = tx.savepoint(|tx| {
+            run_once(tx, Some(&key), now, "one", || {
+                assert_eq!(sent(tx, &key, "another", now), Outcome::Repeated("one".to_owned()));
+                Err::<(), _>(SqlError::data("refused"))
+            })
+        });
+        failed.unwrap_err();
+        assert_eq!(sent(tx, &key, "two", now), Outcome::Done(0));
     }
 
     #[test]
@@ -171,13 +188,13 @@ mod tests {
         let tx = &table.tx();
         let count = || tx.one("SELECT count(*) FROM idempotency", &[], |row| row.int::<u32>(0)).unwrap();
         for n in 0..100 {
-            store(tx, &key(&n.to_string(), "a"), "x", Timestamp::from_unix_ms(0)).unwrap();
+            sent(tx, &key(&n.to_string(), "a"), "x", Timestamp::from_unix_ms(0));
         }
         let late = Timestamp::from_unix_ms(2 * KEPT_MS);
-        store(tx, &key("late", "a"), "x", late).unwrap();
+        sent(tx, &key("late", "a"), "x", late);
         assert_eq!(count(), 100 - DELETED_AT_ONCE + 1);
         for n in 0..20 {
-            store(tx, &key(&format!("late {n}"), "a"), "x", late).unwrap();
+            sent(tx, &key(&format!("late {n}"), "a"), "x", late);
         }
         assert_eq!(count(), 21, "and they all go in the end");
     }
@@ -191,7 +208,8 @@ mod tests {
             let key = key(&n.to_string(), "a");
             let sql = "INSERT INTO idempotency (key, fingerprint, answer, used_at) VALUES ($1, $2, $3, 0)";
             tx.execute(sql, values![&key.key, &key.fingerprint, row]).unwrap();
-            assert_eq!(known(tx, &key), Some(Outcome::Repeated("one".to_owned())));
+            let now = Timestamp::from_unix_ms(0);
+            assert_eq!(sent(tx, &key, "two", now), Outcome::Repeated("one".to_owned()));
         }
     }
 

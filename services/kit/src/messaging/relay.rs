@@ -1,7 +1,9 @@
 //! The relay publishes the rows of the outbox, in order, for as long as the service runs.
 //!
-//! It deletes a row once the bus has it on disk, and lazily: a row whose deletion is lost with the process is published
-//! again after the next start, and the bus knows it by its id. Meanwhile the relay remembers how far it has published.
+//! It deletes exactly the rows that the bus has on disk, and lazily: a row whose deletion is lost with the process is
+//! published again after the next start, and the bus knows it by its id. Meanwhile the relay remembers how far it has
+//! published. A row that appears behind that, where the database numbers rows in another order than it commits them, is
+//! found when the relay is idle.
 //!
 //! A relay that waits gets the rows of the next commit from the writer ([`Handover`]).
 
@@ -113,7 +115,11 @@ impl Relay {
             return rows;
         }
         self.delete_published(place).await;
-        rt::timeout(IDLE_POLL_INTERVAL, rows).await.unwrap_or(None)
+        if let Ok(rows) = rt::timeout(IDLE_POLL_INTERVAL, rows).await {
+            return rows;
+        }
+        place.published = 0;
+        None
     }
 
     /// Publishes the rows that the writer has passed on, or else the oldest of the outbox; returns whether there are
@@ -166,8 +172,9 @@ impl Relay {
             return Err(RelayError::NotAcknowledged { body: body_excerpt() });
         }
         crash_points::reach("after-publish");
-        // Only now: the bus has it on disk.
+        // Only now: the bus has them on disk.
         place.published = last;
+        place.to_delete.extend(runs(&rows));
         Ok(match depth > count as i64 {
             true => More::Now,
             false if count >= MANY => More::Soon,
@@ -177,16 +184,19 @@ impl Relay {
 
     /// Deletes what is published, with the next commit.
     async fn delete_published(&self, place: &mut Place) {
-        let Place { published, deleted } = *place;
-        if published == deleted {
+        if place.to_delete.is_empty() {
             return;
         }
+        let runs = std::mem::take(&mut place.to_delete);
+        let deleted = runs.clone();
         let delete = self.store.write_lazily(move |tx| {
-            tx.execute("DELETE FROM outbox WHERE seq <= $1", values![published]).map(drop)
+            deleted.iter().try_for_each(|Run { first, last }| {
+                tx.execute("DELETE FROM outbox WHERE seq BETWEEN $1 AND $2", values![*first, *last]).map(drop)
+            })
         });
-        match delete.await {
-            Ok(()) => place.deleted = published,
-            Err(error) => tracing::warn!(%error, "published rows stay in the outbox until the next start"),
+        if let Err(error) = delete.await {
+            tracing::warn!(%error, "published rows stay in the outbox until the next start");
+            place.to_delete = runs;
         }
     }
 
@@ -236,13 +246,36 @@ enum More {
 struct Place {
     /// The last row that the bus has.
     published: i64,
-    /// The last row whose deletion is queued.
-    deleted: i64,
+    /// The rows that the bus has, and whose deletion is not queued.
+    to_delete: Vec<Run>,
+}
+
+/// Rows that the bus has, without a gap between them: nearly always all of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    first: i64,
+    last: i64,
+}
+
+fn runs(rows: &[(i64, String)]) -> impl Iterator<Item = Run> {
+    let runs = rows.chunk_by(|row, next| row.0 + 1 == next.0);
+    runs.filter_map(|run| Some(Run { first: run.first()?.0, last: run.last()?.0 }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_deleted_is_exactly_what_was_published() {
+        let runs = |places: &[i64]| {
+            let rows: Vec<_> = places.iter().map(|place| (*place, String::new())).collect();
+            runs(&rows).map(|run| (run.first, run.last)).collect::<Vec<_>>()
+        };
+        assert_eq!(runs(&[4, 5, 6]), [(4, 6)]);
+        assert_eq!(runs(&[4, 6, 7, 9]), [(4, 4), (6, 7), (9, 9)]);
+        assert_eq!(runs(&[]), []);
+    }
 
     #[test]
     fn the_bus_may_ask_for_time_but_not_for_ever() {
