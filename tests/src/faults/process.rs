@@ -101,6 +101,10 @@ impl Process {
     /// Asks it to stop (SIGTERM); when it has ended, it is started again.
     pub fn stop(&self) -> Result<(), String> {
         let pid = self.pid().ok_or("it was not running at that moment")?;
+        // In the first moment of a process the signal ends it, as it ends any program that does not catch it.
+        if !processes::catches(pid, Signal::TERM) {
+            return Err("it had just begun".to_owned());
+        }
         // A second signal would end it at once.
         if lock(&self.ends).stopped.replace(pid) == Some(pid) {
             return Err("it was stopping already".to_owned());

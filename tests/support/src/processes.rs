@@ -45,10 +45,21 @@ pub fn peak_memory_kib(pid: u32) -> u64 {
     kib_of(pid, "VmHWM:")
 }
 
+/// Whether a process has a handler for this signal.
+pub fn catches(pid: u32, signal: Signal) -> bool {
+    let caught = status_row(pid, "SigCgt:").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+    caught.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
+}
+
 fn kib_of(pid: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let row = status.lines().find_map(|line| line.strip_prefix(name));
-    row.and_then(|row| row.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    status_row(pid, name).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+}
+
+/// The first word after a name in the status of a process.
+fn status_row(pid: u32, name: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let row = status.lines().find_map(|line| line.strip_prefix(name))?;
+    row.split_whitespace().next().map(str::to_owned)
 }
 
 /// A stopped process (SIGSTOP). It continues when this is dropped.

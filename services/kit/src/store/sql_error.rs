@@ -57,7 +57,7 @@ impl SqlError {
 
     /// One of SQLite's own, with the reason that it stands for.
     pub(crate) fn sqlite(code: i32, why: impl Into<String>) -> Self {
-        rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(why.into())).into()
+        Self(Cause::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(why.into()))))
     }
 
     /// Whether the disk is failing or the file is damaged.
@@ -112,6 +112,10 @@ impl Cause {
 
 impl From<rusqlite::Error> for SqlError {
     fn from(error: rusqlite::Error) -> Self {
+        // SQLite calls it an I/O error where a full disk has no room for the index of the WAL.
+        if error.sqlite_error().is_some_and(|e| e.extended_code == ffi::SQLITE_IOERR_SHMSIZE) {
+            return Self::sqlite(ffi::SQLITE_FULL, "the disk is full");
+        }
         Self(Cause::Sqlite(error))
     }
 }

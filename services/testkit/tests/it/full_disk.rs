@@ -62,7 +62,8 @@ async fn a_start_on_a_full_disk_is_refused_by_name_and_harms_nothing() {
     let _ = std::fs::remove_file(world.data_dir(Posts).join("posts.db-shm"));
     disk.fill().expect("a full disk");
     let refused = world.try_start(world.config(Posts), posts::build).await.expect_err("no space to work in");
-    assert!(refused.to_string().contains("posts.db"), "{refused}");
+    let said = refused.to_string();
+    assert!(said.contains("posts.db") && said.ends_with("the disk is full"), "{said}");
     disk.free().expect("space");
     let posts = world.start(world.config(Posts), posts::build).await;
     assert_eq!(posts.get("/posts").await.ok(200).as_object().map(serde_json::Map::len), Some(1));
