@@ -196,11 +196,11 @@ impl Store {
             Err(std::fs::TryLockError::Error(source)) => return Err(io(&lock_path)(source)),
         }
         let lock = Arc::new(lock);
-        let found_damaged = opening::found_damaged(&path);
-        let is_checked = opening::length(&path) <= options.check_up_to || found_damaged.exists();
+        let suspicion = opening::suspicion(&path);
+        let is_checked = opening::length(&path) <= options.check_up_to || suspicion.exists();
         let connection = opening::open(&path, migrations, is_checked)?;
-        if found_damaged.exists() {
-            std::fs::remove_file(&found_damaged).map_err(io(&found_damaged))?;
+        if suspicion.exists() {
+            std::fs::remove_file(&suspicion).map_err(io(&suspicion))?;
         }
         let (tasks, queue) = mpsc::channel(QUEUE);
         let (committed_tx, committed) = watch::channel(0);
@@ -345,26 +345,27 @@ impl Store {
         reason.unwrap_or_else(|| "the writer has ended".to_owned())
     }
 
+    /// Lets the next start check the file before it opens it, however large it is.
+    pub fn suspect(&self, why: &str) {
+        if let Err(error) = std::fs::write(opening::suspicion(&self.inner.path), why) {
+            tracing::warn!(%error, "the next start has to find in the background what is wrong with the file");
+        }
+    }
+
     /// Whether the file was checked for damage when it was opened.
     pub fn is_checked(&self) -> bool {
         self.inner.is_checked
     }
 
     /// Checks a file that was too large to be checked when it was opened, beside the other readers. Damage ends the
-    /// store, and the next start checks the file before it opens it.
+    /// store.
     pub async fn check_in_background(&self) {
         if self.is_checked() {
             return;
         }
         match self.check().await {
             Ok(None) => tracing::info!(file = %self.inner.path.display(), "the file is checked"),
-            Ok(Some(fault)) => {
-                let note = opening::found_damaged(&self.inner.path);
-                if let Err(error) = std::fs::write(&note, &fault) {
-                    tracing::warn!(%error, "the next start has to find the damage in the background again");
-                }
-                self.end_as_damaged(&fault);
-            }
+            Ok(Some(fault)) => self.end_as_damaged(&fault),
             Err(error) => tracing::warn!(%error, "the file could not be checked"),
         }
     }

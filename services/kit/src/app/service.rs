@@ -135,7 +135,10 @@ pub async fn watch_store(store: Store, stopping: CancellationToken) {
     tokio::select! {
         biased;
         () = stopping.cancelled() => {}
-        reason = store.failure() => tracing::error!(reason, "the store has failed for good"),
+        reason = store.failure() => {
+            store.suspect(&reason);
+            tracing::error!(reason, "the store has failed for good");
+        }
         () = checked => {}
     }
 }

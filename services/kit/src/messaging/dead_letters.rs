@@ -186,6 +186,17 @@ mod tests {
     use crate::store::Memory;
 
     #[test]
+    fn letters_of_earlier_versions_are_found() {
+        const EARLIER: &str = r#"INSERT INTO dead_letters (key, seq, envelope, error, attempts, parked_at, discarded_at) VALUES
+            ('p', 1, '{"id":"one","source":"/posts","type":"PostCreated","data":{}}', '', 1, 0, 5),
+            ('p', 2, '{"id":"two","source":"/posts","type":"PostCreated","data":{}}', '', 1, 0, NULL)"#;
+        let memory = Memory::new(&[&[SCHEMA, BY_EVENT, EARLIER, EVENT_COLUMNS]]);
+        let tx = &memory.tx();
+        let found = |id| find(tx, "/posts", id).unwrap().map(|letter| (letter.id, letter.discarded));
+        assert_eq!((found("one"), found("two"), found("three")), (Some((1, true)), Some((2, false)), None));
+    }
+
+    #[test]
     fn an_event_is_found_by_an_index() {
         let memory = Memory::new(&[&[SCHEMA, BY_EVENT, EVENT_COLUMNS]]);
         for sql in [FIND, IS_DISCARDED] {

@@ -25,6 +25,8 @@ pub(super) fn open(path: &Path, migrations: &[Migration], check: bool) -> Result
     // Until the file is known to be undamaged, closing it must not write to it either.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(refused)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(refused)?;
+    // A migration copies what it reads: damage must not get into the copy.
+    let check = check || is_behind(&connection, migrations).map_err(refused)?;
     if check && let Some(fault) = first_fault(&connection).map_err(refused)? {
         return Err(corrupt(fault));
     }
@@ -48,9 +50,18 @@ fn refuse_a_log_without_its_database(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The file that notes the damage that was found while the database was in use.
-pub(super) fn found_damaged(path: &Path) -> PathBuf {
-    path.with_extension("damaged")
+/// The file that notes why the next start has to check the database, however large it is.
+pub(super) fn suspicion(path: &Path) -> PathBuf {
+    path.with_extension("suspect")
+}
+
+fn is_behind(connection: &Connection, migrations: &[Migration]) -> rusqlite::Result<bool> {
+    Ok((1..migrations.len()).contains(&version(connection)?))
+}
+
+/// How many migrations the file has had.
+fn version(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0)).map(|found| found as usize)
 }
 
 /// In bytes; 0 for a file that is missing.
@@ -99,8 +110,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Runs the migrations that the file has not had yet, each in one transaction; returns its schema number then.
 fn migrate(connection: &mut Connection, migrations: &[Migration]) -> rusqlite::Result<usize> {
-    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let found = found as usize;
+    let found = version(connection)?;
     for (at, parts) in migrations.iter().enumerate().skip(found) {
         let step = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         for part in *parts {

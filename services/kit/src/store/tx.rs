@@ -7,7 +7,7 @@
 //! - Parameters are `$1`, `$2`, … in the order of their first appearance. A build with debug assertions checks it.
 //! - An integer has 64 bits; a truth value is stored as 0 or 1.
 //! - A number that the database gives to a new row comes from `RETURNING`. Rows have no `rowid`.
-//! - `ON CONFLICT … DO UPDATE` names its columns, and its condition the table. No `INSERT OR REPLACE`.
+//! - `ON CONFLICT … DO UPDATE` names its columns; columns in its `WHERE` are written with the table's name. No `INSERT OR REPLACE`.
 //! - `IS NOT DISTINCT FROM` compares what may be null; `IS` is only for `NULL`.
 //! - No JSON functions: what is searched has a column.
 //! - An error ends the transaction, unless it leaves a [`Tx::savepoint`].
@@ -81,10 +81,6 @@ impl<'a> Tx<'a> {
 impl Tx<'_> {
     /// Runs a statement that returns no rows; returns how many it changed.
     pub fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, SqlError> {
-        // Otherwise it would be committed by itself.
-        if self.0.is_autocommit() {
-            return Err(SqlError::transaction_ended());
-        }
         Ok(self.prepared(sql, values)?.raw_execute()? as u64)
     }
 
@@ -164,6 +160,10 @@ impl Tx<'_> {
 
     fn prepared(&self, sql: &str, values: &[Value<'_>]) -> Result<CachedStatement<'_>, SqlError> {
         let mut statement = self.0.prepare_cached(sql)?;
+        // Otherwise it would be committed by itself.
+        if !statement.readonly() && self.0.is_autocommit() {
+            return Err(SqlError::transaction_ended());
+        }
         if cfg!(debug_assertions) {
             check_parameters(&statement, sql)?;
         }

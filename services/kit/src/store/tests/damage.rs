@@ -115,7 +115,16 @@ async fn damage_in_a_large_file_is_found_in_the_background_and_refused_at_the_ne
     assert_eq!(refused.to_string(), said);
     assert_eq!(open().map(drop).unwrap_err().to_string(), said, "however often");
 
+    // A migration copies what it reads.
+    std::fs::remove_file(dir.path().join("s.suspect")).unwrap();
+    let newer = &[NOTES[0], &["CREATE TABLE newer (n INTEGER) STRICT"]];
+    let upgrade =
+        || Store::open_with(dir.path(), "s", newer, Options { check_up_to: 0, ..Options::default() });
+    assert_eq!(upgrade().map(drop).unwrap_err().to_string(), said, "before it is migrated");
+    assert_eq!(std::fs::read(&database).unwrap(), damaged);
+
     std::fs::write(&database, &whole).unwrap();
+    std::fs::write(dir.path().join("s.suspect"), "a failing disk").unwrap();
     let store = open().expect("it was restored");
     close(store).await;
     let store = open().unwrap();
