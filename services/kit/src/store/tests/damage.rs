@@ -106,7 +106,8 @@ async fn damage_in_a_large_file_is_found_in_the_background_and_refused_at_the_ne
     std::fs::write(&database, &damaged).unwrap();
 
     let store = open().expect("it is too large to be checked before it is used");
-    crate::app::service::watch_store(store.clone(), CancellationToken::new()).await;
+    let watched = crate::app::service::watch_store(store.clone(), CancellationToken::new());
+    rt::timeout(Duration::from_secs(20), watched).await.expect("the damage is found");
     let said = store.failure().await;
     assert!(said.contains("s.db is damaged"), "{said}");
     assert!(matches!(store.write(note(1_000)).await, Err(WriteError::Unavailable(_))));
