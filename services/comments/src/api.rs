@@ -132,7 +132,7 @@ async fn store_in_post(
         }
         let comment = Comment::created(&event);
         let stored = idempotency::run_once(tx, key.as_ref(), now, event.id.clone().as_str(), || {
-            let place = store::save(tx, &comment)?;
+            let place = store::insert(tx, &comment)?;
             outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
             Ok((place, comment))
         });

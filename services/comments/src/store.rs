@@ -1,7 +1,7 @@
 //! Comments, and the ids of the posts that they may belong to.
 
 use crate::domain::Comment;
-use kit::store::{Migration, Row, SqlError, Tx, values};
+use kit::store::{Migration, Row, SqlError, Tx, Value, values};
 use shared::{CommentId, PostId, Timestamp};
 use std::ops::ControlFlow;
 
@@ -74,27 +74,37 @@ pub fn in_order(
     .map(drop)
 }
 
-/// Inserts a comment, or updates everything but its text and its post; returns its place.
-pub fn save(tx: &Tx<'_>, comment: &Comment) -> Result<i64, SqlError> {
+/// Inserts a new comment; returns its place.
+pub fn insert(tx: &Tx<'_>, comment: &Comment) -> Result<i64, SqlError> {
+    let sql = "
+        INSERT INTO comments (id, post_id, content, author, author_key, created_at, status, reason, version)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING n";
+    tx.one(sql, &columns(comment), |row| row.int(0))
+}
+
+/// Inserts a comment, or updates everything but its text and its post.
+pub fn save(tx: &Tx<'_>, comment: &Comment) -> Result<(), SqlError> {
     let sql = "
         INSERT INTO comments (id, post_id, content, author, author_key, created_at, status, reason, version)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT (id) DO UPDATE SET author = excluded.author, author_key = excluded.author_key,
             created_at = excluded.created_at, status = excluded.status, reason = excluded.reason,
-            version = excluded.version
-        RETURNING n";
-    let values = values![
-        comment.id.as_str(),
-        comment.post_id.as_str(),
-        &comment.content,
-        &comment.author,
-        &comment.author_key,
-        comment.created_at.map(Timestamp::unix_ms),
-        comment.status.as_str(),
-        &comment.reason,
-        comment.version,
-    ];
-    tx.one(sql, values, |row| row.int(0))
+            version = excluded.version";
+    tx.execute(sql, &columns(comment)).map(drop)
+}
+
+fn columns(comment: &Comment) -> [Value<'_>; 9] {
+    [
+        comment.id.as_str().into(),
+        comment.post_id.as_str().into(),
+        (&comment.content).into(),
+        (&comment.author).into(),
+        (&comment.author_key).into(),
+        comment.created_at.map(Timestamp::unix_ms).into(),
+        comment.status.as_str().into(),
+        (&comment.reason).into(),
+        comment.version.into(),
+    ]
 }
 
 fn placed(row: &Row<'_>) -> Result<(i64, Comment), SqlError> {

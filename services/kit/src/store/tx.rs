@@ -6,7 +6,8 @@
 //!
 //! - Parameters are `$1`, `$2`, … in the order of their first appearance. A build with debug assertions checks it.
 //! - An integer has 64 bits; a truth value is stored as 0 or 1.
-//! - A number that the database gives to a new row comes from `RETURNING`. Rows have no `rowid`.
+//! - A number that the database gives to a new row comes from `RETURNING`. Rows have no `rowid`. Not in a [`Handler`](crate::messaging::consumer::Handler): there
+//!   each such statement takes SQLite as long as all that the delivery has changed before it.
 //! - `ON CONFLICT … DO UPDATE` names its columns; columns in its `WHERE` are written with the table's name. No `INSERT OR REPLACE`.
 //! - `IS NOT DISTINCT FROM` compares what may be null; `IS` is only for `NULL`.
 //! - No JSON functions: what is searched has a column.
