@@ -10,19 +10,18 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kit::http::author::{AuthorToken, AuthorTokens};
 use kit::http::idempotency::{self, IdempotencyKey, Outcome};
 use kit::http::{ApiError, ApiResult, Chunk, JsonBody, PreferReturn, json_stream};
-use kit::messaging::outbox;
+use kit::messaging::outbox::Queued;
 use kit::rt;
 use kit::runtime::deps::Deps;
 use kit::runtime::key_waiters::KeyWaiters;
 use kit::runtime::trace::TraceContext;
-use kit::store::{Durability, ReadError, SqlError, Store, WriteError};
+use kit::store::{Durability, Guard, ReadError, SqlError, Store, WriteError};
 use shared::commands::CreateComment;
-use shared::events::CommentCreated;
 use shared::text::PUBLIC_BYTES;
 use shared::views::CommentView;
 use shared::{CommentId, PostId, ProblemKind, Timestamp, routes};
+use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// How long a request waits for its post to become known: the event may arrive some milliseconds after the post.
 const POST_WAIT: Duration = Duration::from_secs(1);
@@ -63,13 +62,15 @@ async fn create(
     let key_is_long = key.as_ref().is_some_and(IdempotencyKey::is_long);
     let (now, event_id) = (api.deps.clock.now(), api.deps.ids.uuid());
     let event = domain::creation_event(command, post_id.clone(), id, author.key(), now);
-    let new = NewComment { event, event_id, now, key, trace };
-    let mut stored = store_in_post(&api.store, new.clone()).await?;
+    let comment = Comment::created(&event);
+    let event = Queued::from_command(&event.into(), event_id, now, Some(trace.to_string()))?;
+    let new = Arc::new(NewComment { comment, event, now, key });
+    let mut stored = store_in_post(&api.store, Arc::clone(&new)).await?;
     if stored.is_none() && post_becomes_known(&api, &post_id).await? {
-        stored = store_in_post(&api.store, new).await?;
+        stored = store_in_post(&api.store, Arc::clone(&new)).await?;
     }
     let (is_new, (place, comment)) = match stored.ok_or_else(unknown)? {
-        Outcome::Done(new) => (true, new),
+        Outcome::Done(place) => (true, (place, new.comment.clone())),
         Outcome::Repeated(id) => {
             let found = find(&api.store, &id).await?;
             (false, found.ok_or_else(|| idempotency::missing(&id))?)
@@ -110,31 +111,30 @@ async fn create(
 }
 
 /// A comment to be stored, with its event.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct NewComment {
-    event: CommentCreated,
-    event_id: Uuid,
+    comment: Comment,
+    event: Queued,
     now: Timestamp,
     key: Option<IdempotencyKey>,
-    trace: TraceContext,
 }
 
-/// Stores a comment if its post is known; returns it with its place.
+/// Stores a comment if its post is known; returns its place.
 async fn store_in_post(
     store: &Store,
-    new: NewComment,
-) -> Result<Option<Outcome<(i64, Comment)>>, WriteError<SqlError>> {
-    let write = store.write_by(move |tx| {
-        let NewComment { event, event_id, now, key, trace } = new;
+    new: Arc<NewComment>,
+) -> Result<Option<Outcome<i64>>, WriteError<SqlError>> {
+    let post = Guard::Key(new.comment.post_id.to_string());
+    let write = store.write_by(post, move |tx| {
+        let NewComment { comment, event, now, key } = &*new;
         // In the write itself: a read before it would cost each comment a turn of its own.
-        if !store::post_exists(tx, &event.post_id)? {
+        if !store::post_exists(tx, &comment.post_id)? {
             return Ok((None, Durability::Lazy));
         }
-        let comment = Comment::created(&event);
-        let stored = idempotency::run_once(tx, key.as_ref(), now, event.id.clone().as_str(), || {
-            let place = store::insert(tx, &comment)?;
-            outbox::publish_from_command(tx, &event.into(), event_id, now, Some(trace.to_string()))?;
-            Ok((place, comment))
+        let stored = idempotency::run_once(tx, key.as_ref(), *now, comment.id.as_str(), || {
+            let place = store::insert(tx, comment)?;
+            event.put(tx)?;
+            Ok(place)
         });
         Ok((Some(stored?), Durability::Now))
     });

@@ -1,7 +1,7 @@
 //! The bus's database: its schema, and the table of subscriptions.
 
 use crate::log;
-use kit::store::{Migration, OpenError, Options, ReadError, SqlError, Store, Tx, WriteError, values};
+use kit::store::{Guard, Migration, OpenError, Options, ReadError, SqlError, Store, Tx, WriteError, values};
 use shared::Sequence;
 use std::path::Path;
 
@@ -60,7 +60,7 @@ impl SubscriptionTable {
 
     /// Inserts or updates these subscriptions.
     pub async fn save(&self, subscriptions: Vec<SavedSubscription>) -> Result<(), WriteError<SqlError>> {
-        self.store.write(move |tx| save(tx, &subscriptions)).await
+        self.store.write(Guard::None, move |tx| save(tx, &subscriptions)).await
     }
 
     /// [`SubscriptionTable::save`] for cursors that have moved: lost with the process, the events behind them are
@@ -74,7 +74,7 @@ impl SubscriptionTable {
 
     pub async fn delete(&self, name: String) -> Result<(), WriteError<SqlError>> {
         self.store
-            .write(move |tx| {
+            .write(Guard::None, move |tx| {
                 tx.execute("DELETE FROM subscriptions WHERE name = $1", values![&name]).map(drop)
             })
             .await

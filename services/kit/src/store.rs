@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 mod disk_floor;
+mod guard;
 mod handover;
 #[cfg(any(test, feature = "memory"))]
 mod memory;
@@ -35,6 +36,7 @@ mod writer;
 
 pub use crate::values;
 pub use disk_floor::DiskFloor;
+pub use guard::Guard;
 pub use handover::{AsOf, Handover};
 #[cfg(any(test, feature = "memory"))]
 pub use memory::Memory;
@@ -234,40 +236,44 @@ impl Store {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Runs `f` on the writer; when this returns `Ok`, the write is on disk.
+    /// Runs `f` in a transaction, once it has what `guard` names; when this returns `Ok`, the write is on disk.
     ///
-    /// `f` shares its transaction with others and must not begin or end one.
-    pub async fn write<T, E, F>(&self, f: F) -> Result<T, WriteError<E>>
+    /// `f` shares its transaction with others and must not begin or end one. An engine may run it again, where it has taken
+    /// back all that the run before wrote: it must change nothing outside the transaction, and must take ids and times from
+    /// outside. What is to happen once belongs after the write, or to [`Store::write_then`].
+    pub async fn write<T, E, F>(&self, guard: Guard, f: F) -> Result<T, WriteError<E>>
     where
-        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
+        F: Fn(&Tx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: std::error::Error + Send + 'static,
     {
-        self.write_by(move |tx| f(tx).map(|value| (value, Durability::Now))).await
+        self.write_by(guard, move |tx| f(tx).map(|value| (value, Durability::Now))).await
     }
 
     /// [`Store::write`], where `f` says whether its caller has to wait for the disk. A write that it calls lazy is
     /// lost where the process dies within [`LAZY_LIMIT`], or where a later write meets a full disk: only for what is
     /// then made again by itself.
-    pub async fn write_by<T, E, F>(&self, f: F) -> Result<T, WriteError<E>>
+    pub async fn write_by<T, E, F>(&self, guard: Guard, f: F) -> Result<T, WriteError<E>>
     where
-        F: FnOnce(&Tx<'_>) -> Result<(T, Durability), E> + Send + 'static,
+        F: Fn(&Tx<'_>) -> Result<(T, Durability), E> + Send + 'static,
         T: Send + 'static,
         E: std::error::Error + Send + 'static,
     {
-        self.write_then(f, |_| {}).await
+        self.write_then(guard, f, |_| {}).await
     }
 
     /// [`Store::write_by`], and then `after` on the writer: once the result stands, before this returns, and also where
     /// the caller no longer waits. Writes run it in the order in which they took effect. It must be quick: all writes
     /// wait for it.
-    pub async fn write_then<T, E, F, A>(&self, f: F, after: A) -> Result<T, WriteError<E>>
+    pub async fn write_then<T, E, F, A>(&self, guard: Guard, f: F, after: A) -> Result<T, WriteError<E>>
     where
-        F: FnOnce(&Tx<'_>) -> Result<(T, Durability), E> + Send + 'static,
+        F: Fn(&Tx<'_>) -> Result<(T, Durability), E> + Send + 'static,
         A: FnOnce(&T) + Send + 'static,
         T: Send + 'static,
         E: std::error::Error + Send + 'static,
     {
+        // There is one writer.
+        drop(guard);
         let (reply, answer) = oneshot::channel();
         self.inner.tasks.try_send(task::job(f, after, reply)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => WriteError::Busy,
@@ -277,12 +283,12 @@ impl Store {
         answer.await.unwrap_or(Err(WriteError::Panicked))
     }
 
-    /// Queues a write that nobody waits for: it joins the next commit, or is committed by itself within
-    /// [`LAZY_LIMIT`]. Lost only where the process dies before that. Where the disk is full, `f` runs again until it
+    /// Queues a write that nobody waits for, without a guard ([`Guard::None`]): it joins the next commit, or is committed by
+    /// itself within [`LAZY_LIMIT`]. Lost only where the process dies before that. Where the disk is full, `f` runs again until it
     /// is committed; an error of its own is logged, and gives it up.
     pub async fn write_lazily<F>(&self, f: F) -> Result<(), WriteError<SqlError>>
     where
-        F: FnMut(&Tx<'_>) -> Result<(), SqlError> + Send + 'static,
+        F: Fn(&Tx<'_>) -> Result<(), SqlError> + Send + 'static,
     {
         self.inner.lazy.fetch_add(1, Ordering::SeqCst);
         let queued = self.inner.tasks.send(task::Task::Lazy(Box::new(f))).await;

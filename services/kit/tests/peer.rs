@@ -12,7 +12,7 @@ use kit::rt;
 use kit::runtime::deps::{Deps, SystemClock, SystemIds};
 use kit::runtime::lifecycle::Lifecycle;
 use kit::runtime::transport::{Exchange, Transport};
-use kit::store::{SqlError, Store, Tx, values};
+use kit::store::{Guard, SqlError, Store, Tx, values};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use shared::ServiceName;
@@ -119,10 +119,10 @@ async fn the_gauge_of_failed_attempts_says_how_it_is_now() {
     let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
     rt::sleep(A_WHILE).await;
     assert!(gauge("0"), "{}", handle.render());
-    store.write(|tx| tx.execute("ALTER TABLE outbox RENAME TO away", &[])).await.unwrap();
+    store.write(Guard::None, |tx| tx.execute("ALTER TABLE outbox RENAME TO away", &[])).await.unwrap();
     rt::sleep(A_WHILE).await;
     assert!(!gauge("0"), "{}", handle.render());
-    store.write(|tx| tx.execute("ALTER TABLE away RENAME TO outbox", &[])).await.unwrap();
+    store.write(Guard::None, |tx| tx.execute("ALTER TABLE away RENAME TO outbox", &[])).await.unwrap();
     rt::sleep(A_WHILE).await;
     assert!(gauge("0"), "{}", handle.render());
     stop(&lifecycle).await;
@@ -171,7 +171,7 @@ impl Transport for SlowBus {
         Box::pin(async move {
             if let Some(store) = store {
                 if !self.appeared.swap(true, Ordering::SeqCst) {
-                    store.write(queue(&[(15, "between")])).await.unwrap();
+                    store.write(Guard::None, queue(&[(15, "between")])).await.unwrap();
                 }
                 if has_it {
                     store.flush().await.unwrap();
@@ -190,7 +190,7 @@ async fn a_row_that_appears_behind_what_is_published_is_published_too() {
     let bus = Arc::<SlowBus>::default();
     let peer = peer(dir.path(), bus.clone());
     let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
-    store.write(queue(&[(10, "first"), (20, "second")])).await.unwrap();
+    store.write(Guard::None, queue(&[(10, "first"), (20, "second")])).await.unwrap();
     *bus.store.lock().unwrap() = Some(store.clone());
     let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
     let has = |id| bus.bus.requests("/events").iter().flat_map(ids).any(|found| found == id);
@@ -224,7 +224,7 @@ async fn an_event_whose_id_the_log_has_for_another_does_not_stop_the_others() {
     let peer = peer(dir.path(), bus.clone());
     let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
     let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
-    store.write(queue(&[(1, "a"), (2, CONFLICTING), (3, "b")])).await.unwrap();
+    store.write(Guard::None, queue(&[(1, "a"), (2, CONFLICTING), (3, "b")])).await.unwrap();
     until("the outbox is empty", async || outbox(&store).await.is_empty()).await;
     let published = bus.requests("/events").pop().unwrap();
     assert_eq!(ids(&published), ["a", "b"], "in their order");

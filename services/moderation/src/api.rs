@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use http::StatusCode;
 use kit::http::{ApiError, ApiResult, JsonBody, OperatorToken, operator_only};
 use kit::runtime::deps::Deps;
-use kit::store::Store;
+use kit::store::{Guard, Store};
 use shared::commands::DecideComment;
 use shared::text::PUBLIC_BYTES;
 use shared::{CommentId, ProblemKind};
@@ -42,9 +42,12 @@ async fn decide(State(api): State<Api>, Path(id): Path<String>, JsonBody(body): 
     let reason = Some(command.reason).filter(|reason| !reason.is_empty());
     let verdict = Verdict { status: command.status, reason, rule: Some(PERSON.to_owned()) };
     let now = api.deps.clock.now();
-    let decided = api.store.write(move |tx| {
+    let wanted = id.clone();
+    let held = api.store.read(move |tx| store::find_held(tx, &wanted)).await?.ok_or_else(unknown)?;
+    let decided = api.store.write(Guard::Key(held.comment.post_id.to_string()), move |tx| {
+        // Another may have decided since.
         let Some(held) = store::find_held(tx, &id)? else { return Ok(false) };
-        record_verdict(tx, &held.comment, verdict, &held.envelope, now)?;
+        record_verdict(tx, &held.comment, verdict.clone(), &held.envelope, now)?;
         Ok(true)
     });
     if decided.await? { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(unknown()) }

@@ -8,10 +8,10 @@ use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use kit::http::idempotency::{self, IdempotencyKey, Outcome};
 use kit::http::{ApiError, ApiResult, Chunk, JsonBody, json_stream};
-use kit::messaging::outbox;
+use kit::messaging::outbox::Queued;
 use kit::runtime::deps::Deps;
 use kit::runtime::trace::TraceContext;
-use kit::store::Store;
+use kit::store::{Guard, Store};
 use shared::commands::CreatePost;
 use shared::text::CREATE_POST_BYTES;
 use shared::{PostId, ProblemKind, routes};
@@ -41,18 +41,18 @@ async fn create(
     let id = api.deps.ids.uuid();
     let post_id = PostId::try_from(id.to_string()).map_err(|_| ApiError::new(ProblemKind::Internal))?;
     let now = api.deps.clock.now();
-    let event_id = api.deps.ids.uuid();
-    let created = api.store.write(move |tx| {
-        idempotency::run_once(tx, key.as_ref(), now, post_id.as_str(), || {
-            let post = domain::create(command, post_id.clone(), now);
+    let post = domain::create(command, post_id, now);
+    let view = domain::view(&post);
+    let trace = Some(trace.to_string());
+    let queued = Queued::from_command(&post.clone().into(), api.deps.ids.uuid(), now, trace)?;
+    let created = api.store.write(Guard::Key(post.id.to_string()), move |tx| {
+        idempotency::run_once(tx, key.as_ref(), now, post.id.as_str(), || {
             store::insert(tx, &post)?;
-            let view = domain::view(&post);
-            outbox::publish_from_command(tx, &post.into(), event_id, now, Some(trace.to_string()))?;
-            Ok(view)
+            queued.put(tx)
         })
     });
     let view = match created.await? {
-        Outcome::Done(view) => view,
+        Outcome::Done(()) => view,
         Outcome::Repeated(id) => {
             let wanted = id.clone();
             let found = api.store.read(move |tx| store::find(tx, &wanted)).await?;

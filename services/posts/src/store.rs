@@ -130,7 +130,7 @@ fn placed(row: &Row<'_>) -> Result<(Position, PostView), SqlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::store::Store;
+    use kit::store::{Guard, Store};
 
     fn post(id: &str, at: Option<i64>) -> PostCreated {
         let (id, title) = (id.parse().unwrap(), String::new());
@@ -158,7 +158,7 @@ mod tests {
         let before = Store::open(dir.path(), "posts", &MIGRATIONS[..4]).unwrap();
         let times = [("z", Some(2)), ("d", Some(1)), ("c", None), ("b", Some(1)), ("a", None)];
         let write = move |tx: &Tx<'_>| times.iter().try_for_each(|(id, at)| insert(tx, &post(id, *at)));
-        before.write(write).await.unwrap();
+        before.write(Guard::None, write).await.unwrap();
         drop(before);
         testkit::store_is_closed(dir.path(), "posts").await;
 
@@ -167,7 +167,7 @@ mod tests {
             insert(tx, &post("0", Some(1)))?;
             insert(tx, &post("b", Some(9)))
         };
-        store.write(write).await.unwrap();
+        store.write(Guard::None, write).await.unwrap();
         let all = ["c", "a", "d", "b", "0", "z"];
         // However many are taken at once.
         for count in 1..=all.len() {

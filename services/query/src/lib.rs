@@ -23,7 +23,7 @@ use kit::messaging::subscriber::Readiness;
 use kit::runtime::deps::Deps;
 use kit::runtime::key_waiters::KeyWaiters;
 use kit::runtime::lifecycle::Lifecycle;
-use kit::store::Store;
+use kit::store::{Guard, Store};
 use shared::ServiceName;
 use std::error::Error;
 
@@ -54,7 +54,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
 async fn fill_excerpts(store: &Store) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut filled = 0;
     while store.read(store::lacks_excerpts).await? {
-        filled += store.write(store::fill_excerpts).await?;
+        filled += store.write(Guard::None, store::fill_excerpts).await?;
     }
     if filled > 0 {
         tracing::info!(posts = filled, "computed the excerpts of the posts that had none");

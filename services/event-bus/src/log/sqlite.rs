@@ -5,7 +5,7 @@ use super::recent::Recent;
 use super::verification::{self, Verified};
 use super::{EventLog, IdConflict, LogError, Logged};
 use futures_util::future::BoxFuture;
-use kit::store::{Durability, OpenError, ReadError, Row, SqlError, Store, Tx, WriteError, values};
+use kit::store::{Durability, Guard, OpenError, ReadError, Row, SqlError, Store, Tx, WriteError, values};
 use shared::{Envelope, Sequence, Timestamp};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -232,6 +232,8 @@ impl EventLog for SqliteLog {
             let rows: Result<Vec<_>, _> = events.into_iter().map(|e| NewEvent::new(e, now)).collect();
             let rows = rows.map_err(|e| LogError::Unavailable(e.to_string()))?;
             let (head, recent) = (Arc::clone(&self.head), Arc::clone(&self.recent));
+            // Places are given one after another.
+            let guard = Guard::Key("log".to_owned());
             let write = move |tx: &Tx<'_>| append(tx, &rows, now).map(|appended| (appended, Durability::Now));
             // On disk now, and not before: readers and deliveries see the log only up to here. Also where the publisher
             // has left.
@@ -241,7 +243,7 @@ impl EventLog for SqliteLog {
                     head.send_replace(last.sequence);
                 }
             };
-            Ok(self.store.write_then(write, hand_on).await?.sequences)
+            Ok(self.store.write_then(guard, write, hand_on).await?.sequences)
         })
     }
 

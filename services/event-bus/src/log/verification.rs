@@ -7,7 +7,7 @@
 
 use super::sqlite::{AFTER, Damage, checked, last};
 use kit::rt::{self, Instant};
-use kit::store::{ReadError, SqlError, Store, Tx, values};
+use kit::store::{Guard, ReadError, SqlError, Store, Tx, values};
 use shared::Sequence;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -168,7 +168,7 @@ async fn verify_range(store: &Store, after: Sequence, end: Sequence) -> Result<S
 
 /// Ends the store. Only what is before the damage still counts as verified, so that the next start refuses the log.
 async fn damaged(store: &Store, verified: Sequence, what: &str) -> Ended {
-    if let Err(error) = store.write(move |tx| set_verified(tx, verified)).await {
+    if let Err(error) = store.write(Guard::None, move |tx| set_verified(tx, verified)).await {
         tracing::warn!(%error, "the next start has to find the damage in the background again");
     }
     store.end_as_damaged(what);

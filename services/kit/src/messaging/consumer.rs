@@ -9,7 +9,7 @@ use crate::messaging::signature::{Direction, SigningKey};
 use crate::rt;
 use crate::runtime::deps::Deps;
 use crate::runtime::secret::Secret;
-use crate::store::{Durability, SqlError, Store, Tx};
+use crate::store::{Durability, Guard, SqlError, Store, Tx};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -17,7 +17,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use shared::bus::{DeadLetterView, Redriven};
 use shared::{Envelope, Event, ProblemKind, Sequence, ServiceName, Timestamp};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 mod apply;
 mod incoming;
@@ -143,25 +143,29 @@ impl<H: Handler> Consumer<H> {
     async fn commit<T: Send + 'static>(
         &self,
         now: Timestamp,
-        act: impl FnOnce(&mut Applier<'_, H>, &Tx<'_>) -> Result<(T, Durability), SqlError> + Send + 'static,
+        act: impl Fn(&mut Applier<'_, H>, &Tx<'_>) -> Result<(T, Durability), SqlError> + Send + 'static,
     ) -> ApiResult<T> {
         let Inner { me, store, handler, .. } = &*self.inner;
         let (me, handler, inside) = (*me, Arc::clone(handler), Arc::clone(handler));
         let write = move |tx: &Tx<'_>| {
             let mut applier = Applier::new(me, inside.as_ref(), now);
             let (outcome, durability) = act(&mut applier, tx)?;
-            Ok::<_, SqlError>(((outcome, applier.applied), durability))
+            Ok::<_, SqlError>(((outcome, applier.outcome), durability))
         };
-        let after_commit = move |(_, applied): &(T, Vec<Event>)| handler.after_commit(applied);
-        let (outcome, _) = store.write_then(write, after_commit).await?;
+        let after_commit = move |(_, apply::Outcome { applied, parked }): &(T, apply::Outcome)| {
+            metrics::counter!("events_parked_total").increment(*parked);
+            handler.after_commit(applied);
+        };
+        let (outcome, _) = store.write_then(Guard::Consumer, write, after_commit).await?;
         Ok(outcome)
     }
 
-    /// Also returns the events: freeing many takes time, for which no write needs to wait.
-    async fn apply(&self, now: Timestamp, mut events: Incoming) -> ApiResult<(Applied, Incoming)> {
+    /// The events stay the caller's: freeing many takes time, for which no write needs to wait.
+    async fn apply(&self, now: Timestamp, events: &Arc<Mutex<Incoming>>) -> ApiResult<Applied> {
+        let events = Arc::clone(events);
         self.commit(now, move |applier, tx| {
-            let (applied, durability) = applier.apply(tx, &mut events)?;
-            Ok(((applied, events), durability))
+            // A second run finds what the first one has received.
+            applier.apply(tx, &mut events.lock().unwrap_or_else(PoisonError::into_inner))
         })
         .await
     }
@@ -178,16 +182,16 @@ async fn deliver<H: Handler>(
     }
     let applied = if body.bytes.len() < LARGE_BYTES {
         let (events, _) = read_events(&body)?;
-        consumer.apply(now, events.into()).await?.0
+        consumer.apply(now, &Arc::new(Mutex::new(events.into()))).await?
     } else {
         let (events, read) = Incoming::reading(body, consumer.inner.me);
         let reading = rt::spawn(rt::unblock(read));
-        let applied = consumer.apply(now, events).await;
+        let events = Arc::new(Mutex::new(events));
+        let applied = consumer.apply(now, &events).await;
         // Where the delivery cannot be read, that is the error.
         reading.await.and_then(|read| read).map_err(stopped)??;
-        let (applied, events) = applied?;
         rt::spawn(rt::unblock(move || drop(events)));
-        applied
+        applied?
     };
     match applied {
         Applied::All { .. } => Ok(Json(serde_json::json!({}))),

@@ -30,18 +30,46 @@ pub struct IdTaken {
     id: String,
 }
 
-/// Queues an event that a command caused.
-pub fn publish_from_command(
-    tx: &Tx<'_>,
-    event: &Event,
-    id: Uuid,
+/// An event that is ready for the outbox.
+#[derive(Debug, Clone)]
+pub struct Queued {
+    envelope: Envelope,
+    json: String,
     now: Timestamp,
-    traceparent: Option<String>,
-) -> Result<(), SqlError> {
-    let mut envelope = Envelope::new(event, id.to_string(), now).map_err(SqlError::data)?;
-    envelope.correlationid = Some(id.to_string());
-    envelope.traceparent = traceparent;
-    put(tx, &envelope, now)
+}
+
+impl Queued {
+    /// An event that a command causes: made before the transaction, which others wait for.
+    pub fn from_command(
+        event: &Event,
+        id: Uuid,
+        now: Timestamp,
+        traceparent: Option<String>,
+    ) -> Result<Self, SqlError> {
+        let mut envelope = Envelope::new(event, id.to_string(), now).map_err(SqlError::data)?;
+        envelope.correlationid = Some(id.to_string());
+        envelope.traceparent = traceparent;
+        Self::new(envelope, now)
+    }
+
+    fn new(envelope: Envelope, now: Timestamp) -> Result<Self, SqlError> {
+        let json = serde_json::to_string(&envelope).map_err(SqlError::data)?;
+        Ok(Self { envelope, json, now })
+    }
+
+    /// Puts it into the outbox.
+    pub fn put(&self, tx: &Tx<'_>) -> Result<(), SqlError> {
+        let Self { envelope, json, now } = self;
+        let added = tx.execute(
+            "INSERT INTO outbox (id, queued_at, envelope) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
+            values![&envelope.id, now.unix_ms(), json],
+        )?;
+        if added == 1 || queued_data(tx, envelope)? == envelope.data.get() {
+            return Ok(());
+        }
+        let (kind, id) = (envelope.kind.clone(), envelope.id.clone().unwrap_or_default());
+        Err(SqlError::data(IdTaken { kind, id }))
+    }
 }
 
 /// Queues an event that another event caused.
@@ -87,7 +115,7 @@ fn put_caused(
     envelope.causationid.clone_from(&cause.id);
     envelope.correlationid = cause.correlationid.clone().or_else(|| cause.id.clone());
     envelope.traceparent = trace::span(cause, publisher).map(|span| span.to_string());
-    put(tx, &envelope, now)
+    Queued::new(envelope, now)?.put(tx)
 }
 
 /// A UUID in the form of version 7: the time of the cause, then a digest of the cause and of what it causes.
@@ -109,19 +137,6 @@ fn caused_id(kind: &str, key: &str, cause: &Envelope) -> Uuid {
     random.copy_from_slice(&digest[..10]);
     let ms = cause.time.map_or(0, |t| t.unix_ms().max(0)).unsigned_abs();
     uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
-}
-
-fn put(tx: &Tx<'_>, envelope: &Envelope, now: Timestamp) -> Result<(), SqlError> {
-    let json = serde_json::to_string(envelope).map_err(SqlError::data)?;
-    let added = tx.execute(
-        "INSERT INTO outbox (id, queued_at, envelope) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
-        values![&envelope.id, now.unix_ms(), &json],
-    )?;
-    if added == 1 || queued_data(tx, envelope)? == envelope.data.get() {
-        return Ok(());
-    }
-    let (kind, id) = (envelope.kind.clone(), envelope.id.clone().unwrap_or_default());
-    Err(SqlError::data(IdTaken { kind, id }))
 }
 
 /// The data of the queued event with the same id.

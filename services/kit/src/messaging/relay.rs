@@ -16,7 +16,7 @@ use crate::runtime::backoff::Backoff;
 use crate::runtime::crash_points;
 use crate::runtime::deps::Deps;
 use crate::runtime::transport;
-use crate::store::{AsOf, Handover, ReadError, SqlError, Store, WriteError, values};
+use crate::store::{AsOf, Guard, Handover, ReadError, SqlError, Store, WriteError, values};
 use outbox_rows::{Unpublished, oldest};
 use shared::bus::Published;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
@@ -209,7 +209,7 @@ impl Relay {
             "the log holds another event under this id: this one is dropped, the log's stays"
         );
         self.store
-            .write(move |tx| tx.execute("DELETE FROM outbox WHERE id = $1", values![&id]))
+            .write(Guard::None, move |tx| tx.execute("DELETE FROM outbox WHERE id = $1", values![&id]))
             .await
             .map_err(RelayError::Clear)
     }

@@ -24,7 +24,7 @@ pub(super) enum Task {
 }
 
 /// A write that nobody waits for. It can run more than once: a transaction that fails takes it along.
-pub(super) type LazyWrite = Box<dyn FnMut(&Tx<'_>) -> Result<(), SqlError> + Send>;
+pub(super) type LazyWrite = Box<dyn Fn(&Tx<'_>) -> Result<(), SqlError> + Send>;
 
 /// What was run and is to be answered.
 pub(super) enum Done {
@@ -44,7 +44,7 @@ impl Done {
 
 /// A closure with its caller.
 pub(super) trait Job: Send {
-    /// Runs the closure; `None` if what it wrote must be rolled back.
+    /// Runs the closure, perhaps not for the first time; `None` if what it wrote must be rolled back.
     fn run(&mut self, tx: &Tx<'_>) -> Option<Durability>;
     /// Why the store has to end, where the closure's error says so.
     fn failure(&self) -> Option<String>;
@@ -55,7 +55,8 @@ pub(super) trait Job: Send {
 }
 
 struct Closure<T, E, F, A> {
-    f: Option<F>,
+    f: F,
+    /// Of the last run.
     result: Option<Result<T, WriteError<E>>>,
     /// Runs once the result stands.
     after: A,
@@ -64,24 +65,23 @@ struct Closure<T, E, F, A> {
 
 pub(super) fn job<T, E, F, A>(f: F, after: A, reply: oneshot::Sender<Result<T, WriteError<E>>>) -> Task
 where
-    F: FnOnce(&Tx<'_>) -> Result<(T, Durability), E> + Send + 'static,
+    F: Fn(&Tx<'_>) -> Result<(T, Durability), E> + Send + 'static,
     A: FnOnce(&T) + Send + 'static,
     T: Send + 'static,
     E: Error + Send + 'static,
 {
-    Task::Write(Box::new(Closure { f: Some(f), result: None, after, reply }))
+    Task::Write(Box::new(Closure { f, result: None, after, reply }))
 }
 
 impl<T, E, F, A> Job for Closure<T, E, F, A>
 where
-    F: FnOnce(&Tx<'_>) -> Result<(T, Durability), E> + Send,
+    F: Fn(&Tx<'_>) -> Result<(T, Durability), E> + Send,
     A: FnOnce(&T) + Send,
     T: Send,
     E: Error + Send + 'static,
 {
     fn run(&mut self, tx: &Tx<'_>) -> Option<Durability> {
-        let f = self.f.take()?;
-        let (result, keep) = match catch_unwind(AssertUnwindSafe(|| f(tx))) {
+        let (result, keep) = match catch_unwind(AssertUnwindSafe(|| (self.f)(tx))) {
             Ok(Ok((value, durability))) => (Ok(value), Some(durability)),
             Ok(Err(error)) => (Err(WriteError::Rejected(error)), None),
             // The panic hook has logged it. The other closures of the transaction are not affected.
@@ -97,19 +97,21 @@ where
     }
 
     fn answer(self: Box<Self>, commit: Result<(), String>) {
+        let Self { f, result, after, reply } = *self;
+        // What it holds may be its caller's again, who then frees it.
+        drop(f);
         let answer = match commit {
-            Ok(()) => self
-                .result
-                .unwrap_or_else(|| Err(WriteError::Unavailable("the write was not run".to_owned()))),
+            Ok(()) => {
+                result.unwrap_or_else(|| Err(WriteError::Unavailable("the write was not run".to_owned())))
+            }
             Err(why) => Err(WriteError::Unavailable(why)),
         };
-        let after = self.after;
         if let Ok(value) = &answer {
             // The panic hook has logged it. The write stands.
             let _ = catch_unwind(AssertUnwindSafe(|| after(value)));
         }
         // A caller that was cancelled gets no answer; the write stands all the same.
-        let _ = self.reply.send(answer);
+        let _ = reply.send(answer);
     }
 
     fn refuse(self: Box<Self>, floor: DiskFloor) {

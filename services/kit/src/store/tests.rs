@@ -9,7 +9,7 @@ mod wal;
 
 const SCHEMA: &[Migration] = &[&["CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT"]];
 
-fn insert(n: i64) -> impl FnOnce(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
+fn insert(n: i64) -> impl Fn(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
     move |tx| tx.execute("INSERT INTO t VALUES ($1)", values![n]).map(drop)
 }
 
@@ -36,16 +36,16 @@ struct Hold {
 impl Hold {
     async fn the_writer_of(store: &Store) -> Self {
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let (begin, begun) = oneshot::channel();
+        let (begin, mut begun) = mpsc::unbounded_channel();
         let store = store.clone();
         let write = rt::spawn(async move {
             let wait = move |_: &Tx<'_>| {
                 let _ = begin.send(());
                 ended.recv().map_err(|_| refusal())
             };
-            store.write(wait).await
+            store.write(Guard::None, wait).await
         });
-        begun.await.unwrap();
+        begun.recv().await.unwrap();
         Self { end, write }
     }
 
@@ -76,7 +76,7 @@ async fn all(store: &Store) -> Vec<i64> {
 async fn what_was_answered_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    store.write(insert(1)).await.unwrap();
+    store.write(Guard::None, insert(1)).await.unwrap();
     assert_eq!(all(&store).await, [1]);
     close(store).await;
     assert_eq!(all(&Store::open(dir.path(), "s", SCHEMA).unwrap()).await, [1]);
@@ -91,7 +91,7 @@ async fn many_writers_share_one_commit() {
         .map(|n| {
             rt::spawn({
                 let s = store.clone();
-                async move { s.write(insert(n)).await }
+                async move { s.write(Guard::None, insert(n)).await }
             })
         })
         .collect();
@@ -111,15 +111,15 @@ async fn many_writers_share_one_commit() {
 async fn a_failing_write_takes_back_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    let refused = store.write(|tx| {
+    let refused = store.write(Guard::None, |tx| {
         tx.execute("INSERT INTO t VALUES (7)", &[])?;
         Err::<(), _>(refusal())
     });
-    let panics = store.write(|tx| -> Result<(), SqlError> {
+    let panics = store.write(Guard::None, |tx| -> Result<(), SqlError> {
         tx.execute("INSERT INTO t VALUES (8)", &[])?;
         panic!("a fault in a closure");
     });
-    let (refused, panicked, kept) = tokio::join!(refused, panics, store.write(insert(1)));
+    let (refused, panicked, kept) = tokio::join!(refused, panics, store.write(Guard::None, insert(1)));
     assert!(matches!(refused, Err(WriteError::Rejected(error)) if is_refusal(&error)));
     assert!(matches!(panicked, Err(WriteError::Panicked)));
     kept.unwrap();
@@ -127,12 +127,34 @@ async fn a_failing_write_takes_back_only_itself() {
 }
 
 #[tokio::test]
+async fn a_write_can_run_again_and_what_follows_from_it_happens_once() {
+    let memory = Memory::new(SCHEMA);
+    let (reply, answer) = oneshot::channel();
+    let count = |tx: &Tx<'_>| {
+        insert(1)(tx)?;
+        Ok::<_, SqlError>((tx.one("SELECT count(*) FROM t", &[], |row| row.int::<i64>(0))?, Durability::Now))
+    };
+    let (stood, mut stands) = mpsc::unbounded_channel();
+    let after = move |n: &i64| stood.send(*n).unwrap();
+    let task::Task::Write(mut job) = task::job(count, after, reply) else { panic!("not a write") };
+    let taken_back = memory.tx().savepoint(|tx| {
+        assert_eq!(job.run(tx), Some(Durability::Now));
+        Err::<(), _>(refusal())
+    });
+    taken_back.unwrap_err();
+    assert_eq!(job.run(&memory.tx()), Some(Durability::Now));
+    job.answer(Ok(()));
+    assert_eq!(answer.await.unwrap().unwrap(), 1, "only the second run counts");
+    assert_eq!((stands.recv().await, stands.recv().await), (Some(1), None));
+}
+
+#[tokio::test]
 async fn a_write_that_ends_the_transaction_fails_its_batch_and_not_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    let ends = store.write(|tx| run_all(tx, "INSERT INTO t VALUES (9); ROLLBACK"));
+    let ends = store.write(Guard::None, |tx| run_all(tx, "INSERT INTO t VALUES (9); ROLLBACK"));
     assert!(matches!(ends.await, Err(WriteError::Unavailable(_))));
-    store.write(insert(1)).await.unwrap();
+    store.write(Guard::None, insert(1)).await.unwrap();
     assert_eq!(all(&store).await, [1]);
 }
 
@@ -142,9 +164,12 @@ async fn a_panic_is_an_error_and_the_store_goes_on() {
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
     let read = store.read(|_| -> Result<(), SqlError> { panic!("a fault in a reader") }).await.unwrap_err();
     assert!(matches!(read, ReadError::Panicked));
-    let write = store.write(|_| -> Result<(), SqlError> { panic!("a fault in a write") }).await.unwrap_err();
+    let write = store
+        .write(Guard::None, |_| -> Result<(), SqlError> { panic!("a fault in a write") })
+        .await
+        .unwrap_err();
     assert!(matches!(write, WriteError::Panicked));
-    store.write(insert(1)).await.unwrap();
+    store.write(Guard::None, insert(1)).await.unwrap();
     assert_eq!(all(&store).await, [1]);
 }
 
@@ -163,16 +188,16 @@ async fn a_panic_of_the_writer_itself_ends_the_store_and_is_seen() {
     let hold = Hold::the_writer_of(&store).await;
     {
         // Its caller leaves: the writer has to drop the answer.
-        let write = store.write(|_| Ok::<_, SqlError>(PanicsWhenDropped));
+        let write = store.write(Guard::None, |_| Ok::<_, SqlError>(PanicsWhenDropped));
         tokio::pin!(write);
         assert!(futures_util::poll!(&mut write).is_pending());
     }
-    let behind = store.write(insert(1));
+    let behind = store.write(Guard::None, insert(1));
     let (behind, ()) = tokio::join!(behind, hold.release());
     assert!(matches!(behind, Err(WriteError::Panicked)), "{behind:?}");
     let ended = rt::timeout(std::time::Duration::from_secs(10), store.failure()).await;
     assert_eq!(ended.unwrap(), "the writer panicked");
-    assert!(matches!(store.write(insert(2)).await, Err(WriteError::Unavailable(_))));
+    assert!(matches!(store.write(Guard::None, insert(2)).await, Err(WriteError::Unavailable(_))));
     close(store).await;
 }
 
@@ -207,7 +232,7 @@ async fn a_full_queue_says_busy_and_loses_nothing_it_took() {
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
     let hold = Hold::the_writer_of(&store).await;
     let extra = 200;
-    let writes = (0..QUEUE as i64 + extra).map(|n| store.write(insert(n)));
+    let writes = (0..QUEUE as i64 + extra).map(|n| store.write(Guard::None, insert(n)));
     // Every write is queued or refused before the writer goes on.
     let (answers, ()) = tokio::join!(futures_util::future::join_all(writes), async { hold.release().await });
     let taken = answers.iter().filter(|answer| answer.is_ok()).count();

@@ -154,6 +154,12 @@ impl Tx<'_> {
         result
     }
 
+    /// Waits for every other write that changes what belongs to this key, until the transaction ends. Only for the
+    /// consumer: a command has its key's lock already ([`super::Guard::Key`]). Costs nothing on SQLite, which has one writer.
+    pub fn lock(&self, _key: &str) -> Result<(), SqlError> {
+        Ok(())
+    }
+
     /// How many rows were changed by this connection's statements up to now.
     pub(crate) fn changes(&self) -> u64 {
         self.0.total_changes()

@@ -202,7 +202,7 @@ impl Writer {
                     durability = Durability::Now;
                     done.push(Done::Flush(reply));
                 }
-                Task::Lazy(mut write) => match self.run_lazy(&mut write) {
+                Task::Lazy(write) => match self.run_lazy(&write) {
                     Ok(false) => {}
                     Ok(true) => self.lazy.push(write),
                     Err(error) => {
@@ -243,8 +243,8 @@ impl Writer {
         }
         self.begin()?;
         let mut again = std::mem::take(&mut self.lazy).into_iter();
-        while let Some(mut write) = again.next() {
-            let written = self.run_lazy(&mut write);
+        while let Some(write) = again.next() {
+            let written = self.run_lazy(&write);
             if !matches!(written, Ok(false)) {
                 self.lazy.push(write);
             }
@@ -289,7 +289,7 @@ impl Writer {
     }
 
     /// Returns whether it has written: one that fails by itself is given up. An error is the transaction's.
-    fn run_lazy(&self, write: &mut LazyWrite) -> Result<bool, SqlError> {
+    fn run_lazy(&self, write: &LazyWrite) -> Result<bool, SqlError> {
         self.execute("SAVEPOINT job")?;
         let result = catch_unwind(AssertUnwindSafe(|| write(&Tx::new(&self.connection))));
         let written = matches!(result, Ok(Ok(())));

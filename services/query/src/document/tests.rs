@@ -7,7 +7,7 @@ use crate::store::tests::handler;
 use bytes::Bytes;
 use kit::http::ordered_object;
 use kit::messaging::consumer::{Handler, Received};
-use kit::store::{SqlError, Tx, values};
+use kit::store::{Guard, SqlError, Tx, values};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde::de::{MapAccess, Visitor};
@@ -35,7 +35,7 @@ async fn merge(store: &Store, events: Vec<(Event, Option<i64>)>) {
         handler.finish(tx, pending).unwrap();
         Ok::<_, SqlError>(())
     };
-    store.write(apply).await.unwrap();
+    store.write(Guard::None, apply).await.unwrap();
 }
 
 fn post(id: &str, at: i64) -> Event {

@@ -2,7 +2,7 @@ use super::*;
 use crate::events::QueryEvents;
 use kit::messaging::consumer::{Handler, Received};
 use kit::runtime::key_waiters::KeyWaiters;
-use kit::store::{Memory, Store, Value};
+use kit::store::{Guard, Memory, Store, Value};
 use proptest::prelude::*;
 use shared::events::{CommentCreated, CommentUpdated, PostCreated, Status};
 use shared::{Envelope, Event};
@@ -139,7 +139,7 @@ async fn rows_of_earlier_versions_gain_their_columns() {
         }
         Ok::<_, SqlError>(())
     };
-    before.write(insert).await.unwrap();
+    before.write(Guard::None, insert).await.unwrap();
     drop(before);
     testkit::store_is_closed(dir.path(), "query").await;
 

@@ -116,7 +116,7 @@ async fn the_end_of_the_log_moves_only_once_the_events_are_on_disk() {
     let log = open(dir.path()).await;
     // Two writes that each wait to be let go: the second shares its transaction with an append.
     let held = || {
-        let (begin, begun) = tokio::sync::oneshot::channel();
+        let (begin, begun) = tokio::sync::mpsc::unbounded_channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let store = log.store.clone();
         let write = async move {
@@ -124,22 +124,22 @@ async fn the_end_of_the_log_moves_only_once_the_events_are_on_disk() {
                 let _ = begin.send(last(tx)?);
                 ended.recv().map_err(|_| SqlError::data("the test has ended"))
             };
-            store.write(wait).await
+            store.write(Guard::None, wait).await
         };
         (write, begun, end)
     };
-    let (first, begun, release_first) = held();
+    let (first, mut begun, release_first) = held();
     let first = kit::rt::spawn(first);
-    assert_eq!(begun.await.unwrap(), Sequence::START);
+    assert_eq!(begun.recv().await.unwrap(), Sequence::START);
     let mut appended = log.append(vec![event("a"), event("b")], Timestamp::default());
     assert!(futures_util::poll!(&mut appended).is_pending());
     // Both stand in the queue before the writer goes on.
-    let (second, begun, release_second) = held();
+    let (second, mut begun, release_second) = held();
     let mut second = std::pin::pin!(second);
     assert!(futures_util::poll!(&mut second).is_pending());
     release_first.send(()).unwrap();
 
-    assert_eq!(begun.await.unwrap(), Sequence::new(2), "they are in the transaction");
+    assert_eq!(begun.recv().await.unwrap(), Sequence::new(2), "they are in the transaction");
     assert_eq!(*log.head().borrow(), Sequence::START, "and not on disk: nobody sees them");
     assert!(log.read(Sequence::START, 9, usize::MAX).await.unwrap().is_empty());
     assert!(futures_util::poll!(&mut appended).is_pending(), "nor is the publisher told");

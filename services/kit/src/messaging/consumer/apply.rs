@@ -34,8 +34,16 @@ pub(super) struct Applier<'a, H: Handler> {
     now: Timestamp,
     /// What the handler has left of these to be written.
     pending: H::Pending,
+    pub(super) outcome: Outcome,
+}
+
+/// What is to be made known once it is committed.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
     /// The events that the handler has applied, in order.
-    pub(super) applied: Vec<Event>,
+    pub applied: Vec<Event>,
+    /// How many events were parked because they failed.
+    pub parked: u64,
 }
 
 /// What is taken back where an event fails.
@@ -99,7 +107,7 @@ impl From<Failed> for TakenBack {
 
 impl<'a, H: Handler> Applier<'a, H> {
     pub(super) fn new(me: ServiceName, handler: &'a H, now: Timestamp) -> Self {
-        Self { me, handler, now, pending: H::Pending::default(), applied: Vec::new() }
+        Self { me, handler, now, pending: H::Pending::default(), outcome: Outcome::default() }
     }
 
     /// Applies a delivery: each event once, in order. What cannot be applied is parked.
@@ -188,7 +196,7 @@ impl<'a, H: Handler> Applier<'a, H> {
                     && !dead_letters::is_discarded(tx, envelope)?
                 {
                     dead_letters::park(tx, &envelope.key(), envelope, &poison.error, 1, self.now)?;
-                    metrics::counter!("events_parked_total").increment(1);
+                    self.outcome.parked += 1;
                     any_parked = true;
                 }
             }
@@ -205,7 +213,7 @@ impl<'a, H: Handler> Applier<'a, H> {
 
     /// Nothing is applied: all of it was taken back.
     fn forget(&mut self) {
-        self.applied.clear();
+        self.outcome = Outcome::default();
         self.pending = H::Pending::default();
     }
 
@@ -213,7 +221,7 @@ impl<'a, H: Handler> Applier<'a, H> {
     /// it or after it.
     fn apply_one(&mut self, tx: &Tx<'_>, envelope: &Envelope) -> Result<Result<(), Poison>, SqlError> {
         let _span = trace::log_span(envelope, self.me).entered();
-        let applied_before = self.applied.len();
+        let applied_before = self.outcome.applied.len();
         let applied = tx.savepoint(|tx| {
             self.run_handler(tx, envelope, None)?;
             self.finish(tx)
@@ -222,7 +230,7 @@ impl<'a, H: Handler> Applier<'a, H> {
             Ok(()) => Ok(Ok(())),
             Err(Failed::Sql(error)) => Err(error),
             Err(Failed::Poison(poison)) => {
-                self.applied.truncate(applied_before);
+                self.outcome.applied.truncate(applied_before);
                 self.pending = H::Pending::default();
                 let (key, reason) = (envelope.key(), poison.reason);
                 tracing::error!(event.type = %envelope.kind, event.id = envelope.id, key, reason, "an event cannot be applied");
@@ -251,10 +259,12 @@ impl<'a, H: Handler> Applier<'a, H> {
             let error = format!("{} is published only by {publisher}", envelope.kind);
             return Err(Failed::new("wrong publisher", error));
         }
+        // What the handler changes belongs to the event's post, and commands change it too.
+        tx.lock(event.key().as_str())?;
         let received = Received { event: &event, envelope, now: self.now };
         let (handler, pending) = (self.handler, &mut self.pending);
         guarded(|| handler.apply(tx, &received, pending))?;
-        self.applied.push(event);
+        self.outcome.applied.push(event);
         Ok(())
     }
 

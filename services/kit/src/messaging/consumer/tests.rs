@@ -270,12 +270,12 @@ proptest! {
         for event in &log {
             let mut applier = scribe();
             applier.apply(one_by_one, &mut vec![event.clone()].into()).unwrap();
-            applied.append(&mut applier.applied);
+            applied.append(&mut applier.outcome.applied);
         }
         let mut applier = scribe();
         applier.apply(together, &mut log.into()).unwrap();
         prop_assert_eq!(all_rows(together), all_rows(one_by_one));
-        prop_assert_eq!(applier.applied, applied);
+        prop_assert_eq!(applier.outcome.applied, applied);
     }
 }
 
@@ -443,4 +443,24 @@ fn a_parked_event_is_logged_with_its_trace_and_without_its_text() {
     }
     let errors: Vec<_> = dead_letters::list(tx, 0, MAX_LIST).unwrap().into_iter().map(|l| l.error).collect();
     assert_eq!(errors[1], "bad title", "the operator is told everything");
+}
+
+#[test]
+fn a_delivery_that_is_read_meanwhile_can_be_applied_again_from_its_beginning() {
+    let memory = database();
+    let tx = &memory.tx();
+    let events: Vec<_> = (1..=600).map(|n| event(n, "a", "ok")).collect();
+    let bytes = serde_json::to_vec(&events).unwrap().into();
+    let body = RawBody { bytes, content_type: "application/json".to_owned() };
+    let (mut events, read) = Incoming::reading(body, ServiceName::Query);
+    read().unwrap();
+    let all = Applied::All { cursor: Sequence::new(600) };
+    let taken_back = tx.savepoint(|tx| {
+        assert_eq!(scribe().apply(tx, &mut events)?.0, all);
+        Err::<(), _>(SqlError::data("taken back"))
+    });
+    taken_back.unwrap_err();
+    assert_eq!(seen(tx), [0; 0]);
+    assert_eq!(scribe().apply(tx, &mut events).unwrap().0, all);
+    assert_eq!(seen(tx), (1..=600).collect::<Vec<_>>());
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 const NOTES: &[Migration] =
     &[&["CREATE TABLE note (n INTEGER PRIMARY KEY, said TEXT NOT NULL UNIQUE) STRICT"]];
 
-fn note(n: i64) -> impl FnOnce(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
+fn note(n: i64) -> impl Fn(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
     move |tx| {
         tx.execute("INSERT INTO note VALUES ($1, $2)", values![n, &format!("{n} {}", "x".repeat(80))])
             .map(drop)
@@ -29,7 +29,7 @@ async fn whole_file() -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", NOTES).unwrap();
     for n in 0..400 {
-        store.write(note(n)).await.unwrap();
+        store.write(Guard::None, note(n)).await.unwrap();
     }
     close(store).await;
     std::fs::read(dir.path().join("s.db")).unwrap()
@@ -40,7 +40,7 @@ async fn after_a_kill(database: &[u8], numbers: std::ops::Range<i64>) -> (Vec<u8
     let (dir, store) = opened(&[("s.db", database)]);
     let store = store.unwrap();
     for n in numbers {
-        store.write(note(n)).await.unwrap();
+        store.write(Guard::None, note(n)).await.unwrap();
     }
     let read = |name| std::fs::read(dir.path().join(name)).unwrap();
     (read("s.db"), read("s.db-wal"))
@@ -110,7 +110,7 @@ async fn damage_in_a_large_file_is_found_in_the_background_and_refused_at_the_ne
     rt::timeout(Duration::from_secs(20), watched).await.expect("the damage is found");
     let said = store.failure().await;
     assert!(said.contains("s.db is damaged"), "{said}");
-    assert!(matches!(store.write(note(1_000)).await, Err(WriteError::Unavailable(_))));
+    assert!(matches!(store.write(Guard::None, note(1_000)).await, Err(WriteError::Unavailable(_))));
     close(store).await;
     let refused = open().map(drop).unwrap_err();
     assert_eq!(refused.to_string(), said);
@@ -131,7 +131,7 @@ async fn damage_in_a_large_file_is_found_in_the_background_and_refused_at_the_ne
     let store = open().unwrap();
     assert!(!store.is_checked(), "as large as it is, it is opened at once again");
     store.check_in_background().await;
-    store.write(note(1_000)).await.unwrap();
+    store.write(Guard::None, note(1_000)).await.unwrap();
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use rusqlite::ffi;
 
 const BLOBS: &[Migration] = &[&["CREATE TABLE blob (n INTEGER PRIMARY KEY, bytes BLOB) STRICT"]];
 
-fn blob(n: i64, size: usize) -> impl FnOnce(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
+fn blob(n: i64, size: usize) -> impl Fn(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
     move |tx| tx.execute("INSERT INTO blob VALUES ($1, zeroblob($2))", values![n, size as i64]).map(drop)
 }
 
@@ -14,7 +14,7 @@ async fn limit(store: &Store, pages: i64) {
     let limit = move |tx: &Tx<'_>| {
         tx.connection().pragma_update(None, "max_page_count", pages).map_err(SqlError::from)
     };
-    store.write(limit).await.unwrap();
+    store.write(Guard::None, limit).await.unwrap();
 }
 
 async fn kept(store: &Store) -> Vec<i64> {
@@ -39,9 +39,9 @@ async fn what_does_not_fit_is_not_done_and_fits_again_when_there_is_space() {
     let hold = Hold::the_writer_of(&store).await;
     // SQLite gives up the whole transaction: what was in it before is not done, and what comes after goes on.
     let (before, large, after, ()) = tokio::join!(
-        store.write(blob(1, 10)),
-        store.write(blob(2, 1_000_000)),
-        store.write(blob(3, 10)),
+        store.write(Guard::None, blob(1, 10)),
+        store.write(Guard::None, blob(2, 1_000_000)),
+        store.write(Guard::None, blob(3, 10)),
         hold.release()
     );
     for refused in [before, large] {
@@ -49,9 +49,9 @@ async fn what_does_not_fit_is_not_done_and_fits_again_when_there_is_space() {
     }
     after.unwrap();
     assert_eq!(kept(&store).await, [3]);
-    store.write(blob(1, 10)).await.unwrap();
+    store.write(Guard::None, blob(1, 10)).await.unwrap();
     limit(&store, 100_000).await;
-    store.write(blob(2, 1_000_000)).await.unwrap();
+    store.write(Guard::None, blob(2, 1_000_000)).await.unwrap();
     assert_eq!(kept(&store).await, [1, 2, 3]);
     assert_eq!(store.inner.failed.reason(), None, "a full disk is no failing disk");
 }
@@ -70,7 +70,7 @@ async fn what_could_not_be_committed_is_handed_on_to_nobody() {
     let (stands, mut stood) = tokio::sync::mpsc::unbounded_channel();
     let write = |n, size, stands: tokio::sync::mpsc::UnboundedSender<i64>| {
         let write = move |tx: &Tx<'_>| blob(n, size)(tx).map(|()| (n, Durability::Now));
-        store.write_then(write, move |n| stands.send(*n).unwrap())
+        store.write_then(Guard::None, write, move |n| stands.send(*n).unwrap())
     };
     let hold = Hold::the_writer_of(&store).await;
     let (before, large, after, ()) = tokio::join!(
@@ -89,19 +89,23 @@ async fn what_could_not_be_committed_is_handed_on_to_nobody() {
 async fn a_failing_disk_ends_the_store_and_nothing_is_written_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", BLOBS).unwrap();
-    store.write(blob(1, 10)).await.unwrap();
+    store.write(Guard::None, blob(1, 10)).await.unwrap();
     let hold = Hold::the_writer_of(&store).await;
-    let fails = store.write(|_| Err::<(), _>(failing(ffi::SQLITE_IOERR_READ)));
+    let fails = store.write(Guard::None, |_| Err::<(), _>(failing(ffi::SQLITE_IOERR_READ)));
     // These three wait together: they are one batch, and the second of them meets the failing disk.
-    let (before, failed, after, ()) =
-        tokio::join!(store.write(blob(2, 10)), fails, store.write(blob(3, 10)), hold.release());
+    let (before, failed, after, ()) = tokio::join!(
+        store.write(Guard::None, blob(2, 10)),
+        fails,
+        store.write(Guard::None, blob(3, 10)),
+        hold.release()
+    );
     for answer in [before, failed, after] {
         assert!(matches!(answer, Err(WriteError::Unavailable(_))), "{answer:?}");
     }
     ends(&store).await;
     let log = dir.path().join("s.db-wal");
     let written = std::fs::read(&log).unwrap();
-    assert!(matches!(store.write(blob(4, 10)).await, Err(WriteError::Unavailable(_))));
+    assert!(matches!(store.write(Guard::None, blob(4, 10)).await, Err(WriteError::Unavailable(_))));
     close(store).await;
     assert_eq!(std::fs::read(&log).unwrap(), written, "nothing is written, and nothing is tidied up");
     let store = Store::open(dir.path(), "s", BLOBS).unwrap();
@@ -119,7 +123,7 @@ enum OfAService {
 async fn a_failing_disk_is_seen_through_the_errors_of_a_service() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", BLOBS).unwrap();
-    let fails = store.write(|_| Err::<(), OfAService>(failing(ffi::SQLITE_IOERR_READ).into()));
+    let fails = store.write(Guard::None, |_| Err::<(), OfAService>(failing(ffi::SQLITE_IOERR_READ).into()));
     assert!(matches!(fails.await, Err(WriteError::Unavailable(_))));
     ends(&store).await;
 }
@@ -136,7 +140,7 @@ async fn damage_that_a_reader_finds_ends_the_store_too() {
         matches!(found, Err(ReadError::Sql(e)) if e.code() == Some(rusqlite::ErrorCode::DatabaseCorrupt))
     );
     ends(&store).await;
-    assert!(matches!(store.write(blob(1, 10)).await, Err(WriteError::Unavailable(_))));
+    assert!(matches!(store.write(Guard::None, blob(1, 10)).await, Err(WriteError::Unavailable(_))));
 }
 
 #[tokio::test]

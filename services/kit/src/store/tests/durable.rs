@@ -13,21 +13,22 @@ async fn no_write_is_answered_before_its_commit_has_succeeded() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", LATE).unwrap();
     let before = *store.committed().borrow();
-    let (done, ran) = oneshot::channel();
-    let orphan = store.write(move |tx| {
+    let (done, mut ran) = mpsc::unbounded_channel();
+    let orphan = store.write(Guard::None, move |tx| {
         let inserted = tx.execute("INSERT INTO children VALUES (1)", &[]).map(drop);
         let _ = done.send(inserted.is_ok());
         inserted
     });
     assert!(matches!(orphan.await, Err(WriteError::Unavailable(_))));
-    assert!(ran.await.unwrap(), "the closure itself had no fault to find");
+    assert!(ran.recv().await.unwrap(), "the closure itself had no fault to find");
     assert_eq!(*store.committed().borrow(), before, "nobody is woken for what did not happen");
     let children =
         async || store.read(|tx| tx.one("SELECT count(*) FROM children", &[], |row| row.int::<i64>(0))).await;
     assert_eq!(children().await.unwrap(), 0);
 
-    let whole =
-        store.write(|tx| run_all(tx, "INSERT INTO children VALUES (1); INSERT INTO parents VALUES (1)"));
+    let whole = store.write(Guard::None, |tx| {
+        run_all(tx, "INSERT INTO children VALUES (1); INSERT INTO parents VALUES (1)")
+    });
     whole.await.unwrap();
     assert_eq!(children().await.unwrap(), 1);
 }
@@ -36,7 +37,7 @@ async fn no_write_is_answered_before_its_commit_has_succeeded() {
 async fn a_commit_waits_for_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
-    let settings = store.write(|tx| {
+    let settings = store.write(Guard::None, |tx| {
         let full: i64 = tx.one("PRAGMA synchronous", &[], |row| row.int(0))?;
         let mode = tx.one("PRAGMA journal_mode", &[], |row| Ok(row.text(0)?.to_owned()))?;
         Ok::<_, SqlError>((full, mode))
@@ -51,7 +52,10 @@ async fn nothing_is_written_outside_the_data_folder() {
     let store = Store::open(dir.path(), "s", SCHEMA).unwrap();
     let setting = |tx: &Tx<'_>| tx.one("PRAGMA temp_store", &[], |row| row.int::<i64>(0));
     // 2 is MEMORY: a large sort would otherwise need a folder for temporary files, and a container has none.
-    assert_eq!((store.write(setting).await.unwrap(), store.read(setting).await.unwrap()), (2, 2));
+    assert_eq!(
+        (store.write(Guard::None, setting).await.unwrap(), store.read(setting).await.unwrap()),
+        (2, 2)
+    );
 }
 
 #[tokio::test]
@@ -61,7 +65,7 @@ async fn what_waits_when_the_last_handle_is_dropped_is_written() {
     let hold = Hold::the_writer_of(&store).await;
     for n in 0..20 {
         // Queued with the first poll; nobody waits for the answer.
-        let write = store.write(insert(n));
+        let write = store.write(Guard::None, insert(n));
         tokio::pin!(write);
         assert!(futures_util::poll!(&mut write).is_pending());
     }

@@ -14,12 +14,12 @@ async fn below_the_floor_writes_are_refused_reads_go_on_and_it_recovers_by_itsel
     };
     let options = Options { disk_floor: FLOOR, ..Options::default() };
     let store = Store::open_with(dir.path(), "s", SCHEMA, options).unwrap();
-    store.write(insert(1)).await.unwrap();
+    store.write(Guard::None, insert(1)).await.unwrap();
     disk.leave(7 * 1024 * 1024).unwrap();
     let mut taken = 1;
     // Measured once a second: until then, writes are accepted.
     let refused = loop {
-        match store.write(insert(taken + 1)).await {
+        match store.write(Guard::None, insert(taken + 1)).await {
             Ok(()) => taken += 1,
             Err(error) => break error,
         }
@@ -31,7 +31,7 @@ async fn below_the_floor_writes_are_refused_reads_go_on_and_it_recovers_by_itsel
     store.flush().await.unwrap();
     disk.free().unwrap();
     let accepted = async {
-        while let Err(error) = store.write(insert(taken + 1)).await {
+        while let Err(error) = store.write(Guard::None, insert(taken + 1)).await {
             assert!(matches!(error, WriteError::DiskFloor { .. }), "{error}");
         }
     };

@@ -3,7 +3,7 @@
 use super::*;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-fn insert_lazily(n: i64) -> impl FnMut(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
+fn insert_lazily(n: i64) -> impl Fn(&Tx<'_>) -> Result<(), SqlError> + Send + 'static {
     move |tx| tx.execute("INSERT INTO t VALUES ($1)", values![n]).map(drop)
 }
 
@@ -36,7 +36,7 @@ async fn lazy_writes_share_a_commit_and_need_no_other_write() {
     let (_dir, store) = opened();
     for n in 0..200 {
         let lazy = move |tx: &Tx<'_>| insert(n)(tx).map(|()| ((), Durability::Lazy));
-        store.write_by(lazy).await.unwrap();
+        store.write_by(Guard::None, lazy).await.unwrap();
     }
     // One each second, however slow this machine is.
     assert!(*store.committed().borrow() < 50, "{}", *store.committed().borrow());
@@ -50,7 +50,7 @@ async fn a_lazy_write_keeps_its_place_among_the_others() {
     let hold = Hold::the_writer_of(&store).await;
     let clear = |tx: &Tx<'_>| tx.execute("DELETE FROM t", &[]);
     store.write_lazily(insert_lazily(1)).await.unwrap();
-    let cleared = store.write(clear);
+    let cleared = store.write(Guard::None, clear);
     let (cleared, second, ()) = tokio::join!(cleared, store.write_lazily(insert_lazily(2)), async {
         hold.release().await;
     });
@@ -83,9 +83,9 @@ async fn a_transaction_that_fails_takes_no_lazy_write_along() {
     let (_dir, store) = opened();
     store.write_lazily(insert_lazily(1)).await.unwrap();
     store.write_lazily(insert_lazily(2)).await.unwrap();
-    let ends = store.write(|tx| run_all(tx, "INSERT INTO t VALUES (9); ROLLBACK"));
+    let ends = store.write(Guard::None, |tx| run_all(tx, "INSERT INTO t VALUES (9); ROLLBACK"));
     assert!(matches!(ends.await, Err(WriteError::Unavailable(_))));
-    store.write(insert(3)).await.unwrap();
+    store.write(Guard::None, insert(3)).await.unwrap();
     assert_eq!(all(&store).await, [1, 2, 3]);
 }
 
@@ -101,12 +101,15 @@ async fn on_a_full_disk_a_lazy_write_is_tried_again_and_one_that_fails_by_itself
     store.write_lazily(|_| Err(refusal())).await.unwrap();
     store.write_lazily(|_| panic!("a fault in a lazy write")).await.unwrap();
     store.write_lazily(on_a_disk).await.unwrap();
-    assert!(matches!(store.write(insert(2)).await, Err(WriteError::Unavailable(_))), "it comes after it");
+    assert!(
+        matches!(store.write(Guard::None, insert(2)).await, Err(WriteError::Unavailable(_))),
+        "it comes after it"
+    );
     assert!(matches!(store.flush().await, Err(WriteError::Unavailable(_))));
     assert!(tried.load(Ordering::SeqCst) >= 2);
     is_full.store(false, Ordering::SeqCst);
     becomes(&store, &[1]).await;
-    store.write(insert(2)).await.unwrap();
+    store.write(Guard::None, insert(2)).await.unwrap();
     assert_eq!(all(&store).await, [1, 2]);
     assert_eq!(store.inner.failed.reason(), None);
 }
@@ -116,5 +119,5 @@ async fn a_lazy_write_that_meets_a_failing_disk_ends_the_store() {
     let (_dir, store) = opened();
     store.write_lazily(|_| Err(failing(rusqlite::ffi::SQLITE_IOERR_WRITE))).await.unwrap();
     rt::timeout(Duration::from_secs(20), store.failure()).await.expect("it is seen");
-    assert!(matches!(store.write(insert(1)).await, Err(WriteError::Unavailable(_))));
+    assert!(matches!(store.write(Guard::None, insert(1)).await, Err(WriteError::Unavailable(_))));
 }

@@ -47,7 +47,7 @@ async fn the_wal_stays_short_although_reads_always_overlap() {
         let write = move |tx: &Tx<'_>| {
             tx.execute("INSERT INTO blob VALUES ($1, zeroblob($2))", values![n, PAGES * PAGE_BYTES]).map(drop)
         };
-        store.write(write).await.unwrap();
+        store.write(Guard::None, write).await.unwrap();
         longest = longest.max(std::fs::metadata(dir.path().join("s.db-wal")).unwrap().len());
     }
     stop.cancel();

@@ -55,7 +55,7 @@ impl Consuming {
     }
 
     async fn execute(&self, sql: &'static str) {
-        self.store.write(move |tx| tx.execute(sql, &[])).await.unwrap();
+        self.store.write(Guard::None, move |tx| tx.execute(sql, &[])).await.unwrap();
     }
 
     /// What was applied, what is parked, and the cursor.
@@ -203,7 +203,7 @@ async fn the_handler_learns_what_was_applied_once_it_is_visible() {
 async fn the_handler_learns_what_was_applied_also_when_the_bus_has_hung_up() {
     let (consuming, mut heard) = announcing();
     let (go_on, blocked) = std::sync::mpsc::channel::<()>();
-    let (begin, begun) = tokio::sync::oneshot::channel();
+    let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
     let store = consuming.store.clone();
     let blocking = rt::spawn(async move {
         let wait = move |_: &Tx<'_>| {
@@ -211,9 +211,9 @@ async fn the_handler_learns_what_was_applied_also_when_the_bus_has_hung_up() {
             blocked.recv().unwrap();
             Ok::<_, SqlError>(())
         };
-        store.write(wait).await.unwrap();
+        store.write(Guard::None, wait).await.unwrap();
     });
-    begun.await.unwrap();
+    begun.recv().await.unwrap();
     let events = [event(1, "a", "ok")];
     let delivery = rt::timeout(Duration::from_millis(200), consuming.deliver(&events)).await;
     assert!(delivery.is_err(), "it waits for the writer, and is dropped");
