@@ -18,9 +18,9 @@ impl FromStr for DatabaseUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
-        let fits = text.split_once("://").is_some_and(|(scheme, rest)| {
-            matches!(scheme, "postgres" | "postgresql") && !rest.is_empty()
-        });
+        let fits = text
+            .split_once("://")
+            .is_some_and(|(scheme, rest)| matches!(scheme, "postgres" | "postgresql") && !rest.is_empty());
         if fits { Ok(Self(text.to_owned())) } else { Err(NoDatabaseUrl) }
     }
 }
@@ -108,7 +108,10 @@ mod tests {
             ("postgres://:hidden@db", "postgres://@db"),
         ] {
             let url: DatabaseUrl = format!(" {url}\n").parse().unwrap();
-            assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), format!("DatabaseUrl({shown})")));
+            assert_eq!(
+                (url.to_string(), format!("{url:?}")),
+                (shown.to_owned(), format!("DatabaseUrl({shown})"))
+            );
         }
     }
 

@@ -23,20 +23,24 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// What handles of the store want.
 pub(super) enum Order {
     Lead(&'static str, oneshot::Sender<Leadership>),
-    Resign(&'static str),
+    /// With the number of the term.
+    Resign(&'static str, u64),
 }
 
 /// A duty that this replica has, or would take.
 struct Duty {
     name: &'static str,
     candidates: Vec<oneshot::Sender<Leadership>>,
-    held: Option<CancellationToken>,
+    /// With the number of the term.
+    held: Option<(u64, CancellationToken)>,
 }
 
 pub(super) struct Control {
     pub(super) program: Arc<Program>,
     pub(super) schema: Schema,
     pub(super) orders: mpsc::UnboundedReceiver<Order>,
+    /// How often this replica has taken a duty.
+    pub(super) terms: u64,
     pub(super) resign: mpsc::UnboundedSender<Order>,
     /// Set once the schema is there.
     pub(super) is_open: watch::Sender<bool>,
@@ -88,7 +92,7 @@ impl Control {
                     let why = self.serve(&session, notifications, &mut duties).await;
                     tracing::warn!(why, "the session that coordinates replicas was lost");
                     for duty in &mut duties {
-                        if let Some(lost) = duty.held.take() {
+                        if let Some((_, lost)) = duty.held.take() {
                             lost.cancel();
                         }
                     }
@@ -136,7 +140,11 @@ impl Control {
 
     /// A pooler that gives a session's connection to others between transactions breaks locks and notifications: with
     /// a transaction under way beside it, this session gets another process of the server, or that one gets this one's.
-    async fn refuse_a_pooler(&self, session: &Session, runtime: &Rc<ThreadRuntime>) -> Result<(), ConnectError> {
+    async fn refuse_a_pooler(
+        &self,
+        session: &Session,
+        runtime: &Rc<ThreadRuntime>,
+    ) -> Result<(), ConnectError> {
         const PID: &str = "SELECT pg_backend_pid()";
         let Program { location, name, .. } = &*self.program;
         let before = migrate::text(session, PID).await?;
@@ -216,7 +224,12 @@ impl Control {
         }
     }
 
-    async fn follow(&self, session: &Session, duties: &mut Vec<Duty>, order: Order) -> Result<(), String> {
+    async fn follow(
+        &mut self,
+        session: &Session,
+        duties: &mut Vec<Duty>,
+        order: Order,
+    ) -> Result<(), String> {
         match order {
             Order::Lead(name, candidate) => {
                 match duties.iter_mut().find(|duty| duty.name == name) {
@@ -225,9 +238,10 @@ impl Control {
                 }
                 self.campaign(session, duties).await
             }
-            Order::Resign(name) => {
-                let held = duties.iter_mut().find(|duty| duty.name == name).and_then(|duty| duty.held.take());
-                if held.is_none() {
+            Order::Resign(name, term) => {
+                let duty = duties.iter_mut().find(|duty| duty.name == name);
+                let is_held = |held: &mut (u64, CancellationToken)| held.0 == term;
+                if duty.and_then(|duty| duty.held.take_if(is_held)).is_none() {
                     return Ok(());
                 }
                 let number = lock_number(&self.program.namespace, "duty", name);
@@ -239,7 +253,7 @@ impl Control {
     }
 
     /// Takes the duties that no replica has.
-    async fn campaign(&self, session: &Session, duties: &mut [Duty]) -> Result<(), String> {
+    async fn campaign(&mut self, session: &Session, duties: &mut [Duty]) -> Result<(), String> {
         for duty in duties {
             duty.candidates.retain(|candidate| !candidate.is_closed());
             if duty.held.is_some() || duty.candidates.is_empty() {
@@ -251,12 +265,13 @@ impl Control {
                 continue;
             }
             let lost = CancellationToken::new();
-            let (resign, name) = (self.resign.clone(), duty.name);
+            self.terms += 1;
+            let (resign, name, term) = (self.resign.clone(), duty.name, self.terms);
             let leadership = Leadership::new(lost.clone(), move || {
                 // Where the store has ended, so has the session.
-                let _ = resign.send(Order::Resign(name));
+                let _ = resign.send(Order::Resign(name, term));
             });
-            duty.held = Some(lost);
+            duty.held = Some((term, lost));
             tracing::info!(duty = duty.name, "this replica leads");
             if let Err(leadership) = duty.candidates.remove(0).send(leadership) {
                 // It has left meanwhile: dropped, it resigns.

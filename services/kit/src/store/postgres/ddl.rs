@@ -50,7 +50,8 @@ fn without<'a>(text: &'a str, phrase: &[&str]) -> Option<&'a str> {
 
 /// The length of what the text begins with: a quoted text or name, a comment, a word, or one other character.
 fn token_length(text: &str) -> usize {
-    let until = |end: &str, from: usize| text[from..].find(end).map_or(text.len(), |at| from + at + end.len());
+    let until =
+        |end: &str, from: usize| text[from..].find(end).map_or(text.len(), |at| from + at + end.len());
     match text.chars().next() {
         None => 0,
         Some('\'') => until("'", 1),

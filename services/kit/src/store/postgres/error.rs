@@ -72,7 +72,11 @@ impl From<tokio_postgres::Error> for CallError {
 impl From<&DbError> for CallError {
     fn from(error: &DbError) -> Self {
         let ends_session = matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
-        Self::Server { code: error.code().code().to_owned(), message: error.message().to_owned(), ends_session }
+        Self::Server {
+            code: error.code().code().to_owned(),
+            message: error.message().to_owned(),
+            ends_session,
+        }
     }
 }
 
@@ -99,6 +103,9 @@ mod tests {
                 CallError::Server { code: code.to_owned(), message: String::new(), ends_session: false };
             assert_eq!(error.class(), class, "{code}");
         }
-        assert_eq!((CallError::Deadline.class(), CallError::Lost(String::new()).class()), (Class::Lost, Class::Lost));
+        assert_eq!(
+            (CallError::Deadline.class(), CallError::Lost(String::new()).class()),
+            (Class::Lost, Class::Lost)
+        );
     }
 }

@@ -24,7 +24,11 @@ const VERSION_TABLE: &str = "
     )";
 
 /// Where a person has to do something, the error says what.
-pub(super) async fn prepare(session: &Session, program: &Program, schema: &Schema) -> Result<(), ConnectError> {
+pub(super) async fn prepare(
+    session: &Session,
+    program: &Program,
+    schema: &Schema,
+) -> Result<(), ConnectError> {
     let refused = |why: String| Err(ConnectError::Refused(format!("{}: {why}", program.place())));
     let encoding = text(session, "SHOW server_encoding").await?;
     if encoding != "UTF8" {
@@ -85,14 +89,21 @@ async fn migrate(session: &Session, program: &Program, schema: &Schema) -> Resul
     for (at, parts) in schema.history.iter().enumerate().skip(found) {
         let statements = parts.iter().map(|part| translated(part)).collect::<String>();
         let number = at + 1;
-        let note = format!("UPDATE schema_version SET version = {number}, oldest_program = greatest(oldest_program, {oldest})");
+        let note = format!(
+            "UPDATE schema_version SET version = {number}, oldest_program = greatest(oldest_program, {oldest})"
+        );
         step(session, program, &statements, &note).await?;
     }
     Ok(())
 }
 
 /// In one transaction.
-async fn step(session: &Session, program: &Program, statements: &str, note: &str) -> Result<(), ConnectError> {
+async fn step(
+    session: &Session,
+    program: &Program,
+    statements: &str,
+    note: &str,
+) -> Result<(), ConnectError> {
     crash_points::reach("within-a-migration");
     run(session, program, &format!("BEGIN; {statements}; {note}; COMMIT")).await?;
     crash_points::reach("after-a-migration");

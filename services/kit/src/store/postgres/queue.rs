@@ -102,7 +102,8 @@ impl<J> Queue<J> {
             {
                 let mut state = self.lock();
                 let State { waiting, under_way, .. } = &mut *state;
-                let free = waiting.iter().position(|(key, _)| key.is_none_or(|key| !under_way.contains(&key)));
+                let free =
+                    waiting.iter().position(|(key, _)| key.is_none_or(|key| !under_way.contains(&key)));
                 if let Some((key, job)) = free.and_then(|at| waiting.remove(at)) {
                     under_way.extend(key);
                     return Some(Taken { job: Some(job), key, queue: Arc::clone(self) });

@@ -61,8 +61,11 @@ fn read<T>(line: &mut Line, f: impl FnOnce(&Tx<'_>) -> Result<T, SqlError>) -> R
     loop {
         let session = line.session().map_err(|error| ReadError::Unavailable(error.to_string()))?;
         let Session { client, shared, .. } = session;
-        let begin =
-            client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start();
+        let begin = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start();
         let transaction = match shared.call(begin) {
             Ok(transaction) => transaction,
             // A connection that was lost while nobody used it.

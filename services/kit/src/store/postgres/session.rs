@@ -72,9 +72,11 @@ impl Session {
         let url = location.read().map_err(|error| refused(error.to_string()))?;
         let settings = Settings::parse(&url, program).map_err(|error| refused(format!("{url}: {error}")))?;
         let tls = Tls::new(&settings.protection).map_err(|error| refused(error.to_string()))?;
-        let late = || ConnectError::Unreachable(format!("{url} has not answered within {} s", DEADLINE.as_secs()));
+        let late =
+            || ConnectError::Unreachable(format!("{url} has not answered within {} s", DEADLINE.as_secs()));
         let connecting = rt::timeout(DEADLINE, settings.config.connect(tls)).await.map_err(|_| late())?;
-        let (client, connection) = connecting.map_err(|error| refusal(&error, &settings, &url.to_string()))?;
+        let (client, connection) =
+            connecting.map_err(|error| refusal(&error, &settings, &url.to_string()))?;
         let (session, notifications) = Self::drive(Rc::clone(runtime), client, connection);
         let set = format!(
             // The server drops a session whose client is gone, and its locks with it, within 11 s; a transaction
@@ -205,6 +207,11 @@ impl Shared {
         Ok(statement)
     }
 
+    /// The connection must not be used again.
+    pub(super) fn give_up(&self) {
+        self.is_dead.set(true);
+    }
+
     /// After the schema has changed.
     pub(super) fn forget_statements(&self) {
         self.statements.borrow_mut().clear();
@@ -216,7 +223,8 @@ fn refusal(error: &tokio_postgres::Error, settings: &Settings, url: &str) -> Con
     let text = format!("{url}: {}", why(error));
     let Some(db) = error.as_db_error() else {
         let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-        let is_certificate = cause.and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>());
+        let is_certificate =
+            cause.and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>());
         // Whatever is not of the network is of the settings: TLS that the server does not have, a missing password.
         return match cause {
             Some(_) if is_certificate && matches!(settings.protection, Protection::Verified { .. }) => {
@@ -230,7 +238,9 @@ fn refusal(error: &tokio_postgres::Error, settings: &Settings, url: &str) -> Con
     let code = db.code().code();
     let message = db.message();
     match code {
-        "28P01" | "28000" => ConnectError::Refused(format!("{url}: {message}: check the user and its password")),
+        "28P01" | "28000" => {
+            ConnectError::Refused(format!("{url}: {message}: check the user and its password"))
+        }
         "3D000" => ConnectError::Refused(format!("{url}: {message}: create it, or correct the URL")),
         "42501" => ConnectError::Refused(format!("{url}: {message}")),
         // As PgBouncer calls what it does not have.

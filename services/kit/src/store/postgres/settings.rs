@@ -7,8 +7,17 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 /// The parameters of a URL that are passed on as they are.
-const PASSED: &[&str] =
-    &["user", "password", "dbname", "host", "hostaddr", "port", "options", "application_name", "connect_timeout"];
+const PASSED: &[&str] = &[
+    "user",
+    "password",
+    "dbname",
+    "host",
+    "hostaddr",
+    "port",
+    "options",
+    "application_name",
+    "connect_timeout",
+];
 
 /// How the connection is protected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,9 +74,9 @@ impl Settings {
             (false, None) => Protection::Unverified,
             (false, Some(_)) => return Err(UrlError::UnusedRoots),
             // As libpq calls the roots of the system.
-            (true, roots) => {
-                Protection::Verified { roots: roots.filter(|path| path != "system").map(|path| decoded(&path).into()) }
-            }
+            (true, roots) => Protection::Verified {
+                roots: roots.filter(|path| path != "system").map(|path| decoded(&path).into()),
+            },
         };
         let text = if passed.is_empty() { place.to_owned() } else { format!("{place}?{}", passed.join("&")) };
         let mut config: Config =
@@ -159,7 +168,10 @@ mod tests {
         let system = parse("postgres://db/posts?sslmode=verify-full&sslrootcert=system").unwrap();
         assert_eq!(system.protection, Protection::Verified { roots: None });
         let plain = parse("postgres://db/posts").unwrap();
-        assert_eq!((plain.protection, plain.config.get_ssl_mode()), (Protection::Unverified, SslMode::Prefer));
+        assert_eq!(
+            (plain.protection, plain.config.get_ssl_mode()),
+            (Protection::Unverified, SslMode::Prefer)
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::error::{CallError, Class};
 use super::session::Shared;
 use super::{Namespace, lock_number};
+use crate::store::row::Content;
 use crate::store::{SqlError, Value};
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
@@ -10,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::pin::pin;
-use tokio_postgres::types::{Format, IsNull, ToSql, Type};
+use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
 use tokio_postgres::{Client, Row, Statement, Transaction};
 
 /// How many rows are read at once where the reader may break.
@@ -70,9 +71,10 @@ impl<'a> PgTx<'a> {
     }
 
     pub(in crate::store) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, SqlError> {
-        let changed = self.noted(self.prepared(sql, values).and_then(|(statement, bound)| {
-            self.shared.call(self.client.execute_raw(&statement, &bound))
-        }))?;
+        let changed = self
+            .noted(self.prepared(sql, values).and_then(|(statement, bound)| {
+                self.shared.call(self.client.execute_raw(&statement, &bound))
+            }))?;
         self.changes.set(self.changes.get() + changed);
         Ok(changed)
     }
@@ -112,9 +114,10 @@ impl<'a> PgTx<'a> {
             Ok(true)
         };
         let Some(portals) = self.portals else { return pass(&self.rows(sql, values)?) };
-        let portal = self.noted(self.prepared(sql, values).and_then(|(statement, bound)| {
-            self.shared.call(portals.bind_raw(&statement, &bound))
-        }))?;
+        let portal = self.noted(
+            self.prepared(sql, values)
+                .and_then(|(statement, bound)| self.shared.call(portals.bind_raw(&statement, &bound))),
+        )?;
         loop {
             let rows = self.noted(self.shared.call(portals.query_portal(&portal, CHUNK)))?;
             if !pass(&rows)? {
@@ -161,11 +164,6 @@ impl<'a> PgTx<'a> {
         sql: &str,
         values: &'v [Value<'v>],
     ) -> Result<(Statement, Vec<Bound<'v>>), CallError> {
-        if cfg!(debug_assertions) && !crate::store::tx::is_numbered_in_order(sql) {
-            return Err(CallError::Program(format!(
-                "the parameters are not $1, $2, … in the order of their first appearance: {sql}"
-            )));
-        }
         let statement = self.shared.prepared(self.client, sql)?;
         let expected = statement.params().len();
         if expected != values.len() {
@@ -222,4 +220,22 @@ impl ToSql for Bound<'_> {
     fn encode_format(&self, _: &Type) -> Format {
         Format::Binary
     }
+}
+
+/// What a column holds.
+pub(in crate::store) fn cell(row: &Row, column: usize) -> Result<Content<'_>, SqlError> {
+    let missing = || SqlError::postgres(CallError::Program(format!("the row has no column {column}")));
+    let kind = row.columns().get(column).ok_or_else(missing)?.type_();
+    let int = |value: Option<i64>| value.map_or(Content::Null, Content::Int);
+    let read = match *kind {
+        Type::INT8 => row.try_get(column).map(int),
+        Type::INT4 => row.try_get(column).map(|value: Option<i32>| int(value.map(i64::from))),
+        Type::INT2 => row.try_get(column).map(|value: Option<i16>| int(value.map(i64::from))),
+        Type::BOOL => row.try_get(column).map(|value: Option<bool>| int(value.map(i64::from))),
+        _ if <&str as FromSql<'_>>::accepts(kind) => {
+            row.try_get(column).map(|text: Option<&str>| text.map_or(Content::Null, Content::Text))
+        }
+        _ => Ok(Content::Other("of another type")),
+    };
+    read.map_err(|error| SqlError::postgres(error.into()))
 }

@@ -131,7 +131,7 @@ fn work<J: Work>(queue: &Arc<Queue<J>>, line: &mut Line, runtime: &Rc<ThreadRunt
     true
 }
 
-fn refuse_all<J: Work>(queue: &Queue<J>, why: &str) {
+pub(super) fn refuse_all<J: Work>(queue: &Queue<J>, why: &str) {
     for job in queue.failed(why, Work::stays) {
         job.refuse(why);
     }

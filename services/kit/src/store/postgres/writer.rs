@@ -123,7 +123,11 @@ fn repeated(
     }
 }
 
-fn attempt(line: &mut Line, lock: Option<i64>, run: &mut dyn FnMut(&Tx<'_>) -> Option<Durability>) -> Attempt {
+fn attempt(
+    line: &mut Line,
+    lock: Option<i64>,
+    run: &mut dyn FnMut(&Tx<'_>) -> Option<Durability>,
+) -> Attempt {
     let namespace = line.namespace().clone();
     let session = match line.session() {
         Ok(session) => session,
@@ -145,7 +149,10 @@ fn attempt(line: &mut Line, lock: Option<i64>, run: &mut dyn FnMut(&Tx<'_>) -> O
         Some(durability) if !is_aborted => commit(session, durability, changes),
         Some(_) => {
             roll_back(session);
-            Attempt::Failed(Class::Program, "a statement has failed, and its error was not returned".to_owned())
+            Attempt::Failed(
+                Class::Program,
+                "a statement has failed, and its error was not returned".to_owned(),
+            )
         }
         None => {
             roll_back(session);
