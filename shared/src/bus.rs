@@ -5,6 +5,21 @@ use crate::sequence::Sequence;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// The longest name of an instance, in characters: as long as a pod's.
+pub const MAX_INSTANCE_NAME: usize = 63;
+
+/// Whether this may be the name of an instance: 1 to 63 characters out of `a-z`, `0-9` and `-`.
+pub fn is_instance_name(name: &str) -> bool {
+    let is_valid_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=MAX_INSTANCE_NAME).contains(&name.len()) && name.bytes().all(is_valid_byte)
+}
+
+/// The service and the instance in the name of a subscription. It is `service/instance` where each replica of a service
+/// receives every event and has a cursor of its own, and `service` alone where the service has one cursor.
+pub fn subscription_parts(name: &str) -> (&str, Option<&str>) {
+    name.split_once('/').map_or((name, None), |(service, instance)| (service, Some(instance)))
+}
+
 /// The answer of the bus to `POST /events`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
@@ -22,7 +37,7 @@ pub struct Published {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscribe {
-    /// Identifies the consumer: each name has one subscription.
+    /// Identifies the consumer: each name has one subscription. `service` or `service/instance`.
     pub name: String,
     /// The address that deliveries are sent to.
     pub url: String,

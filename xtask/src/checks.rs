@@ -48,7 +48,7 @@ pub fn check(shell: &Shell, all: bool) -> Result<ExitCode> {
         program.is_test && folders.contains(folder) && !(program.is_integration && slow.contains(folder))
     });
     stages
-        .run("units and services", "20 s", |tally| testing::run(chosen, None, testing::UNITS_AT_ONCE, tally));
+        .run("units and services", "20 s", |tally| testing::run(chosen, &[], testing::UNITS_AT_ONCE, tally));
     Ok(stages.finish())
 }
 

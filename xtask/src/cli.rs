@@ -3,7 +3,7 @@
 use crate::shell::{Shell, Steps, exec, say};
 use crate::stages::Stages;
 use crate::testing::{self, PROGRAM_VARIABLE, SYSTEM_TESTS};
-use crate::{checks, images, instructions, packages, planted_bugs, site, tools, validators};
+use crate::{checks, images, instructions, packages, planted_bugs, site, test_servers, tools, validators};
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -255,7 +255,8 @@ fn perform(task: Task, shell: &Shell) -> Result<ExitCode> {
         Task::Setup { leptos: false } => {
             tools::install(shell, &mut Steps::new(tools::missing(shell)))?;
             packages::install_browser(shell)?;
-            for what in validators::install(shell) {
+            let servers = test_servers::install(shell);
+            for what in validators::install(shell).into_iter().chain(servers) {
                 eprintln!("cannot be tested: {what}");
             }
             Ok(ExitCode::SUCCESS)

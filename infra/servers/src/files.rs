@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A log that is longer is moved aside when its server starts.
 const LONG_LOG: u64 = 1024 * 1024;
@@ -53,6 +53,20 @@ pub(crate) fn write_private(path: &Path, content: &str) -> Result<(), Error> {
         fs::rename(&fresh, path)
     };
     write().map_err(at(path))
+}
+
+/// A path in the folder of temporary files that nothing has.
+pub(crate) fn temporary(what: &str) -> PathBuf {
+    let name = format!("mini-blog-{what}-{}-{:016x}", std::process::id(), fastrand::u64(..));
+    std::env::temp_dir().join(name)
+}
+
+/// Removes a folder and everything in it, if it exists.
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at(folder)(e)),
+        _ => Ok(()),
+    }
 }
 
 /// Opens a log for appending, and returns its length.

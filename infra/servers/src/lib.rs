@@ -1,6 +1,6 @@
-//! Starts PostgreSQL on this machine, for tests and for `mini-blog up`.
+//! Starts PostgreSQL and NATS on this machine, for tests and for `mini-blog up`.
 //!
-//! - [`postgres`]: a server with a folder of its own, on the loopback interface alone.
+//! - [`postgres`], [`nats`]: a server with a folder of its own, on the loopback interface alone.
 //! - [`testing`] (feature `testing`): one PostgreSQL server for a test process, a fresh database for each test.
 //! - `child`: a server is a child process that ends with its parent. `account`: PostgreSQL refuses root.
 //!
@@ -9,6 +9,7 @@
 mod account;
 mod child;
 mod files;
+pub mod nats;
 mod ports;
 pub mod postgres;
 #[cfg(feature = "testing")]

@@ -12,11 +12,10 @@ pub use programs::Programs;
 
 use crate::account::Account;
 use crate::child::Child;
-use crate::files::{last_lines, log_since, open_log, password_in, write_private};
-use crate::{Error, at, ports};
+use crate::files::{last_lines, log_since, open_log, password_in, remove_folder, write_private};
+use crate::{Error, at, files, ports};
 use rustix::process::Signal;
 use std::fs::{self, DirBuilder};
-use std::io;
 use std::net::TcpStream;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -63,6 +62,11 @@ impl Settings {
     /// Everything of the server is in this folder, which is created if it is missing.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into(), port: None, parameters: Vec::new(), is_scratch: false }
+    }
+
+    /// A new folder of temporary files, which is removed with the server.
+    pub fn temporary() -> Self {
+        Self::new(files::temporary("postgres")).scratch()
     }
 
     /// The port; without it one that is free.
@@ -126,7 +130,7 @@ impl Postgres {
 
     /// Creates a database with a role of the same name that owns it, and returns the role's URL.
     pub fn create_database(&self, name: &str) -> Result<String, Error> {
-        self.client().create_database(name, &crate::files::random_password()?)
+        self.client().create_database(name, &files::random_password()?)
     }
 
     pub fn port(&self) -> u16 {
@@ -290,11 +294,4 @@ impl Drop for Postgres {
 enum Started {
     Answers,
     Ended { status: ExitStatus, said: String },
-}
-
-fn remove_folder(folder: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at(folder)(e)),
-        _ => Ok(()),
-    }
 }

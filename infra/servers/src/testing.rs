@@ -1,13 +1,18 @@
-//! Servers for tests: one PostgreSQL for a test process, made on first use; a fresh database for each test.
+//! Servers for tests: one PostgreSQL for a test process, made on first use, with a fresh database for each test; NATS for
+//! those that ask for it.
 
+use crate::nats::{self, Nats};
 use crate::postgres::{Client, Postgres, Programs, Settings};
 use crate::{Error, files};
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// The URL of a superuser, of a server that runs already: `cargo xtask test` sets it.
 pub const POSTGRES_VARIABLE: &str = "TEST_POSTGRES_URL";
+
+/// Where `cargo xtask` installs NATS, within the folder of the tools.
+const NATS_IN_TOOLS: &str = "nats/bin/nats-server";
 
 /// How much of a test's name is seen in that of its database.
 const NAME: usize = 40;
@@ -38,17 +43,32 @@ pub fn postgres_database(name: &str) -> Option<String> {
 
 /// A server of its own for a test that kills, pauses or configures it; none where PostgreSQL is not installed.
 pub fn postgres_server(parameters: &[(&str, &str)]) -> Option<Postgres> {
-    let mut settings = scratch_settings();
+    let mut settings = Settings::temporary();
     for (name, value) in parameters {
         settings = settings.parameter(name, value);
     }
     missing(Postgres::start(settings)).inspect_err(|what| test_support::skip(what)).ok()
 }
 
-/// Settings for a server in a new folder of temporary files, which goes with it.
-pub fn scratch_settings() -> Settings {
-    let name = format!("mini-blog-postgres-{}-{:08x}", std::process::id(), fastrand::u32(..));
-    Settings::new(env::temp_dir().join(name)).scratch()
+/// The program of NATS: what `cargo xtask setup` has installed, else the system's. None where there is none; see
+/// [`postgres_database`].
+pub fn nats_program() -> Option<PathBuf> {
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate is in infra/servers");
+    let installed = tools_dir::tools_dir(root).join(NATS_IN_TOOLS);
+    missing(nats::find(&[installed])).inspect_err(|what| test_support::skip(what)).ok()
+}
+
+/// A NATS server of its own; none where it is not installed.
+pub fn nats_server() -> Option<Nats> {
+    let server = Nats::start(nats::Settings::temporary(nats_program()?));
+    Some(server.unwrap_or_else(|e| panic!("NATS does not start: {e}")))
+}
+
+/// A cluster of NATS servers; none where it is not installed.
+pub fn nats_cluster(nodes: usize) -> Option<Vec<Nats>> {
+    let servers = Nats::start_cluster(&nats::Settings::temporary(nats_program()?), nodes);
+    Some(servers.unwrap_or_else(|e| panic!("NATS does not start: {e}")))
 }
 
 fn server() -> Option<&'static Server> {
@@ -58,7 +78,7 @@ fn server() -> Option<&'static Server> {
             // Its data folder is not ours, so any version will do.
             Ok(url) if !url.is_empty() => Programs::find(Path::new("/nonexistent"))
                 .map(|programs| Server::Given(Client::new(programs.psql(), url))),
-            _ => Postgres::start(scratch_settings()).map(Server::Own),
+            _ => Postgres::start(Settings::temporary()).map(Server::Own),
         };
         missing(started)
     });
@@ -71,7 +91,7 @@ fn missing<T>(started: Result<T, Error>) -> Result<T, String> {
     match started {
         Ok(started) => Ok(started),
         Err(Error::Missing(what)) => Err(what),
-        Err(e) => panic!("PostgreSQL does not start: {e}"),
+        Err(e) => panic!("the server of the tests does not start: {e}"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A real PostgreSQL server: how it is set up, how it ends, and how it comes back.
 
 use servers::postgres::{Client, Postgres, Programs, Settings};
-use servers::testing::{postgres_database, postgres_server, scratch_settings};
+use servers::testing::{postgres_database, postgres_server};
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -114,7 +114,7 @@ fn a_port_that_is_taken_is_named() {
     if postgres_database("only to see whether a server can run").is_none() {
         return;
     }
-    let error = Postgres::start(scratch_settings().port(port)).unwrap_err().to_string();
+    let error = Postgres::start(Settings::temporary().port(port)).unwrap_err().to_string();
     assert!(error.contains("Address already in use"), "{error}");
 }
 

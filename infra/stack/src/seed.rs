@@ -17,7 +17,7 @@ use kit::rt;
 use kit::runtime::deps::Deps;
 use kit::runtime::secret::Secret;
 use kit::runtime::transport::{TransportError, retry_after};
-use shared::bus::SubscriptionView;
+use shared::bus::{SubscriptionView, subscription_parts};
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
 use shared::{Problem, Sequence, ServiceName};
 use std::path::{Path, PathBuf};
@@ -204,8 +204,9 @@ impl Seeder {
         // A service that is left out or down catches up when it is started.
         let peers = ServiceName::PEERS.into_iter().filter(|service| running(&self.stack, *service).is_ok());
         for service in peers {
-            let row = rows.iter().find(|row| row.name == service.as_str());
-            let Some(row) = row else { continue };
+            // Of several instances, the one that is furthest behind.
+            let rows = rows.iter().filter(|row| subscription_parts(&row.name).0 == service.as_str());
+            let Some(row) = rows.max_by_key(|row| row.lag) else { continue };
             progress.head = progress.head.max(Sequence::new(row.cursor.get() + row.lag));
             let metrics = self.get(service, "/metrics").await?;
             let metrics = String::from_utf8_lossy(&metrics);

@@ -1,9 +1,10 @@
 //! The HTTP API of the bus.
 
+use crate::addresses::SubscriberUrls;
 use crate::delivery::json_array;
 use crate::domain::{PublishError, admit};
 use crate::log::{EventLog, IdConflict, LogError};
-use crate::registration::{self, SubscriberUrls};
+use crate::registration;
 use crate::subscriptions::{RegisterError, RemoveError, Subscriptions};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -20,7 +21,7 @@ use kit::messaging::signature::{BadSignature, SigningKey};
 use kit::runtime::deps::Deps;
 use kit::store::{SqlError, WriteError};
 use serde::Deserialize;
-use shared::bus::{Published, Subscribe, SubscriptionView};
+use shared::bus::{Published, Subscribe, SubscriptionView, subscription_parts};
 use shared::{FieldError, ProblemKind, Sequence, ServiceName};
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -255,7 +256,8 @@ async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) ->
     let value = body.json()?;
     let request: Subscribe = serde_json::from_value(value)
         .map_err(|e| ApiError::new(ProblemKind::Invalid).detail(e.to_string()))?;
-    if let Some(signer) = signer.filter(|signer| signer.as_str() != request.name) {
+    let (service, _) = subscription_parts(&request.name);
+    if let Some(signer) = signer.filter(|signer| signer.as_str() != service) {
         return Err(subscription_refused(format!("{signer} may not subscribe as {}", request.name)));
     }
     registration::check(&request)
@@ -274,7 +276,7 @@ async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) ->
             tracing::error!(%error, "a subscription could not be saved");
             Err(error.into())
         }
-        Err(error @ RegisterError::TooMany) => {
+        Err(error @ (RegisterError::TooMany | RegisterError::TooManyInstances { .. })) => {
             Err(ApiError::new(ProblemKind::TooManyRequests).detail(error.to_string()).retry_after(60))
         }
     }

@@ -1,6 +1,6 @@
 //! The settings of the bus.
 
-use crate::registration::Origin;
+use crate::addresses::AllowedOrigin;
 use kit::app::StartError;
 use kit::app::config::{CommonConfig, SecretParser, ServiceConfig, StoreConfig, secret_env};
 use kit::messaging::signature::{Direction, SigningKey};
@@ -28,10 +28,10 @@ pub struct Config {
     /// name=http://host/events.
     #[arg(long, env = "SUBSCRIBE", value_delimiter = ',', value_parser = parse_subscriber, value_name = "NAME=URL")]
     pub subscribe: Vec<(String, String)>,
-    /// Where each service may register to receive events: name=http://host:port. Other registrations are refused
-    /// [default: every address is accepted].
+    /// Where each service may register to receive events: name=http://host:port, several times for several addresses.
+    /// A host may begin with `*.`, for one label. Other registrations are refused [default: every address is accepted].
     #[arg(long = "subscriber-url", env = "SUBSCRIBER_URLS", value_delimiter = ',', value_parser = parse_origin, value_name = "NAME=URL")]
-    pub subscriber_urls: Vec<(String, Origin)>,
+    pub subscriber_urls: Vec<(String, AllowedOrigin)>,
 }
 
 impl ServiceConfig for Config {
@@ -57,14 +57,14 @@ fn parse_subscriber(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn parse_origin(text: &str) -> Result<(String, Origin), String> {
+fn parse_origin(text: &str) -> Result<(String, AllowedOrigin), String> {
     let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
     let url = parts.and_then(|(_, url)| url.parse::<http::Uri>().ok());
     // A path would suggest that it is compared, too.
     let origin = url.filter(|url| matches!(url.path(), "" | "/") && url.query().is_none());
-    match (parts, origin.and_then(|url| Origin::of(&url))) {
+    match (parts, origin.and_then(|url| AllowedOrigin::of(&url))) {
         (Some((name, _)), Some(origin)) => Ok((name.to_owned(), origin)),
-        _ => Err("write it as name=http://host:port, without a path".to_owned()),
+        _ => Err("write it as name=http://host:port, without a path; the host may begin with *.".to_owned()),
     }
 }
 
@@ -110,6 +110,7 @@ mod tests {
             "posts=https://a",
             "posts=http://a/events",
             "posts=http://a@b",
+            "posts=http://a.*",
         ] {
             assert!(parse_origin(bad).unwrap_err().contains("name=http://host:port"), "{bad}");
         }

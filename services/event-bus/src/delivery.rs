@@ -14,10 +14,11 @@ use kit::runtime::deps::Deps;
 use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use kit::runtime::transport::TransportError;
 use machine::{Action, BATCH_EVENTS, Input, Moment, Note, Page, State, step};
-use shared::bus::SubscriptionView;
+use shared::bus::{SubscriptionView, subscription_parts};
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
-use shared::{EventType, Sequence, ServiceName};
+use shared::{EventType, Sequence, ServiceName, Timestamp};
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -34,7 +35,10 @@ const MANY: usize = 256;
 #[derive(Debug)]
 pub struct Subscription {
     name: String,
+    protocol: Protocol,
     state: Mutex<State>,
+    /// When it registered last, in milliseconds.
+    seen_at: AtomicI64,
     /// Actions for the delivery task that an input from outside (a registration, a lost tail) caused. Unbounded but
     /// short: such an input has actions only while the task waits, and a waiting task receives at once.
     actions: mpsc::UnboundedSender<Vec<Action>>,
@@ -43,6 +47,17 @@ pub struct Subscription {
 impl Subscription {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the consumer exists, whatever becomes of its registration.
+    pub fn seen(&self, now: Timestamp) {
+        self.seen_at.fetch_max(now.unix_ms(), Ordering::Relaxed);
+    }
+
+    /// The service of which this is one instance; `None` for a subscriber that is not forgotten.
+    pub fn instance_of(&self) -> Option<&str> {
+        let (service, instance) = subscription_parts(&self.name);
+        instance.filter(|_| self.protocol == Protocol::Native).map(|_| service)
     }
 
     /// Tells the delivery of a registration, or of a lost tail; the state changes before this returns.
@@ -62,6 +77,7 @@ impl Subscription {
             url: state.url.clone(),
             cursor: state.cursor,
             batch: state.batch,
+            seen_at: Timestamp::from_unix_ms(self.seen_at.load(Ordering::Relaxed)),
         }
     }
 
@@ -132,13 +148,15 @@ impl DeliveryTask {
         deps: Deps,
     ) -> (Arc<Subscription>, Self) {
         let head = *log.head().borrow();
-        let service = saved.name.parse().ok().filter(|_| protocol == Protocol::Native);
+        let service = service_of(&saved.name, protocol);
+        let seen_at = saved.seen_at.unix_ms().into();
         let (state, first) = State::begin(saved.url, saved.cursor, saved.batch, head);
         let (sender, actions) = mpsc::unbounded_channel();
         // Its receiver is right here.
         let _ = sender.send(first);
+        let state = Mutex::new(state);
         let subscription =
-            Arc::new(Subscription { name: saved.name, state: Mutex::new(state), actions: sender });
+            Arc::new(Subscription { name: saved.name, protocol, state, seen_at, actions: sender });
         (
             Arc::clone(&subscription),
             Self { subscription, protocol, service, key, log, deps, actions, caught_up: None },
@@ -317,6 +335,12 @@ enum Next {
     End(Ended),
 }
 
+/// The service of this system that subscribes under this name, itself or an instance of it.
+fn service_of(name: &str, protocol: Protocol) -> Option<ServiceName> {
+    let (service, _) = subscription_parts(name);
+    service.parse().ok().filter(|_| protocol == Protocol::Native)
+}
+
 /// Whether these events may be delivered a moment later: no service does anything about events that only others act on,
 /// nor about its own, except after it has lost its store.
 fn may_wait(service: Option<ServiceName>, events: &[Logged]) -> bool {
@@ -377,4 +401,18 @@ pub fn json_array(events: &[Logged]) -> String {
     }
     body.push(']');
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_concerned_by_what_concerns_its_service() {
+        let moderation = Some(ServiceName::Moderation);
+        assert_eq!(service_of("moderation", Protocol::Native), moderation);
+        assert_eq!(service_of("moderation/a", Protocol::Native), moderation);
+        assert_eq!(service_of("moderation/a", Protocol::Plain), None);
+        assert_eq!(service_of("a/moderation", Protocol::Native), None);
+    }
 }

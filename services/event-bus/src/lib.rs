@@ -1,10 +1,11 @@
 //! The event bus: stores the log of events, and delivers it to every subscriber.
 //!
-//! - [`domain`]: who may publish what; [`registration`]: who may subscribe, and where.
+//! - [`domain`]: who may publish what; [`registration`]: who may subscribe; [`addresses`]: and where.
 //! - [`log`]: the log of events, in SQLite; [`store`]: the database, and the table of subscriptions.
 //! - [`delivery`]: one subscriber, as a state machine and its driver; [`subscriptions`]: all of them.
 //! - [`api`]: its HTTP; [`config`]: its settings.
 
+pub mod addresses;
 pub mod api;
 pub mod config;
 pub mod delivery;
@@ -16,9 +17,10 @@ pub mod subscriptions;
 
 pub use config::Config;
 
+use crate::addresses::SubscriberUrls;
 use crate::delivery::answer::Protocol;
 use crate::log::{EventLog, SqliteLog};
-use crate::registration::{Restored, SubscriberUrls};
+use crate::registration::Restored;
 use crate::store::{SavedSubscription, SubscriptionTable};
 use crate::subscriptions::Subscriptions;
 use kit::app::StartError;
@@ -74,6 +76,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
                 url: url.clone(),
                 cursor: Sequence::START,
                 batch: false,
+                seen_at: deps.clock.now(),
             };
             subscriptions.start(new, Protocol::Plain);
         }

@@ -2,7 +2,7 @@
 
 use crate::log;
 use kit::store::{Guard, Migration, OpenError, Options, ReadError, SqlError, Store, Tx, WriteError, values};
-use shared::Sequence;
+use shared::{Sequence, Timestamp};
 use std::path::Path;
 
 const SUBSCRIPTIONS: &str = "
@@ -14,7 +14,10 @@ const SUBSCRIPTIONS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-const MIGRATIONS: &[Migration] = &[&[log::SCHEMA, SUBSCRIPTIONS], &[log::VERIFIED]];
+/// 0 for a subscription from before this step: none of those is an instance, which alone are forgotten.
+const SEEN: &str = "ALTER TABLE subscriptions ADD COLUMN seen_at INTEGER NOT NULL DEFAULT 0;";
+
+const MIGRATIONS: &[Migration] = &[&[log::SCHEMA, SUBSCRIPTIONS], &[log::VERIFIED], &[SEEN]];
 
 /// Opens or creates `<dir>/event-bus.db`.
 pub fn open(dir: &Path, options: Options) -> Result<Store, OpenError> {
@@ -31,7 +34,11 @@ pub struct SavedSubscription {
     pub cursor: Sequence,
     /// Whether one request may hold many events.
     pub batch: bool,
+    /// When it registered last. Saved at most once an hour, or with a cursor that has moved.
+    pub seen_at: Timestamp,
 }
+
+const ALL: &str = "SELECT name, url, cursor, batch, seen_at FROM subscriptions ORDER BY name";
 
 /// Loads, saves and deletes subscriptions.
 #[derive(Debug, Clone)]
@@ -46,12 +53,13 @@ impl SubscriptionTable {
 
     pub async fn all(&self) -> Result<Vec<SavedSubscription>, ReadError> {
         let rows = self.store.read(|tx| {
-            tx.query("SELECT name, url, cursor, batch FROM subscriptions ORDER BY name", &[], |row| {
+            tx.query(ALL, &[], |row| {
                 Ok(SavedSubscription {
                     name: row.text(0)?.to_owned(),
                     url: row.text(1)?.to_owned(),
                     cursor: Sequence::new(row.int(2)?),
                     batch: row.bool(3)?,
+                    seen_at: Timestamp::from_unix_ms(row.int(4)?),
                 })
             })
         });
@@ -84,10 +92,10 @@ impl SubscriptionTable {
 fn save(tx: &Tx<'_>, subscriptions: &[SavedSubscription]) -> Result<(), SqlError> {
     for s in subscriptions {
         tx.execute(
-            "INSERT INTO subscriptions (name, url, cursor, batch) VALUES ($1, $2, $3, $4)
+            "INSERT INTO subscriptions (name, url, cursor, batch, seen_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (name) DO UPDATE
-                 SET url = excluded.url, cursor = excluded.cursor, batch = excluded.batch",
-            values![&s.name, &s.url, s.cursor.get(), s.batch],
+                 SET url = excluded.url, cursor = excluded.cursor, batch = excluded.batch, seen_at = excluded.seen_at",
+            values![&s.name, &s.url, s.cursor.get(), s.batch, s.seen_at.unix_ms()],
         )?;
     }
     Ok(())

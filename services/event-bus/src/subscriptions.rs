@@ -9,8 +9,8 @@ use kit::messaging::signature::SigningKey;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use kit::store::{SqlError, WriteError};
-use shared::bus::{Subscribe, Subscribed, SubscriptionView};
-use shared::{Envelope, Sequence, ServiceName};
+use shared::bus::{Subscribe, Subscribed, SubscriptionView, subscription_parts};
+use shared::{Envelope, Sequence, ServiceName, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,17 @@ use tokio_util::sync::CancellationToken;
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// The most subscribers.
 const MAX_SUBSCRIPTIONS: usize = 256;
+/// The most instances of one service, so that it cannot take the places of the others.
+const MAX_INSTANCES: usize = 64;
+/// An instance that has not registered for so long is forgotten: replicas come and go, and their cursor is theirs.
+const FORGOTTEN_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
+/// How long a bus that has just started waits for registrations before it forgets anybody.
+const GRACE_MS: i64 = 60 * 1_000;
+/// How much later than saved an instance must have registered for that alone to be saved.
+const SEEN_STEP_MS: i64 = 60 * 60 * 1_000;
+
+/// How many events each subscriber has yet to acknowledge, by `subscriber`.
+const LAG: &str = "subscription_lag_events";
 
 /// Why a registration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +46,11 @@ pub enum RegisterError {
     Store(#[from] WriteError<SqlError>),
     #[error("there are {MAX_SUBSCRIPTIONS} subscriptions already")]
     TooMany,
+    #[error(
+        "{service} has {MAX_INSTANCES} instances already; delete one of a replica that no longer runs, or wait until it \
+         is forgotten, a day after its last registration"
+    )]
+    TooManyInstances { service: String },
 }
 
 /// Why a subscription was not deleted. It goes on.
@@ -58,6 +74,7 @@ pub struct Subscriptions {
     deps: Deps,
     lifecycle: Lifecycle,
     keys: HashMap<ServiceName, SigningKey>,
+    started_at: Timestamp,
     running: Mutex<BTreeMap<String, Running>>,
     /// What the table holds. Locked while the table changes, so that a save in progress cannot bring back a
     /// subscription that is being deleted.
@@ -80,7 +97,8 @@ impl Subscriptions {
         keys: HashMap<ServiceName, SigningKey>,
     ) -> Arc<Self> {
         let (running, saved) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { log, table, deps, lifecycle, keys, running, saved })
+        let started_at = deps.clock.now();
+        Arc::new(Self { log, table, deps, lifecycle, keys, started_at, running, saved })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
@@ -90,7 +108,8 @@ impl Subscriptions {
     /// Starts the delivery to a subscriber, from where it was saved.
     pub fn start(self: &Arc<Self>, saved: SavedSubscription, protocol: Protocol) {
         let name = saved.name.clone();
-        let key = name.parse().ok().and_then(|service: ServiceName| self.keys.get(&service).cloned());
+        let (service, _) = subscription_parts(&name);
+        let key = service.parse().ok().and_then(|service: ServiceName| self.keys.get(&service).cloned());
         let (subscription, delivery) =
             DeliveryTask::new(saved, protocol, key, Arc::clone(&self.log), self.deps.clone());
         let end = self.lifecycle.stopping().child_token();
@@ -119,7 +138,10 @@ impl Subscriptions {
     /// Registers a consumer at its own cursor, or notes its heartbeat.
     pub async fn register(self: &Arc<Self>, request: Subscribe) -> Result<Subscribed, RegisterError> {
         let head = *self.log.head().borrow();
-        let known = self.known(&request.name);
+        let (known, now) = (self.known(&request.name), self.deps.clock.now());
+        if let Some(subscription) = &known {
+            subscription.seen(now);
+        }
         let Subscribe { name, url, cursor, last_id, batch, started } = request;
         if cursor > head || !self.holds(cursor, last_id.as_deref()).await? {
             let lost = RegisterError::LostTail { name, cursor, head };
@@ -133,11 +155,9 @@ impl Subscriptions {
         if let Some(subscription) = known {
             subscription.notify(registered);
         } else {
-            if self.lock().len() >= MAX_SUBSCRIPTIONS {
-                return Err(RegisterError::TooMany);
-            }
+            self.has_room_for(&name)?;
             tracing::info!(subscriber = name, url, cursor = cursor.get(), "a new subscriber");
-            let new = SavedSubscription { name: name.clone(), url, cursor, batch };
+            let new = SavedSubscription { name: name.clone(), url, cursor, batch, seen_at: now };
             // Saved before the answer: a bus that crashed now would otherwise deliver nothing until the next heartbeat.
             let mut saved = self.saved.lock().await;
             // Another request of the same consumer may have been faster.
@@ -150,6 +170,20 @@ impl Subscriptions {
             self.start(new, Protocol::Native);
         }
         Ok(Subscribed { cursor, head })
+    }
+
+    fn has_room_for(&self, name: &str) -> Result<(), RegisterError> {
+        let running = self.lock();
+        if running.len() >= MAX_SUBSCRIPTIONS {
+            return Err(RegisterError::TooMany);
+        }
+        let (service, Some(_)) = subscription_parts(name) else { return Ok(()) };
+        let instances =
+            running.values().filter(|running| running.subscription.instance_of() == Some(service));
+        if instances.count() < MAX_INSTANCES {
+            return Ok(());
+        }
+        Err(RegisterError::TooManyInstances { service: service.to_owned() })
     }
 
     /// Whether the log holds this event at this sequence. A log that was lost and has grown again holds another one.
@@ -173,6 +207,7 @@ impl Subscriptions {
             this.table.delete(name.clone()).await.map_err(RemoveError::Store)?;
             saved.remove(&name);
             let removed = this.lock().remove(&name);
+            metrics::gauge!(LAG, "subscriber" => name).set(0);
             Ok(removed.map(|running| running.end.cancel()).is_some())
         });
         removal.await.ok().flatten().ok_or(RemoveError::Panicked)?
@@ -195,7 +230,27 @@ impl Subscriptions {
         views
     }
 
-    /// Saves the cursors that have moved, every second and once more at the stop.
+    /// Removes the instances that have not registered for a day.
+    async fn forget_unseen(self: &Arc<Self>) {
+        let now = self.deps.clock.now();
+        if now.ms_since(self.started_at) < GRACE_MS {
+            return;
+        }
+        let unseen: Vec<_> = {
+            let running = self.lock();
+            let instances = running.values().map(|r| &r.subscription).filter(|s| s.instance_of().is_some());
+            let saved = instances.map(|subscription| subscription.to_save());
+            saved.filter(|s| now.ms_since(s.seen_at) > FORGOTTEN_AFTER_MS).collect()
+        };
+        for SavedSubscription { name, url, .. } in unseen {
+            match self.remove(&name).await {
+                Ok(_) => tracing::info!(subscriber = name, url, "forgotten: it has not registered for a day"),
+                Err(error) => tracing::warn!(%error, subscriber = name, "an instance could not be forgotten"),
+            }
+        }
+    }
+
+    /// Every second, saves the cursors that have moved (also at the stop) and forgets instances.
     pub async fn keep_saved(self: Arc<Self>, stopping: CancellationToken) {
         let mut last = false;
         while !last {
@@ -204,15 +259,17 @@ impl Subscriptions {
                 () = stopping.cancelled() => last = true,
                 () = kit::rt::sleep(SAVE_EVERY) => {}
             }
+            if !last {
+                self.forget_unseen().await;
+            }
             let mut saved = self.saved.lock().await;
             let current: Vec<_> = self.lock().values().map(|r| r.subscription.to_save()).collect();
             let head = self.log.head().borrow().get();
             for subscription in &current {
                 let lag = (head - subscription.cursor.get()) as f64;
-                metrics::gauge!("subscription_lag_events", "subscriber" => subscription.name.clone())
-                    .set(lag);
+                metrics::gauge!(LAG, "subscriber" => subscription.name.clone()).set(lag);
             }
-            let moved: Vec<_> = current.into_iter().filter(|s| saved.get(&s.name) != Some(s)).collect();
+            let moved: Vec<_> = current.into_iter().filter(|s| has_moved(saved.get(&s.name), s)).collect();
             if moved.is_empty() {
                 continue;
             }
@@ -222,6 +279,14 @@ impl Subscriptions {
             }
         }
     }
+}
+
+/// Whether a subscription has to be saved again. Not for each heartbeat.
+fn has_moved(saved: Option<&SavedSubscription>, current: &SavedSubscription) -> bool {
+    let Some(saved) = saved else { return true };
+    let seen_at = saved.seen_at;
+    current.seen_at.ms_since(seen_at) >= SEEN_STEP_MS
+        || *saved != SavedSubscription { seen_at, ..current.clone() }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod course;
 mod damage;
 mod delivery;
+mod instances;
 mod lost_tail;
 mod publish;
 mod read;

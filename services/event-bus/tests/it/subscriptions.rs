@@ -97,8 +97,24 @@ async fn names_and_urls_that_are_none() {
         request[field] = value;
         request
     };
-    for name in ["", "a b", "Ä", "One", "a/b", "../x", "a_b", &"x".repeat(65)] {
-        assert_eq!(bus.post("/subscriptions", &with("name", json!(name))).await.invalid_fields(), ["/name"]);
+    let (long_service, long_instance) = ("x".repeat(65), format!("a/{}", "x".repeat(64)));
+    for name in [
+        "",
+        "a b",
+        "Ä",
+        "One",
+        "a/",
+        "/a",
+        "a/b/c",
+        "a/B",
+        "a/..",
+        "../x",
+        "a_b",
+        &long_service,
+        &long_instance,
+    ] {
+        let invalid = bus.post("/subscriptions", &with("name", json!(name))).await.invalid_fields();
+        assert_eq!(invalid, ["/name"], "{name}");
     }
     let long = format!("http://one/{}", "x".repeat(2_048 - "http://one/".len() + 1));
     for url in [
@@ -146,8 +162,10 @@ async fn names_and_urls_that_are_none() {
     assert_eq!(world.dump(ServiceName::EventBus), before);
 
     let long_url = format!("http://one/{}", "x".repeat(2_048 - "http://one/".len()));
-    let longest = json!({"name": "x".repeat(64), "url": long_url, "cursor": "0"});
-    bus.post("/subscriptions", &longest).await.ok(200);
+    for longest in ["x".repeat(64), format!("{}/{}", "x".repeat(64), "x".repeat(63))] {
+        let longest = json!({"name": longest, "url": long_url, "cursor": "0"});
+        bus.post("/subscriptions", &longest).await.ok(200);
+    }
     for url in [
         "http://one",
         "http://127.0.0.1:4000/events",
