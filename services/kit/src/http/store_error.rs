@@ -16,6 +16,9 @@ impl From<WriteError<SqlError>> for ApiError {
             WriteError::DiskFloor { .. } => Self::new(ProblemKind::Unavailable)
                 .detail("the disk of this service is nearly full: nothing was stored")
                 .retry_after(DISK_RETRY_AFTER),
+            // Whoever repeats it with the same key learns what became of it.
+            WriteError::Unknown(_) => Self::new(ProblemKind::Unavailable)
+                .detail("it is unknown whether this was stored: repeat it with the same Idempotency-Key"),
             WriteError::Panicked => Self::new(ProblemKind::Internal),
             WriteError::Rejected(error) => error.into(),
         }
@@ -26,7 +29,7 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Sql(error) => error.into(),
-            ReadError::Stopped => Self::new(ProblemKind::Unavailable),
+            ReadError::Stopped | ReadError::Unavailable(_) => Self::new(ProblemKind::Unavailable),
             ReadError::Panicked => Self::new(ProblemKind::Internal),
         }
     }

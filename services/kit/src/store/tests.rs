@@ -95,7 +95,7 @@ async fn many_writers_share_one_commit() {
             })
         })
         .collect();
-    while store.inner.tasks.capacity() > QUEUE - 100 {
+    while store.file().unwrap().tasks.capacity() > QUEUE - 100 {
         tokio::task::yield_now().await;
     }
     let before = *store.committed().borrow();
