@@ -1,14 +1,18 @@
-//! The log of events: what the bus requires of it ([`EventLog`]), and the log in SQLite. Nothing above the trait knows
+//! The log of events: what the bus requires of it ([`EventLog`]), and the logs in SQLite and in PostgreSQL. Nothing above the trait knows
 //! where the log is kept. The tests in `conformance` say what every log has to do, and run on each.
 
 mod checksum;
 #[cfg(test)]
 mod conformance;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod recent;
 mod row;
 mod sqlite;
 mod verification;
 
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresLog;
 pub use sqlite::{SCHEMA, SqliteLog};
 pub use verification::VERIFIED;
 

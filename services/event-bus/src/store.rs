@@ -1,6 +1,8 @@
 //! The bus's database: its schema, and the table of subscriptions.
 
 use crate::log;
+#[cfg(feature = "postgres")]
+use kit::store::Schema;
 use kit::store::{Guard, Migration, OpenError, Options, ReadError, SqlError, Store, Tx, WriteError, values};
 use shared::{Sequence, Timestamp};
 use std::path::Path;
@@ -18,6 +20,14 @@ const SUBSCRIPTIONS: &str = "
 const SEEN: &str = "ALTER TABLE subscriptions ADD COLUMN seen_at INTEGER NOT NULL DEFAULT 0;";
 
 const MIGRATIONS: &[Migration] = &[&[log::SCHEMA, SUBSCRIPTIONS], &[log::VERIFIED], &[SEEN]];
+
+/// The tables in a database that replicas of the bus share.
+#[cfg(feature = "postgres")]
+pub const SCHEMA: Schema = Schema {
+    present: &[SUBSCRIPTIONS, SEEN, log::postgres::SCHEMA],
+    history: MIGRATIONS,
+    oldest_program: MIGRATIONS.len(),
+};
 
 /// Opens or creates `<dir>/event-bus.db`.
 pub fn open(dir: &Path, options: Options) -> Result<Store, OpenError> {

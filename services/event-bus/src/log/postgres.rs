@@ -4,11 +4,11 @@
 //! replicas append is seen when the store says that something was committed.
 
 use super::recent::Recent;
-use super::row::{Appended, NewEvent, read, with_sequence};
+use super::row::{NewEvent, read, with_sequence};
 use super::{EventLog, IdConflict, LogError, Logged};
 use futures_util::future::BoxFuture;
 use kit::rt;
-use kit::store::{Durability, Guard, OpenError, ReadError, SqlError, Store, Tx, WriteError, values};
+use kit::store::{Durability, Guard, OpenError, SqlError, Store, Tx, WriteError, values};
 use shared::{Envelope, Sequence, Timestamp};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -217,7 +217,8 @@ impl Log {
             Ok((head, last)) if head < known || last < head => {
                 // Whatever was derived from the lost events is void: the process starts again, and its consumers say how far
                 // they are.
-                let what = format!("the log has lost its tail: it ended at {}, and ends at {last}", known.max(head));
+                let what =
+                    format!("the log has lost its tail: it ended at {}, and ends at {last}", known.max(head));
                 self.store.end_as_damaged(&what);
             }
             Ok((head, _)) => self.advance(head),
