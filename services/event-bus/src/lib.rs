@@ -18,17 +18,17 @@ pub mod subscriptions;
 pub use config::Config;
 
 use crate::addresses::SubscriberUrls;
-use crate::delivery::answer::Protocol;
 use crate::log::{EventLog, SqliteLog};
-use crate::registration::Restored;
-use crate::store::{SavedSubscription, SubscriptionTable};
+use crate::registration::Rules;
+use crate::store::SubscriptionTable;
 use crate::subscriptions::Subscriptions;
+use futures_util::FutureExt;
 use kit::app::StartError;
 use kit::app::service::{Service, watch_store};
 use kit::messaging::signature::Direction;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
-use shared::{Sequence, ServiceName};
+use shared::ServiceName;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -44,44 +44,28 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let log = log.map_err(|e| store_error(Box::new(e)))?;
     let log: Arc<dyn EventLog> = Arc::new(log);
     lifecycle.spawn("log", log.maintain(lifecycle.stopping()));
-    let table = SubscriptionTable::new(store.clone());
-    let saved = table.all().await.map_err(|e| store_error(Box::new(e)))?;
+    let table = SubscriptionTable::new(store.clone(), false);
     lifecycle.spawn("store", watch_store(store, lifecycle.stopping()));
 
     let urls = SubscriberUrls::new(config.subscriber_urls.clone());
     if urls.is_empty() && publish_keys.is_some() {
         tracing::warn!("SUBSCRIBER_URLS is not set: a service may register any address to receive events");
     }
-    let subscriptions =
-        Subscriptions::new(Arc::clone(&log), table.clone(), deps.clone(), lifecycle.clone(), deliver_keys);
-    for subscription in saved {
-        match registration::restore(subscription, &config.subscribe, &urls, config.store.insecure) {
-            Restored::Native(subscription) => subscriptions.start(subscription, Protocol::Native),
-            Restored::Plain(subscription) => subscriptions.start(subscription, Protocol::Plain),
-            Restored::Refused(SavedSubscription { name, url, .. }) => {
-                tracing::warn!(
-                    subscriber = name,
-                    url,
-                    "unsubscribed: the settings no longer allow this subscriber"
-                );
-                table.delete(name).await.map_err(|e| store_error(Box::new(e)))?;
-            }
-        }
+    let rules = Rules::new(config.subscribe.clone(), urls.clone(), config.store.insecure);
+    let subscriptions = Subscriptions::new(
+        Arc::clone(&log),
+        table.clone(),
+        deps.clone(),
+        lifecycle.clone(),
+        deliver_keys,
+        rules,
+    );
+    // The only replica delivers from its start.
+    let leadership = table.lead().now_or_never();
+    if leadership.is_some() {
+        subscriptions.begin().await.map_err(|e| store_error(Box::new(e)))?;
     }
-    let known = subscriptions.views().await;
-    for (name, url) in &config.subscribe {
-        if !known.iter().any(|view| view.name == *name) {
-            let new = SavedSubscription {
-                name: name.clone(),
-                url: url.clone(),
-                cursor: Sequence::START,
-                batch: false,
-                seen_at: deps.clock.now(),
-            };
-            subscriptions.start(new, Protocol::Plain);
-        }
-    }
-    lifecycle.spawn("cursors", Arc::clone(&subscriptions).keep_saved(lifecycle.stopping()));
+    lifecycle.spawn("deliveries", Arc::clone(&subscriptions).run(leadership, lifecycle.stopping()));
 
     let bus = api::Bus {
         log,

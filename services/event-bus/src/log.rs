@@ -93,6 +93,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// The last sequence that is on disk; changes as the log grows, also by what other replicas append.
     fn head(&self) -> watch::Receiver<Sequence>;
 
+    /// Finds out how far other replicas have appended. To be done before an event beyond the head is taken for lost.
+    fn refresh(&self) -> BoxFuture<'_, Result<(), LogError>>;
+
     /// What the log does in the background, until `stopping`.
     fn maintain(&self, stopping: CancellationToken) -> BoxFuture<'static, ()>;
 }

@@ -211,19 +211,19 @@ impl Log {
     }
 
     /// Finds out how far others have appended.
-    async fn look(&self) {
+    async fn look(&self) -> Result<(), LogError> {
         let known = *self.head.borrow();
-        match self.store.read(ends).await {
-            Ok((head, last)) if head < known || last < head => {
-                // Whatever was derived from the lost events is void: the process starts again, and its consumers say how far
-                // they are.
-                let what =
-                    format!("the log has lost its tail: it ended at {}, and ends at {last}", known.max(head));
-                self.store.end_as_damaged(&what);
-            }
-            Ok((head, _)) => self.advance(head),
-            Err(error) => tracing::debug!(%error, "what other replicas append cannot be seen"),
+        let (head, last) = self.store.read(ends).await?;
+        if head < known || last < head {
+            // Whatever was derived from the lost events is void: the process starts again, and its consumers say how far
+            // they are.
+            let end = known.max(head);
+            let what = format!("the log has lost its tail: it ended at {end}, and ends at {last}");
+            self.store.end_as_damaged(&what);
+            return Err(LogError::Unavailable(what));
         }
+        self.advance(head);
+        Ok(())
     }
 }
 
@@ -385,6 +385,10 @@ impl EventLog for PostgresLog {
         self.0.head.subscribe()
     }
 
+    fn refresh(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(self.0.look())
+    }
+
     /// Follows what other replicas append.
     fn maintain(&self, stopping: CancellationToken) -> BoxFuture<'static, ()> {
         let log = Arc::clone(&self.0);
@@ -392,7 +396,9 @@ impl EventLog for PostgresLog {
             let mut committed = log.store.committed();
             loop {
                 committed.mark_unchanged();
-                log.look().await;
+                if let Err(error) = log.look().await {
+                    tracing::debug!(%error, "what other replicas append cannot be seen");
+                }
                 let next = async {
                     rt::sleep(LOOK_PAUSE).await;
                     committed.changed().await

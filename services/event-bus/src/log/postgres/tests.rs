@@ -70,6 +70,10 @@ impl EventLog for Replica {
         self.log.head()
     }
 
+    fn refresh(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        self.log.refresh()
+    }
+
     fn maintain(&self, stopping: CancellationToken) -> BoxFuture<'static, ()> {
         self.log.maintain(stopping)
     }
