@@ -77,7 +77,7 @@ pub enum OpenError {
     NewerSchema { path: PathBuf, found: usize, known: usize },
 }
 
-/// Why a write failed. Nothing of it is stored.
+/// Why a write failed. Nothing of it is stored, except that with [`WriteError::Unknown`] it may be.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError<E> {
     /// The closure returned an error.
@@ -93,6 +93,10 @@ pub enum WriteError<E> {
     /// The disk is full or failing, or the store has ended.
     #[error("the store cannot write: {0}")]
     Unavailable(String),
+    /// The commit was sent, and no answer has come: it may be stored. Whoever repeats the write must recognise what is stored
+    /// already. The engine has logged it.
+    #[error("it is not known whether the write is stored: {0}")]
+    Unknown(String),
     /// Too little of the disk is free: refused before SQLite meets a full disk. Succeeds again once there is space.
     #[error("less than {floor} MiB of the disk is free")]
     DiskFloor {

@@ -25,6 +25,9 @@ pub const DEAD_LETTERS_BY_EVENT: Migration = &[dead_letters::BY_EVENT];
 /// A still later one: what identifies the event of a dead letter has columns.
 pub const DEAD_LETTERS_EVENT_COLUMNS: Migration = &[dead_letters::EVENT_COLUMNS];
 
+/// The last one: the row of the cursor.
+pub const CURSOR_ROW: Migration = &[inbox::CURSOR_ROW];
+
 /// A peer of the bus, with its store open.
 #[derive(Debug)]
 pub struct Peer {
@@ -40,8 +43,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Opens the store in the data directory. `migrations` begin with [`SCHEMA`], and hold [`DEAD_LETTERS_BY_EVENT`]
-    /// and [`DEAD_LETTERS_EVENT_COLUMNS`].
+    /// Opens the store in the data directory. `migrations` begin with [`SCHEMA`], and hold [`DEAD_LETTERS_BY_EVENT`],
+    /// [`DEAD_LETTERS_EVENT_COLUMNS`] and [`CURSOR_ROW`].
     pub fn open(
         name: ServiceName,
         config: &PeerConfig,
