@@ -39,6 +39,8 @@ pub struct Peer {
     pub deps: Deps,
     /// Its stop signal and background tasks.
     pub lifecycle: Lifecycle,
+    /// Its name among the replicas of the service, where each of them receives every event.
+    pub instance: Option<String>,
     config: PeerConfig,
 }
 
@@ -56,12 +58,12 @@ impl Peer {
         let store = Store::open_with(dir, name.as_str(), migrations, options)
             .map_err(|error| StartError::Store(Box::new(error)))?;
         lifecycle.spawn("store", watch_store(store.clone(), lifecycle.stopping()));
-        Ok(Self { name, store, deps, lifecycle, config: config.clone() })
+        Ok(Self { name, store, deps, lifecycle, instance: None, config: config.clone() })
     }
 
     /// Starts publishing and consuming, and builds the service from its own routes.
     pub fn service(self, api: Router, handler: impl Handler, readiness: Readiness) -> Service {
-        let Self { name, store, deps, lifecycle, config } = self;
+        let Self { name, store, deps, lifecycle, instance, config } = self;
         let secret = config.secret.as_ref();
         let bus = BusClient::new(deps.clone(), &config.event_bus_url, secret);
         let checks = ReadinessChecks::new();
@@ -69,7 +71,7 @@ impl Peer {
         let relay = Relay { store: store.clone(), bus: bus.clone(), deps: deps.clone() };
         lifecycle.spawn("relay", relay.run(lifecycle.stopping()));
         let subscriber = Subscriber {
-            name,
+            name: instance.map_or(name.to_string(), |instance| format!("{name}/{instance}")),
             url: format!("{}/events", config.advertised()),
             store: store.clone(),
             bus,
