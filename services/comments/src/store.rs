@@ -25,6 +25,7 @@ pub const MIGRATIONS: &[Migration] = &[
     "],
     kit::app::peer::DEAD_LETTERS_BY_EVENT,
     kit::app::peer::DEAD_LETTERS_EVENT_COLUMNS,
+    kit::app::peer::CURSOR_ROW,
 ];
 
 pub fn add_post(tx: &Tx<'_>, id: &PostId) -> Result<(), SqlError> {

@@ -42,8 +42,8 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
         store::open(&config.store.data_dir, config.store.options()).map_err(|e| store_error(Box::new(e)))?;
     let log = SqliteLog::open(store.clone()).await;
     let log = log.map_err(|e| store_error(Box::new(e)))?;
-    lifecycle.spawn("verification", log.clone().keep_verified(lifecycle.stopping()));
     let log: Arc<dyn EventLog> = Arc::new(log);
+    lifecycle.spawn("log", log.maintain(lifecycle.stopping()));
     let table = SubscriptionTable::new(store.clone());
     let saved = table.all().await.map_err(|e| store_error(Box::new(e)))?;
     lifecycle.spawn("store", watch_store(store, lifecycle.stopping()));

@@ -1,8 +1,11 @@
 //! The log of events: what the bus requires of it ([`EventLog`]), and the log in SQLite. Nothing above the trait knows
-//! where the log is kept.
+//! where the log is kept. The tests in `conformance` say what every log has to do, and run on each.
 
 mod checksum;
+#[cfg(test)]
+mod conformance;
 mod recent;
+mod row;
 mod sqlite;
 mod verification;
 
@@ -14,6 +17,7 @@ use kit::store::DiskFloor;
 use shared::{Envelope, Sequence, Timestamp};
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// An event as the log holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +31,8 @@ pub struct Logged {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The disk is full, or too many writes are waiting: a later attempt may succeed.
+    /// The disk is full, too many writes are waiting, or it is unknown whether the events were appended: a later attempt
+    /// may succeed, and finds what was appended.
     #[error("the log is not available: {0}")]
     Unavailable(String),
     /// Too little of the disk is free. The store has logged it.
@@ -81,6 +86,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// are still in memory.
     fn read_recent(&self, after: Sequence, limit: usize, max_bytes: usize) -> Option<Vec<Logged>>;
 
-    /// The last sequence that is on disk; changes as the log grows.
+    /// The last sequence that is on disk; changes as the log grows, also by what other replicas append.
     fn head(&self) -> watch::Receiver<Sequence>;
+
+    /// What the log does in the background, until `stopping`.
+    fn maintain(&self, stopping: CancellationToken) -> BoxFuture<'static, ()>;
 }

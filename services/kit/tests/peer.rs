@@ -69,7 +69,14 @@ impl Transport for EmptyBus {
 fn peer(dir: &Path, bus: Arc<dyn Transport>) -> Peer {
     let deps = Deps { clock: Arc::new(SystemClock), ids: Arc::new(SystemIds), transport: bus };
     let config = PeerConfig::insecure(ServiceName::Posts, dir.to_owned());
-    Peer::open(ServiceName::Posts, &config, deps, Lifecycle::new(), &[kit::app::peer::SCHEMA]).unwrap()
+    Peer::open(
+        ServiceName::Posts,
+        &config,
+        deps,
+        Lifecycle::new(),
+        &[kit::app::peer::SCHEMA, kit::app::peer::CURSOR_ROW],
+    )
+    .unwrap()
 }
 
 /// With its clock paused, the runtime moves on in time only when nothing else is left to do.

@@ -44,6 +44,7 @@ pub const MIGRATIONS: &[Migration] = &[
         DROP TABLE old_posts;
     "],
     kit::app::peer::DEAD_LETTERS_EVENT_COLUMNS,
+    kit::app::peer::CURSOR_ROW,
 ];
 
 /// A post that is already stored stays as it is.

@@ -5,7 +5,8 @@
 //! check of the file itself ([`Store::check_in_background`]). What is appended is read again, too, so that little is left
 //! for the next start.
 
-use super::sqlite::{AFTER, Damage, checked, last};
+use super::row::{AFTER, Damage, checked, rows};
+use super::sqlite::last;
 use kit::rt::{self, Instant};
 use kit::store::{Guard, ReadError, SqlError, Store, Tx, values};
 use shared::Sequence;
@@ -74,7 +75,7 @@ fn verify(
     max_bytes: usize,
 ) -> Result<Result<Sequence, Damage>, SqlError> {
     let (mut verified, mut events, mut bytes, mut damaged) = (after, 0, 0, None);
-    tx.each(AFTER, values![after.get()], |row| {
+    tx.each(AFTER, values![after.get(), rows(limit)], |row| {
         match checked(row, verified.next())? {
             Ok((_, envelope)) => bytes += envelope.len(),
             Err(damage) => {

@@ -25,6 +25,9 @@ pub const DEAD_LETTERS_BY_EVENT: Migration = &[dead_letters::BY_EVENT];
 /// A still later one: what identifies the event of a dead letter has columns.
 pub const DEAD_LETTERS_EVENT_COLUMNS: Migration = &[dead_letters::EVENT_COLUMNS];
 
+/// The last one: the row of the cursor.
+pub const CURSOR_ROW: Migration = &[inbox::CURSOR_ROW];
+
 /// A peer of the bus, with its store open.
 #[derive(Debug)]
 pub struct Peer {
@@ -36,12 +39,14 @@ pub struct Peer {
     pub deps: Deps,
     /// Its stop signal and background tasks.
     pub lifecycle: Lifecycle,
+    /// Its name among the replicas of the service, where each of them receives every event.
+    pub instance: Option<String>,
     config: PeerConfig,
 }
 
 impl Peer {
-    /// Opens the store in the data directory. `migrations` begin with [`SCHEMA`], and hold [`DEAD_LETTERS_BY_EVENT`]
-    /// and [`DEAD_LETTERS_EVENT_COLUMNS`].
+    /// Opens the store in the data directory. `migrations` begin with [`SCHEMA`], and hold [`DEAD_LETTERS_BY_EVENT`],
+    /// [`DEAD_LETTERS_EVENT_COLUMNS`] and [`CURSOR_ROW`].
     pub fn open(
         name: ServiceName,
         config: &PeerConfig,
@@ -53,12 +58,12 @@ impl Peer {
         let store = Store::open_with(dir, name.as_str(), migrations, options)
             .map_err(|error| StartError::Store(Box::new(error)))?;
         lifecycle.spawn("store", watch_store(store.clone(), lifecycle.stopping()));
-        Ok(Self { name, store, deps, lifecycle, config: config.clone() })
+        Ok(Self { name, store, deps, lifecycle, instance: None, config: config.clone() })
     }
 
     /// Starts publishing and consuming, and builds the service from its own routes.
     pub fn service(self, api: Router, handler: impl Handler, readiness: Readiness) -> Service {
-        let Self { name, store, deps, lifecycle, config } = self;
+        let Self { name, store, deps, lifecycle, instance, config } = self;
         let secret = config.secret.as_ref();
         let bus = BusClient::new(deps.clone(), &config.event_bus_url, secret);
         let checks = ReadinessChecks::new();
@@ -66,7 +71,7 @@ impl Peer {
         let relay = Relay { store: store.clone(), bus: bus.clone(), deps: deps.clone() };
         lifecycle.spawn("relay", relay.run(lifecycle.stopping()));
         let subscriber = Subscriber {
-            name,
+            name: instance.map_or(name.to_string(), |instance| format!("{name}/{instance}")),
             url: format!("{}/events", config.advertised()),
             store: store.clone(),
             bus,

@@ -137,4 +137,5 @@ pub const MIGRATIONS: &[Migration] = &[
         ) STRICT;
     "],
     kit::app::peer::DEAD_LETTERS_EVENT_COLUMNS,
+    kit::app::peer::CURSOR_ROW,
 ];

@@ -28,7 +28,7 @@ impl Running {
         let stopping = CancellationToken::new();
         let task = {
             let (log, stopping) = (log.clone(), stopping.clone());
-            rt::spawn(async move { log.keep_verified(stopping).await })
+            rt::spawn(log.maintain(stopping))
         };
         Ok(Self { store, log, stopping, task })
     }
