@@ -358,6 +358,11 @@ impl Store {
         }
     }
 
+    /// Whether other replicas may write to it.
+    pub fn is_shared(&self) -> bool {
+        self.file().is_none()
+    }
+
     /// Ends when the disk has failed, the file was found damaged, or the writer has panicked. The process must then end
     /// too: it is uncertain what was written last. The store writes nothing from then on. A database that cannot be reached
     /// is no failure.

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 /// taken over may both act.
 pub struct Leadership {
     lost: CancellationToken,
-    resign: Option<Box<dyn FnOnce() + Send>>,
+    resign: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Leadership {
     #[cfg(feature = "postgres")]
-    pub(super) fn new(lost: CancellationToken, resign: impl FnOnce() + Send + 'static) -> Self {
+    pub(super) fn new(lost: CancellationToken, resign: impl FnOnce() + Send + Sync + 'static) -> Self {
         Self { lost, resign: Some(Box::new(resign)) }
     }
 

@@ -35,6 +35,9 @@ struct Duty {
     held: Option<(u64, CancellationToken)>,
 }
 
+/// With the reason; without one, what comes waits again.
+pub(super) type Refuse = Box<dyn Fn(Option<&str>) + Send>;
+
 pub(super) struct Control {
     pub(super) program: Arc<Program>,
     pub(super) schema: Schema,
@@ -47,7 +50,7 @@ pub(super) struct Control {
     /// Why the database cannot be used at the moment.
     pub(super) unavailable: watch::Sender<Option<String>>,
     /// Refuses what waits for a connection that cannot be made, for this reason; without one, lets it wait again.
-    pub(super) refuse: Box<dyn Fn(Option<&str>) + Send>,
+    pub(super) refuse: Refuse,
 }
 
 impl Control {
