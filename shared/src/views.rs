@@ -22,6 +22,10 @@ pub const DEFAULT_PAGE: usize = 20;
 pub const DEFAULT_THREAD: usize = 50;
 /// The longest `wait` of `GET /query/posts/{id}`, in milliseconds.
 pub const MAX_WAIT_MS: u64 = 5_000;
+/// The header in which one of several replicas of query says up to which event an answer is up to date.
+pub const SEQUENCE_HEADER: &str = "x-sequence";
+/// The header with the event up to which an answer of query has to be up to date, at least.
+pub const MIN_SEQUENCE_HEADER: &str = "x-min-sequence";
 /// The name of the cookie that identifies an author.
 pub const AUTHOR_COOKIE: &str = "author";
 

@@ -76,7 +76,7 @@ pub enum OpenError {
     Database(String),
 }
 
-/// Why a write failed. Nothing of it is stored, but where it is [`WriteError::Unknown`].
+/// Why a write failed. Nothing of it is stored, except that with [`WriteError::Unknown`] it may be.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError<E> {
     /// The closure returned an error.
@@ -92,9 +92,9 @@ pub enum WriteError<E> {
     /// The disk is full or failing, or the store has ended.
     #[error("the store cannot write: {0}")]
     Unavailable(String),
-    /// The connection to the database was lost while it committed: the write may stand or not. Whoever repeats it with its
-    /// idempotency key finds out.
-    #[error("it is unknown whether the write stands: {0}")]
+    /// The commit was sent, and no answer has come: it may be stored. Whoever repeats the write must recognise what is stored
+    /// already. The engine has logged it.
+    #[error("it is not known whether the write is stored: {0}")]
     Unknown(String),
     /// Too little of the disk is free: refused before SQLite meets a full disk. Succeeds again once there is space.
     #[error("less than {floor} MiB of the disk is free")]
@@ -356,6 +356,11 @@ impl Store {
             #[cfg(feature = "postgres")]
             Engine::Postgres(database) => Some(database.availability()),
         }
+    }
+
+    /// Whether other replicas may write to it.
+    pub fn is_shared(&self) -> bool {
+        self.file().is_none()
     }
 
     /// Ends when the disk has failed, the file was found damaged, or the writer has panicked. The process must then end

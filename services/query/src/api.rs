@@ -4,6 +4,7 @@ use crate::document::Document;
 use crate::domain::Post;
 use crate::events::Awaited;
 use crate::live::{self, Live};
+use crate::replica::{self, Replica};
 use crate::store::{self, Listed};
 use crate::stream_slots::StreamSlots;
 use crate::thread;
@@ -33,6 +34,7 @@ pub struct Api {
     pub waiters: KeyWaiters<Awaited>,
     pub live: Live,
     pub slots: StreamSlots,
+    pub replica: Replica,
     /// Ends the streams and the waits.
     pub stopping: CancellationToken,
 }
@@ -80,11 +82,16 @@ fn cursor_after(post: &Post) -> String {
 }
 
 /// With `limit` or `cursor` a page of posts, newest first; without them the course's answer: one JSON object of all posts, keyed by id.
-async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
-    if page.limit.is_none() && page.cursor.is_none() {
-        return api.posts.response().await;
-    }
+async fn posts(State(api): State<Api>, Query(page): Query<Page>, headers: HeaderMap) -> ApiResult {
     let (limit, before) = (limit(page.limit.as_deref(), DEFAULT_PAGE)?, page.before()?);
+    let minimum = replica::minimum(&headers)?;
+    if let Some(behind) = api.replica.behind(minimum).await? {
+        return Ok(behind);
+    }
+    if page.limit.is_none() && page.cursor.is_none() {
+        let (response, sequence) = api.posts.response(minimum).await?;
+        return Ok(api.replica.up_to_date(response, sequence));
+    }
     let read = move |tx: &Tx<'_>| Ok((store::list(tx, before, limit + 1)?, store::last_change(tx)?.1));
     let (mut found, sequence) = api.store.read(read).await?;
     let next = (found.len() > limit)
@@ -97,7 +104,7 @@ async fn posts(State(api): State<Api>, Query(page): Query<Page>) -> ApiResult {
         comment_count: approved,
     });
     let page = PostPage { items: items.collect(), next, sequence };
-    Ok(axum::Json(page).into_response())
+    Ok(api.replica.up_to_date(axum::Json(page).into_response(), sequence))
 }
 
 /// `post` and `after` of `GET /live`.
@@ -135,7 +142,11 @@ async fn listen(
         Some(text) => Some(text.parse().map_err(|_| bad_request("post is not an id"))?),
     };
     let after = parameters.after(&headers)?;
-    let changes = with_heartbeat(api.live.listen(after, post).await?, live::HEARTBEAT);
+    if let Some(behind) = api.replica.behind_stream(after, replica::minimum(&headers)?).await? {
+        return Ok(behind);
+    }
+    let (changes, sequence) = api.live.listen(after, post).await?;
+    let changes = with_heartbeat(changes, live::HEARTBEAT);
     // A child token: each stream checks it each time it wakes, and would contend for a shared one.
     let changes = changes.take_until(api.stopping.child_token().cancelled_owned()).inspect(move |_| {
         let _held = &slot;
@@ -145,7 +156,8 @@ async fn listen(
         (header::CACHE_CONTROL, "no-cache, no-transform"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::from_stream(changes.map(Ok::<_, Infallible>))).into_response())
+    let response = (headers, Body::from_stream(changes.map(Ok::<_, Infallible>))).into_response();
+    Ok(api.replica.up_to_date(response, sequence))
 }
 
 async fn read_model(State(api): State<Api>) -> ApiResult {

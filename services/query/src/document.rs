@@ -12,9 +12,11 @@ mod chunk;
 mod response;
 
 use crate::store::{self, Spot};
-use cached::{Cached, Slot};
+use cached::{Cached, Place, Slot};
 use chunk::{Chunk, render};
+use kit::messaging::inbox;
 use kit::store::{ReadError, Store};
+use shared::Sequence;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -56,28 +58,33 @@ impl Document {
         self.inner.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives up the chunks that the last commits have changed.
-    async fn sync(&self) -> Result<(), ReadError> {
+    /// Gives up the chunks that the last commits have changed; returns up to which event the rest is up to date. The
+    /// event `minimum` was applied, perhaps by a commit that is not counted yet.
+    async fn sync(&self, minimum: Sequence) -> Result<Sequence, ReadError> {
         let commit = || *self.inner.committed.borrow();
-        if self.cached().is_up_to(commit()) {
-            return Ok(());
+        if let Some(sequence) = self.cached().up_to(commit(), minimum) {
+            return Ok(sequence);
         }
         let _turn = self.inner.syncing.lock().await;
         // Read before the store: what is committed in between is looked up by the next reader.
         let commit = commit();
-        while !self.cached().is_up_to(commit) {
+        loop {
+            if let Some(sequence) = self.cached().up_to(commit, minimum) {
+                return Ok(sequence);
+            }
             let last = self.cached().last_change();
-            let (touched, newest, moved) = self
+            let (touched, newest, moved, place) = self
                 .inner
                 .store
                 .read(move |tx| {
                     let touched = last.map(|last| store::touched_after(tx, last, CHANGES)).transpose()?;
-                    Ok((touched.flatten(), store::last_change(tx)?.0, store::last_move(tx)?))
+                    let (newest, sequence) = store::last_change(tx)?;
+                    let place = Place { cursor: inbox::cursor(tx)?, sequence };
+                    Ok((touched.flatten(), newest, store::last_move(tx)?, place))
                 })
                 .await?;
-            self.cached().apply(commit, touched, newest, moved);
+            self.cached().apply(commit, touched, newest, moved, place);
         }
-        Ok(())
     }
 
     /// The shared chunk after a row, rendered now if it has to be; nothing where the chunks begin elsewhere.

@@ -2,21 +2,22 @@
 //!
 //! [`api`]: HTTP; [`domain`]: the rules; [`events`]: what it does with each event; [`store`]: SQL; [`document`]: the
 //! most frequent answer as bytes; [`thread`]: a post with a page of its comments; [`live`]: changes as they happen,
-//! [`stream_slots`]: how many may follow them.
+//! [`stream_slots`]: how many may follow them; [`replica`]: how far this replica is; [`config`]: the settings.
 //!
 //! The read model can be deleted at any time: it is rebuilt from the log, byte for byte.
 
 pub mod api;
+pub mod config;
 pub mod document;
 pub mod domain;
 pub mod events;
 pub mod live;
+pub mod replica;
 pub mod store;
 pub mod stream_slots;
 pub mod thread;
 
 use kit::app::StartError;
-use kit::app::config::PeerConfig;
 use kit::app::peer::Peer;
 use kit::app::service::Service;
 use kit::messaging::subscriber::Readiness;
@@ -24,17 +25,23 @@ use kit::runtime::deps::Deps;
 use kit::runtime::key_waiters::KeyWaiters;
 use kit::runtime::lifecycle::Lifecycle;
 use kit::store::{Guard, Store};
+use replica::Replica;
 use shared::ServiceName;
 use std::error::Error;
 
-pub type Config = PeerConfig;
+pub use config::Config;
 
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
+    let Config { peer: config, instance } = config;
     let operator = config.store.operator_token.clone();
-    let peer = Peer::open(ServiceName::Query, &config, deps, lifecycle, store::MIGRATIONS)?;
+    let mut peer = Peer::open(ServiceName::Query, &config, deps, lifecycle, store::SCHEMA).await?;
+    let is_one_of_several = instance.is_some();
+    peer.instance = instance;
     fill_excerpts(&peer.store).await.map_err(StartError::Store)?;
     let live = live::Live::new(peer.store.clone());
     peer.lifecycle.spawn("live", live.clone().run(peer.lifecycle.stopping()));
+    let replica = Replica::new(peer.store.clone(), is_one_of_several, peer.lifecycle.stopping());
+    peer.lifecycle.spawn("replica", replica.clone().run());
     let posts = document::Document::new(peer.store.clone());
     let waiters = KeyWaiters::new(thread::MAX_WAITERS);
     let slots = stream_slots::StreamSlots::new(config.store.common.rate_limits);
@@ -44,6 +51,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
         waiters: waiters.clone(),
         live,
         slots,
+        replica,
         stopping: peer.lifecycle.stopping(),
     };
     // An empty store must catch up with the log first, or readers would see a blog without posts.

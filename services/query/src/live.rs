@@ -4,6 +4,9 @@
 //! that falls behind, or says which change it received last, reads what it missed from the store; where that is too much,
 //! it gets the event `reload` in place of it, and has to load again what it shows.
 //!
+//! The id of an event is a place of the log and so the same on each replica: whoever has received it is up to date up to
+//! there. The numbers of the changes are this store's own.
+//!
 //! | event | data | when |
 //! |---|---|---|
 //! | `hello` | `{}` | first; its id is where the stream begins |
@@ -136,15 +139,16 @@ impl Live {
         }
     }
 
-    /// Changes after the event `after`, or from now on; of one post, or of all.
+    /// Changes after the event `after`, or from now on; of one post, or of all. Also returns up to which event the store
+    /// is up to date.
     pub async fn listen(
         &self,
         after: Option<Sequence>,
         post: Option<PostId>,
-    ) -> Result<impl Stream<Item = Bytes> + use<>, ReadError> {
+    ) -> Result<(impl Stream<Item = Bytes> + use<>, Sequence), ReadError> {
         // Subscribes before it reads the store, so that no change falls between the two.
         let receiver = self.updates.subscribe();
-        let (last, first) = self.store.read(move |tx| begin(tx, after)).await?;
+        let (last, first, sequence) = self.store.read(move |tx| begin(tx, after)).await?;
         let listener = Listener { live: self.clone(), receiver, last, missed: true, waiting: Vec::new() };
         let changes = stream::unfold(listener, move |mut listener| {
             let post = post.clone();
@@ -161,19 +165,19 @@ impl Live {
             }
         });
         // Sent at once: the client knows that it is connected, and from where to resume.
-        Ok(stream::iter([first]).chain(changes))
+        Ok((stream::iter([first]).chain(changes), sequence))
     }
 }
 
-/// The number of the change after which a stream begins, and its first event.
-fn begin(tx: &Tx<'_>, after: Option<Sequence>) -> Result<(i64, Bytes), SqlError> {
+/// The number of the change after which a stream begins, its first event, and up to which event the store is up to date.
+fn begin(tx: &Tx<'_>, after: Option<Sequence>) -> Result<(i64, Bytes, Sequence), SqlError> {
     let (newest, sequence) = store::last_change(tx)?;
-    let Some(after) = after else { return Ok((newest, sse_event("hello", sequence, "{}"))) };
+    let Some(after) = after else { return Ok((newest, sse_event("hello", sequence, "{}"), sequence)) };
     let last = store::change_at(tx, after)?.min(newest);
     Ok(if newest - last > MAX_MISSED {
-        (newest, sse_event("reload", sequence, "{}"))
+        (newest, sse_event("reload", sequence, "{}"), sequence)
     } else {
-        (last, sse_event("hello", after, "{}"))
+        (last, sse_event("hello", after, "{}"), sequence)
     })
 }
 

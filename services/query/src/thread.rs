@@ -3,6 +3,7 @@
 use crate::api::{self, Api, bad_request};
 use crate::domain::{Comment, Key};
 use crate::events::Awaited;
+use crate::replica;
 use crate::store::{self, Comments, ThreadPage};
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
@@ -70,12 +71,16 @@ pub(crate) async fn thread(
     let id: PostId = id.parse().map_err(|_| unknown())?;
     let (wait, comment) = (parameters.wait()?, parameters.comment()?);
     let (page, limit) = (parameters.page()?, api::limit(parameters.limit.as_deref(), DEFAULT_THREAD)?);
+    if let Some(behind) = api.replica.behind(replica::minimum(&headers)?).await? {
+        return Ok(behind);
+    }
     if !wait.is_zero() {
         until_known(&api, &id, comment.as_ref(), wait).await?;
     }
     let key = AuthorToken::from_headers(&headers).map(|token| token.key());
     let found = api.store.read(move |tx| read(tx, &id, &page, limit, key.as_deref())).await?;
-    Ok(axum::Json(found.ok_or_else(unknown)?).into_response())
+    let thread = found.ok_or_else(unknown)?;
+    Ok(api.replica.up_to_date(axum::Json(&thread).into_response(), thread.sequence))
 }
 
 /// Returns as soon as the post, and the comment if one is named, is known; at the latest after `wait`, and at once if

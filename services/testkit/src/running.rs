@@ -28,12 +28,14 @@ pub struct Running {
     pub name: ServiceName,
     /// Its stop signal and background tasks.
     pub lifecycle: Lifecycle,
+    /// Its name in the network, and that of its folder.
+    pub(crate) host: String,
     router: Router,
     network: Network,
 }
 
 impl Running {
-    pub(crate) fn new(service: Service, network: &Network) -> Self {
+    pub(crate) fn new(service: Service, host: &str, network: &Network) -> Self {
         let Service {
             name,
             router,
@@ -49,9 +51,14 @@ impl Running {
             router.merge(probes::router(lifecycle.clone(), readiness)).merge(admin.unwrap_or_default());
         let options = Options { hosts, trusted_proxies, ..Options::new(deps.ids) };
         let router = with_middleware(router, options);
-        network.connect(name, router.clone());
+        network.connect(host, router.clone());
         lifecycle.set_listening();
-        Self { name, lifecycle, router, network: network.clone() }
+        Self { name, lifecycle, host: host.to_owned(), router, network: network.clone() }
+    }
+
+    /// What it serves, for a listener of its own.
+    pub fn router(&self) -> Router {
+        self.router.clone()
     }
 
     /// Sends a request and reads the whole answer.
@@ -115,16 +122,16 @@ impl Running {
 
     /// Takes it off the network: it still runs and can send, and nobody can reach it.
     pub fn cut_off(&self) {
-        self.network.disconnect(self.name);
+        self.network.disconnect(&self.host);
     }
 
     /// Puts it back on the network.
     pub fn rejoin(&self) {
-        self.network.connect(self.name, self.router.clone());
+        self.network.connect(&self.host, self.router.clone());
     }
 
     pub(crate) async fn end(self) {
-        self.network.disconnect(self.name);
+        self.network.disconnect(&self.host);
         self.lifecycle.stop();
         assert!(self.lifecycle.wait(LIMIT).await, "{} does not stop", self.name);
         assert_eq!(self.lifecycle.crashed(), None, "{} crashed", self.name);

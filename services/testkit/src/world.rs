@@ -155,6 +155,15 @@ impl World {
         }
     }
 
+    /// The settings of one of several replicas of a service, with a folder and an address of its own.
+    pub fn config_of_replica(&self, name: ServiceName, instance: &str) -> PeerConfig {
+        let host = host_of(name, instance);
+        let mut config = self.config(name);
+        config.store.data_dir = self.dir.path().join(&host);
+        config.advertise_url = Some(format!("http://{host}"));
+        config
+    }
+
     fn store_config(&self, name: ServiceName) -> StoreConfig {
         let mut config = StoreConfig {
             operator_token: self.secure.then(|| Secret::new(self.operator_token()).expect("a token")),
@@ -201,18 +210,42 @@ impl World {
         F: FnOnce(C, Deps, Lifecycle) -> Fut,
         Fut: Future<Output = Result<Service, StartError>>,
     {
+        self.try_start_at(None, config, build).await
+    }
+
+    /// Starts one of several replicas of a service.
+    pub async fn start_replica<C, F, Fut>(&self, instance: &str, config: C, build: F) -> Running
+    where
+        F: FnOnce(C, Deps, Lifecycle) -> Fut,
+        Fut: Future<Output = Result<Service, StartError>>,
+    {
+        self.try_start_at(Some(instance), config, build).await.expect("a replica that starts")
+    }
+
+    async fn try_start_at<C, F, Fut>(
+        &self,
+        instance: Option<&str>,
+        config: C,
+        build: F,
+    ) -> Result<Running, StartError>
+    where
+        F: FnOnce(C, Deps, Lifecycle) -> Fut,
+        Fut: Future<Output = Result<Service, StartError>>,
+    {
         let lifecycle = Lifecycle::new();
         let service = build(config, self.deps(), lifecycle.clone()).await?;
-        let running = Running::new(service, &self.network);
+        let name = service.name;
+        let host = instance.map_or(name.to_string(), |instance| host_of(name, instance));
+        let running = Running::new(service, &host, &self.network);
         self.lock().push((running.name, lifecycle));
         Ok(running)
     }
 
     /// Stops a service and waits until it has released its store.
     pub async fn stop(&self, running: Running) {
-        let name = running.name;
+        let (name, dir) = (running.name, self.dir.path().join(&running.host));
         running.end().await;
-        store_is_closed(&self.data_dir(name), name.as_str()).await;
+        store_is_closed(&dir, name.as_str()).await;
     }
 
     /// Deletes the store of a stopped service.
@@ -258,6 +291,10 @@ impl Drop for World {
         }
         assert_eq!(panics::seen(), self.panics_before, "something panicked");
     }
+}
+
+fn host_of(name: ServiceName, instance: &str) -> String {
+    format!("{name}-{instance}")
 }
 
 /// Waits until the store `<dir>/<name>.db` is closed: its last handle is dropped, and what waited is written.

@@ -46,7 +46,7 @@ fn every_peer_finds_discarded_events_by_an_index() {
 async fn a_lost_store_is_rebuilt_to_the_same_bytes_after_a_discard() {
     let world = World::new();
     let bus = world.start_bus().await;
-    let query = world.start(world.config(Query), query::build).await;
+    let query = world.start(world.config(Query).into(), query::build).await;
     let mut broken = published(&post_created("p1", "T", 1), "broken");
     broken.data = serde_json::value::to_raw_value(&json!({"id": "p1", "title": {}})).unwrap();
     bus.post("/events", &broken).await.ok(200);
@@ -72,7 +72,7 @@ async fn a_lost_store_is_rebuilt_to_the_same_bytes_after_a_discard() {
 
     world.stop(query).await;
     world.wipe(Query);
-    let query = world.start(world.config(Query), query::build).await;
+    let query = world.start(world.config(Query).into(), query::build).await;
     query.becomes_ready().await;
     has_read(&world, &bus, Query).await;
     assert_eq!(query.get("/read-model").await.text(), before);

@@ -20,7 +20,7 @@ async fn one_trace_leads_from_the_click_through_every_event_to_the_page() {
     let comments = world.start(world.config(Comments), comments::build).await;
     let moderation = moderation::Config { peer: world.config(Moderation), rules: None };
     let _moderation = world.start(moderation, moderation::build).await;
-    let query = world.start(world.config(Query), query::build).await;
+    let query = world.start(world.config(Query).into(), query::build).await;
     let created = posts.post("/posts/create", &json!({"title": "T"})).await.ok(201);
     let id = created["id"].as_str().unwrap();
     query.becomes_ready().await;

@@ -96,7 +96,7 @@ async fn machine() {
 }
 
 async fn query(folder: &Path) {
-    let config = PeerConfig::insecure(ServiceName::Query, folder.join("query"));
+    let config = PeerConfig::insecure(ServiceName::Query, folder.join("query")).into();
     let lifecycle = Lifecycle::new();
     let service = query::build(config, deps(), lifecycle.clone()).await.expect("query");
     let router = served(service.router);

@@ -18,9 +18,8 @@ const SITE: &str = "/site";
 /// The command line of a service's program.
 pub fn program(service: ServiceName) -> Command {
     match service {
-        ServiceName::Posts | ServiceName::Comments | ServiceName::Query => {
-            command::<kit::app::config::PeerConfig>(service)
-        }
+        ServiceName::Posts | ServiceName::Comments => command::<kit::app::config::PeerConfig>(service),
+        ServiceName::Query => command::<query::Config>(service),
         ServiceName::Moderation => command::<moderation::Config>(service),
         ServiceName::EventBus => command::<event_bus::Config>(service),
         ServiceName::Frontend => command::<frontend::server::Config>(service),

@@ -12,13 +12,13 @@ impl From<WriteError<SqlError>> for ApiError {
     fn from(error: WriteError<SqlError>) -> Self {
         match error {
             WriteError::Busy | WriteError::Unavailable(_) => Self::new(ProblemKind::Unavailable),
+            WriteError::Unknown(_) => Self::new(ProblemKind::Unavailable).detail(
+                "it may have been stored: repeat the request with the same Idempotency-Key, and it is stored only once",
+            ),
             // The detail is for whoever runs the site; the store has logged it, once.
             WriteError::DiskFloor { .. } => Self::new(ProblemKind::Unavailable)
                 .detail("the disk of this service is nearly full: nothing was stored")
                 .retry_after(DISK_RETRY_AFTER),
-            // Whoever repeats it with the same key learns what became of it.
-            WriteError::Unknown(_) => Self::new(ProblemKind::Unavailable)
-                .detail("it is unknown whether this was stored: repeat it with the same Idempotency-Key"),
             WriteError::Panicked => Self::new(ProblemKind::Internal),
             WriteError::Rejected(error) => error.into(),
         }
@@ -45,6 +45,21 @@ impl From<SqlError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::response::IntoResponse;
+
+    #[test]
+    fn a_write_whose_outcome_is_not_known_says_how_to_find_out() {
+        let error = ApiError::from(WriteError::Unknown("the connection was lost".to_owned()));
+        let problem = error.problem().clone();
+        let detail = problem.detail.unwrap_or_default();
+        assert!(
+            detail.contains("may have been stored") && detail.contains("same Idempotency-Key"),
+            "{detail}"
+        );
+        assert!(!detail.contains("connection"), "how it is stored is nobody's business");
+        let headers = error.into_response().headers().clone();
+        assert_eq!((problem.status, &headers["retry-after"]), (503, &"1".parse().unwrap()));
+    }
 
     #[test]
     fn a_panic_is_no_reason_to_try_again() {

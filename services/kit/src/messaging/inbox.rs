@@ -21,6 +21,11 @@ pub const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// The row of the cursor, for a later migration: there is a row to lock before the first event.
+pub const CURSOR_ROW: &str = "
+    INSERT INTO cursor (stream, seq, id) VALUES ('events', 0, NULL) ON CONFLICT DO NOTHING;
+";
+
 /// What to do with an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -45,26 +50,19 @@ pub fn decide(cursor: Sequence, sequence: Sequence) -> Decision {
 
 /// The sequence of the last event applied.
 pub fn cursor(tx: &Tx<'_>) -> Result<Sequence, SqlError> {
-    let seq = tx.first("SELECT seq FROM cursor WHERE stream = 'events'", &[], |row| row.int(0))?;
-    Ok(Sequence::new(seq.unwrap_or(0)))
+    tx.one("SELECT seq FROM cursor WHERE stream = 'events'", &[], |row| row.int(0).map(Sequence::new))
 }
 
 /// The id of the last event applied, if it had one.
 pub fn last_id(tx: &Tx<'_>) -> Result<Option<String>, SqlError> {
-    let id = tx.first("SELECT id FROM cursor WHERE stream = 'events'", &[], |row| {
-        Ok(row.opt_text(0)?.map(str::to_owned))
-    })?;
-    Ok(id.flatten())
+    let sql = "SELECT id FROM cursor WHERE stream = 'events'";
+    tx.one(sql, &[], |row| Ok(row.opt_text(0)?.map(str::to_owned)))
 }
 
 /// Moves the cursor to an event.
 pub fn set_cursor(tx: &Tx<'_>, cursor: Sequence, id: Option<&str>) -> Result<(), SqlError> {
-    tx.execute(
-        "INSERT INTO cursor (stream, seq, id) VALUES ('events', $1, $2)
-         ON CONFLICT (stream) DO UPDATE SET seq = excluded.seq, id = excluded.id",
-        values![cursor.get(), id],
-    )?;
-    Ok(())
+    let sql = "UPDATE cursor SET seq = $1, id = $2 WHERE stream = 'events'";
+    tx.execute(sql, values![cursor.get(), id]).map(drop)
 }
 
 /// Records an event without a sequence; returns whether it is new.
@@ -101,8 +99,20 @@ mod tests {
     }
 
     #[test]
+    fn there_is_a_cursor_before_the_first_event_and_one_of_an_earlier_version_stays() {
+        const EARLIER: &str = "INSERT INTO cursor VALUES ('events', 7, 'seven')";
+        let at = |migration| {
+            let memory = Memory::new(&[migration]);
+            let tx = &memory.tx();
+            (cursor(tx).unwrap().get(), last_id(tx).unwrap())
+        };
+        assert_eq!(at(&[SCHEMA, CURSOR_ROW]), (0, None));
+        assert_eq!(at(&[SCHEMA, EARLIER, CURSOR_ROW]), (7, Some("seven".to_owned())));
+    }
+
+    #[test]
     fn the_cursor_and_the_inbox_remember() {
-        let memory = Memory::new(&[&[SCHEMA]]);
+        let memory = Memory::new(&[&[SCHEMA, CURSOR_ROW]]);
         let tx = &memory.tx();
         assert_eq!(cursor(tx).unwrap(), Sequence::START);
         assert_eq!(last_id(tx).unwrap(), None);

@@ -9,8 +9,8 @@ use crate::runtime::deps::Deps;
 use crate::runtime::transport::TransportError;
 use crate::store::{ReadError, Store};
 use http::StatusCode;
+use shared::Sequence;
 use shared::bus::{Subscribe, Subscribed};
-use shared::{Sequence, ServiceName};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Registers a service, and keeps it registered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Subscriber {
-    /// The consumer.
-    pub name: ServiceName,
+    /// The name of the subscription: the service, and `/instance` where it is one of several replicas.
+    pub name: String,
     /// The address of its `POST /events`.
     pub url: String,
     /// The store with its cursor.
@@ -147,7 +147,7 @@ impl Subscriber {
         // does go back.
         let _ = self.store.flush().await;
         let (cursor, last_id) = self.store.read(|c| Ok((inbox::cursor(c)?, inbox::last_id(c)?))).await?;
-        let (name, url) = (self.name.to_string(), self.url.clone());
+        let (name, url) = (self.name.clone(), self.url.clone());
         let request = Subscribe { name, url, cursor, last_id, batch: true, started };
         let body = serde_json::to_vec(&request)?;
         let answer = self.bus.post("/subscriptions", "application/json", body.into(), None).await?;

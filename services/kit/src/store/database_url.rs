@@ -26,9 +26,8 @@ impl FromStr for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// The whole text.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "read by the engine"))]
-    pub(super) fn expose(&self) -> &str {
+    /// The whole text, with its password.
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }

@@ -188,6 +188,10 @@ impl Postgres {
             refuse: Box::new({
                 let (writes, reads) = (Arc::clone(&writes), Arc::clone(&reads));
                 move |why| {
+                    let Some(why) = why else {
+                        writes.expect_connections();
+                        return reads.expect_connections();
+                    };
                     worker::refuse_all(&writes, why);
                     worker::refuse_all(&reads, why);
                 }

@@ -38,8 +38,8 @@ pub(super) struct Sqlite {
     pub(super) committed: watch::Receiver<u64>,
     pub(super) observers: writer::Observers,
     pub(super) failed: Failed,
-    readers: Mutex<Vec<Connection>>,
-    permits: Arc<Semaphore>,
+    pub(super) readers: Mutex<Vec<Connection>>,
+    pub(super) permits: Arc<Semaphore>,
     /// Held for as long as the file is open, here or on the writer, so that no second process writes to it.
     _lock: Arc<File>,
 }

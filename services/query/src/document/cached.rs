@@ -2,6 +2,7 @@
 
 use super::chunk::{Chunk, Overflow, Range};
 use crate::store::{Spot, Touched};
+use shared::Sequence;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -14,12 +15,22 @@ pub(super) struct Cached {
     commit: Option<u64>,
     /// The last change that they may show; nothing before the first reader.
     last_change: Option<i64>,
+    place: Place,
     last_move: i64,
     /// By the row before them.
     slots: BTreeMap<Option<Spot>, Slot>,
     /// The length of all rendered chunks.
     bytes: usize,
     budget: usize,
+}
+
+/// Up to which event a read model is up to date.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    /// The last one that was applied.
+    pub cursor: Sequence,
+    /// The last one that changed anything.
+    pub sequence: Sequence,
 }
 
 /// A chunk, rendered or not.
@@ -63,11 +74,14 @@ impl Slot {
 
 impl Cached {
     pub fn new(budget: usize) -> Self {
-        Self { commit: None, last_change: None, last_move: 0, slots: BTreeMap::new(), bytes: 0, budget }
+        let (slots, place) = (BTreeMap::new(), Place::default());
+        Self { commit: None, last_change: None, place, last_move: 0, slots, bytes: 0, budget }
     }
 
-    pub fn is_up_to(&self, commit: u64) -> bool {
-        self.commit.is_some_and(|at| at >= commit)
+    /// Up to which event the chunks are up to date, if that is up to this commit and up to the event `minimum`.
+    pub fn up_to(&self, commit: u64, minimum: Sequence) -> Option<Sequence> {
+        let is_up_to = self.commit.is_some_and(|at| at >= commit) && self.place.cursor >= minimum;
+        is_up_to.then_some(self.place.sequence)
     }
 
     pub fn last_change(&self) -> Option<i64> {
@@ -76,7 +90,14 @@ impl Cached {
 
     /// Takes note of the changes after the last one that was noted, or of some of them: `newest` is the last one of
     /// all. Where it is not known any more what has changed, or where a row has changed its position, no chunk is kept.
-    pub fn apply(&mut self, commit: u64, touched: Option<Touched>, newest: i64, last_move: i64) {
+    pub fn apply(
+        &mut self,
+        commit: u64,
+        touched: Option<Touched>,
+        newest: i64,
+        last_move: i64,
+        place: Place,
+    ) {
         match touched {
             Some(touched) if last_move == self.last_move => {
                 for row in &touched.spots {
@@ -94,7 +115,7 @@ impl Cached {
                 self.last_move = last_move;
             }
         }
-        self.commit = Some(commit);
+        (self.commit, self.place) = (Some(commit), place);
     }
 
     fn invalidate(&mut self, row: &Spot) {

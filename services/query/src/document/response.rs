@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use http::header;
 use kit::http::{ApiError, ApiResult, json_bytes};
 use kit::store::{ReadError, Tx};
-use shared::ProblemKind;
+use shared::{ProblemKind, Sequence};
 use std::collections::BTreeSet;
 
 /// Why a response ends before its document.
@@ -35,17 +35,23 @@ pub(super) struct Reader {
     last_move: Option<i64>,
     /// Posts that were sent and now stand behind the last row: they are not sent again.
     skip: BTreeSet<String>,
+    /// The event up to which it has to be up to date, at least.
+    minimum: Sequence,
+    /// The event up to which the first chunk sent is up to date.
+    sequence: Option<Sequence>,
 }
 
 impl Reader {
-    pub fn new(document: Document) -> Self {
-        Self { document, after: None, is_done: false, last_move: None, skip: BTreeSet::new() }
+    pub fn new(document: Document, minimum: Sequence) -> Self {
+        let skip = BTreeSet::new();
+        Self { document, after: None, is_done: false, last_move: None, skip, minimum, sequence: None }
     }
 
     /// The next piece of the document; nothing at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CutOff> {
         while !self.is_done {
-            self.document.sync().await?;
+            let sequence = self.document.sync(self.minimum).await?;
+            self.sequence.get_or_insert(sequence);
             let text = match self.shared().await? {
                 Some(text) => text,
                 None => self.own().await?,
@@ -100,23 +106,25 @@ impl Reader {
 }
 
 impl Document {
-    /// The whole document: in one piece with its length if it is one chunk, else chunk by chunk.
-    pub async fn response(&self) -> ApiResult<Response> {
-        let mut reader = Reader::new(self.clone());
+    /// The whole document: in one piece with its length if it is one chunk, else chunk by chunk. The event `minimum` was
+    /// applied. Also returns up to which event it is up to date, at least.
+    pub async fn response(&self, minimum: Sequence) -> ApiResult<(Response, Sequence)> {
+        let mut reader = Reader::new(self.clone(), minimum);
         let first = reader.next().await.map_err(|error| match error {
             CutOff::Read(error) => error.into(),
             // A reader that has been sent nothing has missed nothing.
             CutOff::TooManyMoves => ApiError::new(ProblemKind::Internal),
         })?;
         let first = first.unwrap_or_default();
+        let sequence = reader.sequence.unwrap_or_default();
         if reader.is_done {
-            return Ok(json_bytes(first));
+            return Ok((json_bytes(first), sequence));
         }
         let rest = stream::try_unfold(reader, async |mut reader| {
             Ok::<_, CutOff>(reader.next().await?.map(|text| (text, reader)))
         });
         let rest = rest.inspect_err(|error| tracing::error!(%error, "a response with all posts is cut off"));
         let body = Body::from_stream(stream::iter([Ok(first)]).chain(rest));
-        Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+        Ok((([(header::CONTENT_TYPE, "application/json")], body).into_response(), sequence))
     }
 }

@@ -98,7 +98,7 @@ async fn rest(reader: &mut Reader) -> Result<Vec<u8>, CutOff> {
 }
 
 async fn whole(document: &Document) -> Bytes {
-    rest(&mut Reader::new(document.clone())).await.unwrap().into()
+    rest(&mut Reader::new(document.clone(), Sequence::START)).await.unwrap().into()
 }
 
 /// The ids of the posts in a document, in its order. Each entry is a post with comments.
@@ -176,7 +176,7 @@ proptest! {
                 match step {
                     Step::Merge(events) => merge(&store, events).await,
                     Step::Read => assert_eq!(whole(&document).await, reference(&store).await),
-                    Step::Begin => slow.push((Reader::new(document.clone()), Vec::new())),
+                    Step::Begin => slow.push((Reader::new(document.clone(), Sequence::START), Vec::new())),
                     Step::Next(n) => if let Some((reader, text)) = slow.get_mut(n) {
                         text.extend(reader.next().await.unwrap().unwrap_or_default());
                     }
@@ -204,7 +204,7 @@ async fn a_write_renders_its_own_chunk_again_and_no_other() {
     many(&store, 50).await;
     let document = Document::new(store.clone());
     let chunks = async || {
-        let mut reader = Reader::new(document.clone());
+        let mut reader = Reader::new(document.clone(), Sequence::START);
         let mut chunks = Vec::new();
         while let Some(chunk) = reader.next().await.unwrap() {
             chunks.push(chunk);
@@ -228,11 +228,31 @@ async fn a_write_renders_its_own_chunk_again_and_no_other() {
 }
 
 #[tokio::test]
+async fn the_answer_has_what_its_reader_has_seen_although_that_commit_is_not_counted_yet() {
+    let (dir, store) = open();
+    many(&store, 3).await;
+    let document = Document::new(store.clone());
+    whole(&document).await;
+    // Readers see a commit a moment before its writer counts it.
+    let other = rusqlite::Connection::open(dir.path().join("query.db")).unwrap();
+    let commit = "BEGIN;
+        INSERT INTO posts (id, title, author, created_at, seq, version, excerpt, approved)
+            VALUES ('p004', 'T', '', 4, 4, 1, '', 0);
+        INSERT INTO changes (n, seq, post_id) VALUES (4, 4, 'p004');
+        UPDATE cursor SET seq = 4;
+        COMMIT;";
+    other.execute_batch(commit).unwrap();
+    let (response, sequence) = document.response(Sequence::new(4)).await.unwrap();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    assert_eq!((body, sequence), (reference(&store).await, Sequence::new(4)));
+}
+
+#[tokio::test]
 async fn a_chunk_is_freed_with_the_last_response_that_holds_it() {
     let (_dir, store) = open();
     many(&store, 3).await;
     let document = Document::new(store.clone());
-    let held = Reader::new(document.clone()).next().await.unwrap().unwrap();
+    let held = Reader::new(document.clone(), Sequence::START).next().await.unwrap().unwrap();
     assert!(!held.is_unique(), "the document holds it, too");
     merge(&store, vec![(post("p004", 4), Some(4))]).await;
     whole(&document).await;
@@ -244,7 +264,8 @@ async fn readers_of_one_chunk_wait_for_one_rendering() {
     let (_dir, store) = open();
     many(&store, 3).await;
     let document = Document::new(store.clone());
-    let first = async || Reader::new(document.clone()).next().await.unwrap().unwrap().as_ptr();
+    let first =
+        async || Reader::new(document.clone(), Sequence::START).next().await.unwrap().unwrap().as_ptr();
     let chunks = futures_util::future::join_all((0..50).map(|_| first())).await;
     assert_eq!(chunks.into_iter().collect::<BTreeSet<_>>().len(), 1);
 }
@@ -255,7 +276,7 @@ async fn a_post_that_moves_behind_a_reader_who_has_it_is_not_sent_again() {
     let events: Vec<_> = (1..=30).map(|n| (post(&format!("p{n:03}"), n), (n != 2).then_some(n))).collect();
     merge(&store, events).await;
     let document = Document::new(store.clone());
-    let mut reader = Reader::new(document.clone());
+    let mut reader = Reader::new(document.clone(), Sequence::START);
     let mut text = reader.next().await.unwrap().unwrap().to_vec();
     assert!(ids(&whole(&document).await).starts_with(&["p001".to_owned(), "p002".to_owned()]));
     // The log knows it, and says that it is later.

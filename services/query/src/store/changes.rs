@@ -19,7 +19,8 @@ pub const MOST_OF_A_DELIVERY: usize = 1_024;
 pub struct Change {
     /// Counts the changes of this store; never used twice.
     pub n: i64,
-    /// The event that caused it.
+    /// The event up to which whoever has received the changes up to this one is up to date: the event that caused it, or
+    /// a later one where that event was applied late.
     pub sequence: Sequence,
     pub post_id: PostId,
     /// `None` if the post itself changed.
@@ -50,7 +51,7 @@ impl NewChanges {
         if self.latest.is_empty() {
             return Ok(());
         }
-        let before = last_change(tx)?.0;
+        let (before, mut place) = last_change(tx)?;
         if self.left_out > 0 {
             tx.execute("DELETE FROM changes", &[])?;
         }
@@ -58,8 +59,9 @@ impl NewChanges {
         let mut last = before;
         for (n, (sequence, post_id, comment_id)) in (first..).zip(&self.latest) {
             let comment_id = comment_id.as_ref().map(CommentId::as_str);
+            place = place.max(*sequence);
             let sql = "INSERT INTO changes (n, seq, post_id, comment_id) VALUES ($1, $2, $3, $4)";
-            tx.execute(sql, values![n, sequence.get(), post_id.as_str(), comment_id])?;
+            tx.execute(sql, values![n, place.get(), post_id.as_str(), comment_id])?;
             last = n;
         }
         if last / PRUNED_AT_ONCE > before / PRUNED_AT_ONCE {
@@ -76,11 +78,11 @@ pub fn note_move(
     comment_id: Option<&CommentId>,
     from: &Key,
 ) -> Result<(), SqlError> {
-    let sql = "INSERT INTO moves (post_id, comment_id, at, place) VALUES ($1, $2, $3, $4) RETURNING n";
+    let sql = "INSERT INTO moves (post_id, comment_id, at, place) VALUES ($1, $2, $3, $4)";
     let values = values![post_id.as_str(), comment_id.map(CommentId::as_str), from.at, from.place];
-    let n: i64 = tx.one(sql, values, |row| row.int(0))?;
-    tx.execute("DELETE FROM moves WHERE n <= $1", values![n - KEPT_CHANGES])?;
-    Ok(())
+    tx.execute(sql, values)?;
+    let sql = "DELETE FROM moves WHERE n <= (SELECT max(n) FROM moves) - $1";
+    tx.execute(sql, values![KEPT_CHANGES]).map(drop)
 }
 
 /// The number of the last change of position.
@@ -115,7 +117,7 @@ pub fn posts_moved_after(tx: &Tx<'_>, n: i64) -> Result<Option<Vec<MovedPost>>, 
     moved.map(Some)
 }
 
-/// The number of the last change, and the sequence of its event.
+/// The number of the last change, and the event up to which the read model is up to date with it.
 pub fn last_change(tx: &Tx<'_>) -> Result<(i64, Sequence), SqlError> {
     let sql = "SELECT n, seq FROM changes ORDER BY n DESC LIMIT 1";
     let last = tx.first(sql, &[], |row| Ok((row.int(0)?, Sequence::new(row.int(1)?))))?;
@@ -133,11 +135,11 @@ pub fn changes_after(tx: &Tx<'_>, n: i64, limit: i64) -> Result<Vec<Change>, Sql
     tx.query(sql, values![n, limit], read_change)
 }
 
-/// The number of the change that a client received last, found by the sequence of its event.
+/// The number of the change after which a client resumes that is up to date up to this event, here or on another replica.
 ///
-/// A redriven event is applied late although its place in the log is early, so a client resumes after that change and
-/// not after that place. If the change is not stored (any more), the client resumes before the first change of a later
-/// event. Receiving a change twice does no harm, as each one carries the current state.
+/// A redriven event is applied late, and on each replica at another time, so its change says to be up to date up to the
+/// event before it. If no change says so (any more), the client resumes before the first change that goes further.
+/// Receiving a change twice does no harm, as each one carries the current state.
 pub fn change_at(tx: &Tx<'_>, sequence: Sequence) -> Result<i64, SqlError> {
     if sequence == Sequence::START {
         return Ok(0);

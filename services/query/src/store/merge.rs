@@ -1,10 +1,10 @@
 //! What an event says, merged into the rows that are known.
 
-use super::{Pending, note_move, post, read_comment};
+use super::{Pending, comment, note_move, post};
 use crate::domain::{Comment, Post, excerpt};
-use kit::store::{SqlError, Tx, values};
+use kit::store::{SqlError, Tx, Value, values};
 use shared::events::Status;
-use shared::{CommentId, PostId, Sequence, Timestamp};
+use shared::{PostId, Sequence, Timestamp};
 
 /// Merges what an event says about a post; returns whether that changed anything.
 pub fn merge_post(tx: &Tx<'_>, pending: &mut Pending, said: Post) -> Result<bool, SqlError> {
@@ -73,7 +73,7 @@ pub fn merge_comment(tx: &Tx<'_>, pending: &mut Pending, said: Comment) -> Resul
         pending.add_approved(approved_in(&said), 1);
         return Ok(true);
     }
-    let Some((row, known)) = comment_row(tx, &said.id)? else {
+    let Some(known) = comment(tx, &said.id)? else {
         insert(tx, &said)?;
         pending.add_approved(approved_in(&said), 1);
         return Ok(true);
@@ -82,13 +82,9 @@ pub fn merge_comment(tx: &Tx<'_>, pending: &mut Pending, said: Comment) -> Resul
     if known == merged {
         return Ok(false);
     }
-    if known.origin == merged.origin && known.post_id == merged.post_id {
-        update_head(tx, row, &merged)?;
-    } else {
-        update(tx, row, &merged)?;
-        if known.key() != merged.key() || known.post_id != merged.post_id {
-            note_move(tx, &merged.post_id, Some(&merged.id), &known.key())?;
-        }
+    update(tx, &merged)?;
+    if known.key() != merged.key() || known.post_id != merged.post_id {
+        note_move(tx, &merged.post_id, Some(&merged.id), &known.key())?;
     }
     let (before, after) = (approved_in(&known), approved_in(&merged));
     if before != after {
@@ -98,28 +94,31 @@ pub fn merge_comment(tx: &Tx<'_>, pending: &mut Pending, said: Comment) -> Resul
     Ok(true)
 }
 
+/// What a comment's columns hold, in the order of [`super::COMMENT`].
+fn columns(comment: &Comment) -> [Value<'_>; 11] {
+    let (origin, position) = (comment.origin.as_ref(), comment.position());
+    [
+        comment.id.as_str().into(),
+        comment.post_id.as_str().into(),
+        origin.is_some().into(),
+        position.created_at.map(Timestamp::unix_ms).into(),
+        position.sequence.map(Sequence::get).into(),
+        origin.map_or("", |o| o.author.as_str()).into(),
+        origin.and_then(|o| o.author_key.as_deref()).into(),
+        comment.version.into(),
+        comment.status.as_str().into(),
+        (&comment.content).into(),
+        (&comment.reason).into(),
+    ]
+}
+
 /// Returns whether the comment is new; otherwise nothing is changed.
 fn insert(tx: &Tx<'_>, comment: &Comment) -> Result<bool, SqlError> {
-    let (origin, position) = (comment.origin.as_ref(), comment.position());
-    let inserted = tx.execute(
-        "INSERT INTO comments
-             (id, post_id, created, created_at, seq, author, author_key, version, status, content, reason)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO NOTHING",
-        values![
-            comment.id.as_str(),
-            comment.post_id.as_str(),
-            origin.is_some(),
-            position.created_at.map(Timestamp::unix_ms),
-            position.sequence.map(Sequence::get),
-            origin.map_or("", |o| o.author.as_str()),
-            origin.and_then(|o| o.author_key.as_deref()),
-            comment.version,
-            comment.status.as_str(),
-            &comment.content,
-            &comment.reason,
-        ],
-    )?;
-    Ok(inserted == 1)
+    let sql = "
+        INSERT INTO comments
+            (id, post_id, created, created_at, seq, author, author_key, version, status, content, reason)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO NOTHING";
+    Ok(tx.execute(sql, &columns(comment))? == 1)
 }
 
 /// The usual update: of a comment that is known with an earlier version, that no post counts yet. Returns whether it is
@@ -140,37 +139,14 @@ fn update_usual(tx: &Tx<'_>, said: &Comment) -> Result<bool, SqlError> {
     Ok(updated == 1)
 }
 
-/// Only what no index holds.
-fn update_head(tx: &Tx<'_>, row: i64, comment: &Comment) -> Result<(), SqlError> {
-    let sql = "UPDATE comments SET version = $1, status = $2, content = $3, reason = $4 WHERE rowid = $5";
-    let values = values![comment.version, comment.status.as_str(), &comment.content, &comment.reason, row];
-    tx.execute(sql, values).map(drop)
-}
-
-fn update(tx: &Tx<'_>, row: i64, comment: &Comment) -> Result<(), SqlError> {
-    let (origin, position) = (comment.origin.as_ref(), comment.position());
-    tx.execute(
-        "UPDATE comments SET post_id = $1, created = $2, created_at = $3, seq = $4, author = $5, author_key = $6
-         WHERE rowid = $7",
-        values![
-            comment.post_id.as_str(),
-            origin.is_some(),
-            position.created_at.map(Timestamp::unix_ms),
-            position.sequence.map(Sequence::get),
-            origin.map_or("", |o| o.author.as_str()),
-            origin.and_then(|o| o.author_key.as_deref()),
-            row,
-        ],
-    )?;
-    update_head(tx, row, comment)
-}
-
-/// A comment, and the number of its row.
-fn comment_row(tx: &Tx<'_>, id: &CommentId) -> Result<Option<(i64, Comment)>, SqlError> {
+/// The unusual update: of everything.
+fn update(tx: &Tx<'_>, comment: &Comment) -> Result<(), SqlError> {
     let sql = "
-        SELECT id, post_id, created, created_at, seq, author, author_key, version, status, content, reason, rowid
-        FROM comments WHERE id = $1";
-    tx.first(sql, values![id.as_str()], |row| Ok((row.int(11)?, read_comment(row)?)))
+        UPDATE comments SET
+            (id, post_id, created, created_at, seq, author, author_key, version, status, content, reason) =
+            ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        WHERE id = $1";
+    tx.execute(sql, &columns(comment)).map(drop)
 }
 
 /// The post that counts this comment.

@@ -11,7 +11,7 @@ use testkit::events::{comment_created, comment_updated, post_created, published}
 use testkit::{Running, World, eventually, post};
 
 /// Publishes as the event's own publisher does.
-async fn publish(world: &World, bus: &Running, events: &[Event]) {
+pub async fn publish(world: &World, bus: &Running, events: &[Event]) {
     for event in events {
         let kind = event.event_type();
         let id =

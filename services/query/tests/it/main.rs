@@ -8,6 +8,7 @@ mod live;
 mod post;
 mod posts;
 mod read_model;
+mod replicas;
 
 use http::HeaderMap;
 use kit::http::author::AuthorToken;
@@ -18,7 +19,7 @@ use testkit::events::{comment_created, comment_updated, log_from};
 use testkit::{Running, World, get};
 
 async fn start(world: &World) -> Running {
-    world.start(world.config(ServiceName::Query), query::build).await
+    world.start(world.config(ServiceName::Query).into(), query::build).await
 }
 
 /// Delivers events that stand in the log from the place `first` on.

@@ -33,7 +33,7 @@ fn the_process() {
         ServiceName::Posts => main::<PeerConfig, _, _>(name, args, posts::build),
         ServiceName::Comments => main::<PeerConfig, _, _>(name, args, comments::build),
         ServiceName::Moderation => main(name, args, moderation::build),
-        ServiceName::Query => main::<PeerConfig, _, _>(name, args, query::build),
+        ServiceName::Query => main(name, args, query::build),
         ServiceName::Frontend => panic!("it has no store"),
     };
     let number = (0..=2).find(|n| ExitCode::from(*n) == code).unwrap_or(255);

@@ -12,7 +12,7 @@ use testkit::{World, eventually, post};
 async fn an_event_whose_handler_failed_is_not_acknowledged() {
     let world = World::new();
     let bus = world.start_bus().await;
-    let query = world.start(world.config(Query), query::build).await;
+    let query = world.start(world.config(Query).into(), query::build).await;
     query.becomes_ready().await;
     // The handler fails, and the event is not the reason.
     world.execute(Query, "ALTER TABLE posts RENAME TO elsewhere");

@@ -107,7 +107,7 @@ async fn a_consumer_on_a_full_disk_is_delivered_to_again_until_it_takes_it() {
     let world = World::new();
     let Some(disk) = disk_of(&world, Query) else { return };
     let bus = world.start_bus().await;
-    let query = world.start(world.config(Query), query::build).await;
+    let query = world.start(world.config(Query).into(), query::build).await;
     query.becomes_ready().await;
     disk.fill().expect("a full disk");
     let post =

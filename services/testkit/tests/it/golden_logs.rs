@@ -47,7 +47,7 @@ impl Replay {
         let moderation = world.start(moderation, moderation::build).await;
         let posts = world.start(world.config(Posts), posts::build).await;
         let comments = world.start(world.config(Comments), comments::build).await;
-        let query = world.start(world.config(Query), query::build).await;
+        let query = world.start(world.config(Query).into(), query::build).await;
         let this = Self { world, bus, comments, query, _others: [posts, moderation] };
         this.until_applied().await;
         this

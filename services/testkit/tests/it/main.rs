@@ -26,7 +26,7 @@ async fn start(world: &World, name: ServiceName) -> Running {
         Posts => world.start(config, posts::build).await,
         Comments => world.start(config, comments::build).await,
         Moderation => world.start(moderation::Config { peer: config, rules: None }, moderation::build).await,
-        Query => world.start(config, query::build).await,
+        Query => world.start(config.into(), query::build).await,
         Frontend => unreachable!("it has no store"),
     }
 }

@@ -94,14 +94,20 @@ impl Slots {
         if taken.slots.len() >= self.whole && !taken.close_oldest_idle(None) {
             return Ok(None);
         }
-        let (number, closed, leave) = (taken.next, CancellationToken::new(), stopping.child_token());
-        let activity = Activity::new(self.begun, Arc::clone(&self.idle));
-        let (activity_seen, closed_too, leave_too) = (activity.clone(), closed.clone(), leave.clone());
-        let tenant = Tenant { client, activity: activity_seen, closed: closed_too, leave: leave_too };
+        let slot = Slot {
+            slots: Arc::clone(self),
+            number: taken.next,
+            activity: Activity::new(self.begun, Arc::clone(&self.idle)),
+            closed: CancellationToken::new(),
+            leave: stopping.child_token(),
+        };
+        let Slot { number, activity, closed, leave, .. } = &slot;
+        let tenant =
+            Tenant { client, activity: activity.clone(), closed: closed.clone(), leave: leave.clone() };
+        taken.slots.insert(*number, tenant);
         taken.next += 1;
-        taken.slots.insert(number, tenant);
         *taken.by_client.entry(client).or_default() += 1;
-        Ok(Some(Slot { slots: Arc::clone(self), number, activity, closed, leave }))
+        Ok(Some(slot))
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {

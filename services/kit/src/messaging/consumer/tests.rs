@@ -11,6 +11,7 @@ const MIGRATIONS: &[Migration] = &[
     crate::app::peer::SCHEMA,
     crate::app::peer::DEAD_LETTERS_BY_EVENT,
     crate::app::peer::DEAD_LETTERS_EVENT_COLUMNS,
+    crate::app::peer::CURSOR_ROW,
     &["CREATE TABLE seen (seq INTEGER, key TEXT, title TEXT); CREATE TABLE mended (x INTEGER);
        CREATE TABLE late (seq INTEGER);"],
 ];
@@ -417,6 +418,8 @@ fn logged(f: impl FnOnce()) -> String {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    // While there is only one, tracing lets whichever thread comes to a line first decide for all whether it is logged.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
     tracing::subscriber::with_default(subscriber, f);
     let bytes = lines.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()

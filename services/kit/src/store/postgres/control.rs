@@ -35,6 +35,9 @@ struct Duty {
     held: Option<(u64, CancellationToken)>,
 }
 
+/// With the reason; without one, what comes waits again.
+pub(super) type Refuse = Box<dyn Fn(Option<&str>) + Send>;
+
 pub(super) struct Control {
     pub(super) program: Arc<Program>,
     pub(super) schema: Schema,
@@ -46,8 +49,8 @@ pub(super) struct Control {
     pub(super) is_open: watch::Sender<bool>,
     /// Why the database cannot be used at the moment.
     pub(super) unavailable: watch::Sender<Option<String>>,
-    /// Takes jobs that wait for a connection that cannot be made.
-    pub(super) refuse: Box<dyn Fn(&str) + Send>,
+    /// Refuses what waits for a connection that cannot be made, for this reason; without one, lets it wait again.
+    pub(super) refuse: Refuse,
 }
 
 impl Control {
@@ -82,6 +85,7 @@ impl Control {
             match self.connect(runtime).await {
                 Ok((session, notifications)) => {
                     attempts = 0;
+                    (self.refuse)(None);
                     self.is_open.send_replace(true);
                     self.unavailable.send_replace(None);
                     if let Some(opened) = opened.take() {
@@ -100,6 +104,11 @@ impl Control {
                 }
                 Err(error) => {
                     let why = error.to_string();
+                    if attempts == 0 {
+                        tracing::warn!(why, "the database cannot be used; trying again");
+                    }
+                    (self.refuse)(Some(&why));
+                    self.unavailable.send_replace(Some(why));
                     if let Some(opened) = opened.take() {
                         let is_refused = matches!(error, ConnectError::Refused(_));
                         let _ = opened.send(if is_refused { Err(error) } else { Ok(()) });
@@ -107,11 +116,6 @@ impl Control {
                             return;
                         }
                     }
-                    if attempts == 0 {
-                        tracing::warn!(why, "the database cannot be used; trying again");
-                    }
-                    (self.refuse)(&why);
-                    self.unavailable.send_replace(Some(why));
                     attempts += 1;
                     rt::sleep(RECONNECT.delay(attempts, self.program.random())).await;
                 }

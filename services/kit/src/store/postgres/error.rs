@@ -12,6 +12,8 @@ pub(in crate::store) enum CallError {
     Lost(String),
     #[error("the database has not answered within {} s", super::DEADLINE.as_secs())]
     Deadline,
+    #[error("{0}")]
+    Data(String),
     /// The program is at fault: the wrong number of values, say.
     #[error("{0}")]
     Program(String),
@@ -39,12 +41,12 @@ impl CallError {
         let (code, ends_session) = match self {
             Self::Server { code, ends_session, .. } => (code.as_str(), *ends_session),
             Self::Lost(_) | Self::Deadline => return Class::Lost,
+            Self::Data(_) => return Class::Data,
             Self::Program(_) => return Class::Program,
         };
         match code {
-            "40001" | "40P01" => Class::Again,
-            // What a statement returns has changed with the schema; it is prepared again.
-            "0A000" | "26000" => Class::Again,
+            // The last two: what a statement returns has changed with the schema; it is prepared again.
+            "40001" | "40P01" | "0A000" | "26000" => Class::Again,
             "55P03" => Class::Busy,
             // The server stops, or is a standby now, or has given up a session that was idle for too long.
             "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25006" => Class::Lost,
@@ -64,7 +66,8 @@ impl From<tokio_postgres::Error> for CallError {
         if let Some(db) = error.as_db_error() {
             return db.into();
         }
-        let is_io = std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>());
+        let is_io =
+            std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
         if error.is_closed() || is_io { Self::Lost(why(&error)) } else { Self::Program(why(&error)) }
     }
 }

@@ -122,6 +122,11 @@ impl<J> Queue<J> {
         state.why_none = None;
     }
 
+    /// A connection can be made again: what comes now waits for it.
+    pub(super) fn expect_connections(&self) {
+        self.lock().why_none = None;
+    }
+
     pub(super) fn disconnected(&self) {
         self.lock().connections -= 1;
     }

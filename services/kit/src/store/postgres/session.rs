@@ -223,8 +223,8 @@ fn refusal(error: &tokio_postgres::Error, settings: &Settings, url: &str) -> Con
     let text = format!("{url}: {}", why(error));
     let Some(db) = error.as_db_error() else {
         let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-        let is_certificate =
-            cause.and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>());
+        let inner = cause.and_then(std::io::Error::get_ref);
+        let is_certificate = inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
         // Whatever is not of the network is of the settings: TLS that the server does not have, a missing password.
         return match cause {
             Some(_) if is_certificate && matches!(settings.protection, Protection::Verified { .. }) => {
@@ -242,9 +242,8 @@ fn refusal(error: &tokio_postgres::Error, settings: &Settings, url: &str) -> Con
             ConnectError::Refused(format!("{url}: {message}: check the user and its password"))
         }
         "3D000" => ConnectError::Refused(format!("{url}: {message}: create it, or correct the URL")),
-        "42501" => ConnectError::Refused(format!("{url}: {message}")),
-        // As PgBouncer calls what it does not have.
-        "08P01" => ConnectError::Refused(format!("{url}: {message}")),
+        // The second is how PgBouncer calls what it does not have.
+        "42501" | "08P01" => ConnectError::Refused(format!("{url}: {message}")),
         _ => ConnectError::Unreachable(format!("{url}: {message}")),
     }
 }

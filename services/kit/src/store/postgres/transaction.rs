@@ -170,6 +170,12 @@ impl<'a> PgTx<'a> {
             let text = format!("{} values for {expected} parameters: {sql}", values.len());
             return Err(CallError::Program(text));
         }
+        for (at, (value, kind)) in values.iter().zip(statement.params()).enumerate() {
+            if !fits(*value, kind) {
+                // The value may be private.
+                return Err(CallError::Data(format!("the value of ${} is no {kind}", at + 1)));
+            }
+        }
         Ok((statement, values.iter().copied().map(Bound).collect()))
     }
 
@@ -188,6 +194,17 @@ impl<'a> PgTx<'a> {
     }
 }
 
+/// Whether a parameter of this type can have the value.
+fn fits(value: Value<'_>, kind: &Type) -> bool {
+    match (value, kind) {
+        (Value::Null, _) | (Value::Int(_), &Type::INT8) | (Value::Int(0 | 1), &Type::BOOL) => true,
+        (Value::Int(value), &Type::INT4) => i32::try_from(value).is_ok(),
+        (Value::Int(value), &Type::INT2) => i16::try_from(value).is_ok(),
+        (Value::Text(_), kind) => <&str as ToSql>::accepts(kind),
+        (Value::Int(_), _) => false,
+    }
+}
+
 /// A value, in the type that the statement has for it.
 #[derive(Debug)]
 struct Bound<'a>(Value<'a>);
@@ -203,9 +220,7 @@ impl ToSql for Bound<'_> {
             (Value::Int(value), &Type::INT2) => i16::try_from(value)?.to_sql(ty, out),
             (Value::Int(value @ (0 | 1)), &Type::BOOL) => (value == 1).to_sql(ty, out),
             (Value::Text(text), _) if <&str as ToSql>::accepts(ty) => text.to_sql(ty, out),
-            // The value may be private.
-            (Value::Int(_), ty) => Err(format!("an integer does not fit into {ty}").into()),
-            (Value::Text(_), ty) => Err(format!("a text does not fit into {ty}").into()),
+            (_, ty) => Err(format!("the value is no {ty}").into()),
         }
     }
 

@@ -62,7 +62,9 @@ impl Line {
 
     /// Waits a moment, longer after each attempt.
     pub(super) fn wait(&self, backoff: Backoff, attempts: u32) {
-        self.runtime.block_on(rt::sleep(backoff.delay(attempts, self.program.random())));
+        let delay = backoff.delay(attempts, self.program.random());
+        // The timer belongs to the runtime, and is made within it.
+        self.runtime.block_on(async { rt::sleep(delay).await });
     }
 }
 
@@ -95,7 +97,16 @@ pub(super) fn run<J: Work>(queue: &Arc<Queue<J>>, program: Arc<Program>, mut is_
             if queue.is_closed() {
                 return;
             }
-            line.wait(RECONNECT, attempts);
+            let delay = RECONNECT.delay(attempts, line.program.random());
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = queue.until_closed() => {}
+                    // The session that coordinates has found the database again.
+                    _ = is_open.changed() => {}
+                    () = rt::sleep(delay) => {}
+                }
+            });
             continue;
         }
         attempts = 0;

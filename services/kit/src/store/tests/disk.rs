@@ -158,5 +158,5 @@ async fn a_read_that_fails_or_panics_costs_no_place_and_says_its_own_reason() {
         assert!(matches!(panicked, Err(ReadError::Panicked)));
         assert_eq!(kept(&store).await, [0_i64; 0]);
     }
-    assert!(store.inner.readers.lock().unwrap().len() <= READERS);
+    assert!(store.file().unwrap().readers.lock().unwrap().len() <= READERS);
 }

@@ -100,7 +100,7 @@ async fn the_cursor_and_the_effect_of_a_delivery_are_kept_together_or_not_at_all
     let consuming = Consuming::new();
     let log = [event(1, "a", "ok"), event(2, "a", "ok")];
     consuming
-        .execute("CREATE TRIGGER no BEFORE INSERT ON cursor BEGIN SELECT RAISE(ABORT, 'on purpose'); END")
+        .execute("CREATE TRIGGER no BEFORE UPDATE ON cursor BEGIN SELECT RAISE(ABORT, 'on purpose'); END")
         .await;
     assert_ne!(consuming.deliver(&log).await.0, 200);
     assert_eq!(consuming.state().await, (vec![], vec![], 0), "no effect without the cursor");
