@@ -423,6 +423,7 @@ impl Store {
         }
     }
 
+    #[cfg_attr(not(feature = "postgres"), expect(clippy::unnecessary_wraps, reason = "there is one engine"))]
     fn file(&self) -> Option<&Arc<sqlite::Sqlite>> {
         match &self.engine {
             Engine::Sqlite(file) => Some(file),
