@@ -1,7 +1,7 @@
 //! The event bus: stores the log of events, and delivers it to every subscriber.
 //!
 //! - [`domain`]: who may publish what; [`registration`]: who may subscribe; [`addresses`]: and where.
-//! - [`log`]: the log of events, in SQLite; [`store`]: the database, and the table of subscriptions.
+//! - [`log`]: the log of events, in SQLite or PostgreSQL; [`store`]: the database, and the table of subscriptions.
 //! - [`delivery`]: one subscriber, as a state machine and its driver; [`subscriptions`]: all of them.
 //! - [`api`]: its HTTP; [`config`]: its settings.
 
@@ -18,16 +18,19 @@ pub mod subscriptions;
 pub use config::Config;
 
 use crate::addresses::SubscriberUrls;
-use crate::log::{EventLog, SqliteLog};
+use crate::log::{EventLog, PostgresLog, SqliteLog};
 use crate::registration::Rules;
 use crate::store::SubscriptionTable;
 use crate::subscriptions::Subscriptions;
 use futures_util::FutureExt;
 use kit::app::StartError;
-use kit::app::service::{Service, watch_store};
+use kit::app::config::StoreConfig;
+use kit::app::service::{Service, watch_availability, watch_store};
+use kit::http::probes::ReadinessChecks;
 use kit::messaging::signature::Direction;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
+use kit::store::{OpenError, Store};
 use shared::ServiceName;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,13 +41,11 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let deliver_keys: HashMap<_, _> =
         config.keys(Direction::Deliver)?.unwrap_or_default().into_iter().collect();
     let store_error = |e: Box<dyn std::error::Error + Send + Sync>| StartError::Store(e);
-    let store =
-        store::open(&config.store.data_dir, config.store.options()).map_err(|e| store_error(Box::new(e)))?;
-    let log = SqliteLog::open(store.clone()).await;
-    let log = log.map_err(|e| store_error(Box::new(e)))?;
-    let log: Arc<dyn EventLog> = Arc::new(log);
+    let (store, log) = open(&config.store).await.map_err(|e| store_error(Box::new(e)))?;
     lifecycle.spawn("log", log.maintain(lifecycle.stopping()));
-    let table = SubscriptionTable::new(store.clone(), false);
+    let table = SubscriptionTable::new(store.clone(), config.store.database().is_some());
+    let checks = ReadinessChecks::new();
+    watch_availability(&store, &checks, &lifecycle);
     lifecycle.spawn("store", watch_store(store, lifecycle.stopping()));
 
     let urls = SubscriberUrls::new(config.subscriber_urls.clone());
@@ -76,5 +77,17 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
         stopping: lifecycle.stopping(),
     };
     let router = api::router(bus, config.store.operator_token.clone());
-    Ok(Service::new(ServiceName::EventBus, &config, router, deps, lifecycle))
+    Ok(Service { readiness: checks, ..Service::new(ServiceName::EventBus, &config, router, deps, lifecycle) })
+}
+
+/// The store and the log in it: in the database that is configured, or in a file.
+async fn open(config: &StoreConfig) -> Result<(Store, Arc<dyn EventLog>), OpenError> {
+    if let Some(location) = config.database() {
+        let store = Store::connect(&location, "event-bus", store::SCHEMA).await?;
+        let log = PostgresLog::open(store.clone()).await?;
+        return Ok((store, Arc::new(log)));
+    }
+    let store = store::open(&config.data_dir, config.options())?;
+    let log = SqliteLog::open(store.clone()).await?;
+    Ok((store, Arc::new(log)))
 }

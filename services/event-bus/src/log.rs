@@ -4,14 +4,12 @@
 mod checksum;
 #[cfg(test)]
 mod conformance;
-#[cfg(feature = "postgres")]
 pub mod postgres;
 mod recent;
 mod row;
 mod sqlite;
 mod verification;
 
-#[cfg(feature = "postgres")]
 pub use postgres::PostgresLog;
 pub use sqlite::{SCHEMA, SqliteLog};
 pub use verification::VERIFIED;

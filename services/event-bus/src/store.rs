@@ -1,10 +1,9 @@
 //! The bus's database: its schema, and the table of subscriptions.
 
 use crate::log;
-#[cfg(feature = "postgres")]
-use kit::store::Schema;
 use kit::store::{
-    Guard, Leadership, Migration, OpenError, Options, ReadError, Row, SqlError, Store, Tx, WriteError, values,
+    Guard, Leadership, Migration, OpenError, Options, ReadError, Row, Schema, SqlError, Store, Tx,
+    WriteError, values,
 };
 use shared::{Sequence, Timestamp};
 use std::path::Path;
@@ -37,7 +36,6 @@ const SHARED: &str = "
 const MIGRATIONS: &[Migration] = &[&[log::SCHEMA, SUBSCRIPTIONS], &[log::VERIFIED], &[SEEN], &[SHARED]];
 
 /// The tables in a database that replicas of the bus share.
-#[cfg(feature = "postgres")]
 pub const SCHEMA: Schema = Schema {
     present: &[SUBSCRIPTIONS, SEEN, SHARED, log::postgres::SCHEMA],
     history: MIGRATIONS,

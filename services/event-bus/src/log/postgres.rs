@@ -78,16 +78,16 @@ enum CallError {
 }
 
 impl PostgresLog {
-    /// Finds the end of the log, as soon as the database can be read; `None` where `stopping` comes first.
-    pub async fn open(store: Store, stopping: &CancellationToken) -> Result<Option<Self>, OpenError> {
+    /// Finds the end of the log, as soon as the database can be read.
+    pub async fn open(store: Store) -> Result<Self, OpenError> {
         let mut waits = false;
         let head = loop {
             let error = match store.read(ends).await {
                 Ok((head, last)) if head == last => break head,
                 Ok((head, last)) => {
                     return Err(OpenError::Database(format!(
-                        "{store:?} is damaged: the log is to end at {head}, and its last event is {last}; restore it \
-                         from a backup"
+                        "{store:?}: it is damaged: the log is to end at {head}, and its last event is {last}; restore \
+                         it from a backup"
                     )));
                 }
                 Err(error) => error,
@@ -95,14 +95,10 @@ impl PostgresLog {
             if !std::mem::replace(&mut waits, true) {
                 tracing::warn!(%error, "the log cannot be read; waiting for the database");
             }
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => return Ok(None),
-                () = rt::sleep(RETRY) => {}
-            }
+            rt::sleep(RETRY).await;
         };
         let (head, queue) = (watch::Sender::new(head), Mutex::default());
-        Ok(Some(Self(Arc::new(Log { store, head, recent: Recent::default(), queue }))))
+        Ok(Self(Arc::new(Log { store, head, recent: Recent::default(), queue })))
     }
 }
 
@@ -415,5 +411,5 @@ impl EventLog for PostgresLog {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "postgres"))]
 mod tests;

@@ -78,13 +78,14 @@ impl Subscriptions {
     }
 
     /// Delivers whenever this replica leads. `begun` is its leadership where it has begun already.
-    pub async fn run(self: Arc<Self>, begun: Option<Leadership>, stopping: CancellationToken) {
-        let mut begun = begun;
-        while !stopping.is_cancelled() {
-            let leadership = tokio::select! {
-                biased;
-                () = stopping.cancelled() => return,
-                leadership = self.leadership(begun.take()) => leadership,
+    pub async fn run(self: Arc<Self>, mut begun: Option<Leadership>, stopping: CancellationToken) {
+        loop {
+            let leadership = match begun.take() {
+                Some(leadership) => leadership,
+                None => match stopping.run_until_cancelled(self.take_over()).await {
+                    Some(leadership) => leadership,
+                    None => return,
+                },
             };
             tokio::select! {
                 biased;
@@ -98,10 +99,7 @@ impl Subscriptions {
     }
 
     /// Waits until this replica leads, and has begun.
-    async fn leadership(self: &Arc<Self>, begun: Option<Leadership>) -> Leadership {
-        if let Some(leadership) = begun {
-            return leadership;
-        }
+    async fn take_over(self: &Arc<Self>) -> Leadership {
         loop {
             let leadership = self.table.lead().await;
             match self.begin().await {

@@ -9,6 +9,8 @@ mod instances;
 mod lost_tail;
 mod publish;
 mod read;
+#[cfg(feature = "postgres")]
+mod replicas;
 mod security;
 mod stream;
 mod subscriber;

@@ -37,7 +37,7 @@ impl Database {
 
 async fn replica(store: Store) -> Replica {
     let stopping = CancellationToken::new();
-    let log = PostgresLog::open(store, &stopping).await.unwrap().unwrap();
+    let log = PostgresLog::open(store).await.unwrap();
     let maintained = log.maintain(stopping.clone());
     // It ends with the last handle.
     rt::spawn(maintained);
@@ -153,7 +153,7 @@ async fn a_log_that_has_lost_its_tail_ends_the_replicas_that_knew_it() {
     assert_eq!(*log.head().borrow(), Sequence::new(3));
     assert_eq!(log.append(vec![event("new")], Timestamp::default()).await.unwrap(), [Sequence::new(4)]);
     database.psql("UPDATE log_head SET seq = 9").await.unwrap();
-    let refused = PostgresLog::open(database.connect().await, &CancellationToken::new()).await.unwrap_err();
+    let refused = PostgresLog::open(database.connect().await).await.unwrap_err();
     assert!(refused.to_string().contains("restore it from a backup"), "{refused}");
 }
 
