@@ -15,8 +15,20 @@ use testkit::events::{comment_created, comment_updated, post_created, published}
 use testkit::{Running, World, eventually};
 use tower::ServiceExt;
 
-/// Which replica gets the next request: the lowest bit says it.
-type Next = Arc<AtomicUsize>;
+/// In front of two replicas.
+#[derive(Default)]
+struct Balancer {
+    /// Which one gets the next request.
+    next: AtomicUsize,
+    /// How many requests have named what their reader has seen.
+    minimums: AtomicUsize,
+}
+
+impl Balancer {
+    fn to(replica: usize) -> Arc<Self> {
+        Arc::new(Self { next: AtomicUsize::new(replica), ..Self::default() })
+    }
+}
 
 async fn publish(bus: &Running, event: &Event) {
     let id = kit::runtime::digest::sha256_hex(event.data_json().unwrap().as_bytes());
@@ -74,10 +86,13 @@ impl Replicas {
     }
 
     /// A frontend in front of both.
-    async fn frontend(&self, next: &Next) -> Frontend {
-        let (routers, next) = ([self.a.router(), self.b.router()], Arc::clone(next));
+    async fn frontend(&self, balancer: &Arc<Balancer>) -> Frontend {
+        let (routers, balancer) = ([self.a.router(), self.b.router()], Arc::clone(balancer));
         let forward = async move |request: Request| {
-            let router = routers[next.load(Ordering::SeqCst) % 2].clone();
+            if request.headers().contains_key("x-min-sequence") {
+                balancer.minimums.fetch_add(1, Ordering::SeqCst);
+            }
+            let router = routers[balancer.next.load(Ordering::SeqCst)].clone();
             router.oneshot(request).await
         };
         Behind { query: Some(Router::new().fallback(any(forward))), ..Behind::default() }.start().await
@@ -117,7 +132,7 @@ fn is_newest(reply: &Reply) -> bool {
 async fn a_reader_of_two_frontends_never_goes_back() {
     let replicas = Replicas::start().await;
     replicas.leave_b_behind().await;
-    let (to_a, to_b) = (Next::new(AtomicUsize::new(0)), Next::new(AtomicUsize::new(1)));
+    let (to_a, to_b) = (Balancer::to(0), Balancer::to(1));
     let (first, second) = (replicas.frontend(&to_a).await, replicas.frontend(&to_b).await);
     for path in PAGES.into_iter().chain(FORWARDED) {
         let mut reader = Reader::default();
@@ -134,7 +149,7 @@ async fn a_reader_of_two_frontends_never_goes_back() {
     }
 
     // Both frontends have older pages, and all who have seen more wait for newer ones.
-    replicas.b.rejoin();
+    assert_eq!(to_b.minimums.load(Ordering::SeqCst), 0);
     let mut readers: Vec<_> = PAGES
         .into_iter()
         .chain(FORWARDED)
@@ -142,6 +157,11 @@ async fn a_reader_of_two_frontends_never_goes_back() {
         .collect();
     let all = readers.iter_mut().map(async |(path, reader)| (*path, reader.get(&second, path).await));
     let (answers, ()) = tokio::join!(futures_util::future::join_all(all), async {
+        eventually("all of them wait", async || {
+            (to_b.minimums.load(Ordering::SeqCst) == PAGES.len() + FORWARDED.len()).then_some(())
+        })
+        .await;
+        replicas.b.rejoin();
         publish(&replicas.bus, &post_created("p2", "Another post", 6)).await;
     });
     for (path, answer) in answers {
@@ -152,8 +172,7 @@ async fn a_reader_of_two_frontends_never_goes_back() {
 #[tokio::test]
 async fn what_no_replica_has_is_said_and_not_waited_for_ever() {
     let replicas = Replicas::start().await;
-    let next = Next::default();
-    let frontend = replicas.frontend(&next).await;
+    let frontend = replicas.frontend(&Balancer::to(0)).await;
     let paths = ["/", "/p/p1", "/posts"];
     let mut readers = paths.map(|path| (path, Reader { cookie: "seen=9000".to_owned() }));
     let all = readers.iter_mut().map(async |(path, reader)| {
@@ -183,7 +202,7 @@ async fn what_no_replica_has_is_said_and_not_waited_for_ever() {
 async fn the_next_replica_is_asked_where_one_is_behind() {
     let replicas = Replicas::start().await;
     replicas.leave_b_behind().await;
-    let turns = Next::new(AtomicUsize::new(1));
+    let turns = Arc::new(AtomicUsize::new(1));
     let routers = [replicas.a.router(), replicas.b.router()];
     let counted = Arc::clone(&turns);
     let forward = async move |request: Request| {
@@ -202,10 +221,10 @@ async fn the_next_replica_is_asked_where_one_is_behind() {
 async fn pages_stay_shared_among_readers_with_that_cookie() {
     let replicas = Replicas::start().await;
     replicas.leave_b_behind().await;
-    let next = Next::default();
-    let frontend = replicas.frontend(&next).await;
+    let balancer = Balancer::to(0);
+    let frontend = replicas.frontend(&balancer).await;
     for path in ["/", "/p/p1"] {
-        next.store(0, Ordering::SeqCst);
+        balancer.next.store(0, Ordering::SeqCst);
         let mut reader = Reader::default();
         let first = reader.get(&frontend, path).await;
         let tag = first.header("etag").to_owned();
@@ -214,7 +233,7 @@ async fn pages_stay_shared_among_readers_with_that_cookie() {
         let headers = [("cookie", reader.cookie.as_str()), ("if-none-match", &tag)];
         assert_eq!(frontend.send("GET", path, &headers, "").await.status, 304, "{path}");
         // A replica that is behind does not take the page back, for nobody.
-        next.store(1, Ordering::SeqCst);
+        balancer.next.store(1, Ordering::SeqCst);
         for mut reader in [reader, Reader::default(), Reader { cookie: "seen=4".to_owned() }] {
             let page = reader.get(&frontend, path).await;
             assert_eq!((page.status, page.header("etag")), (200, tag.as_str()), "{path}");
