@@ -10,6 +10,7 @@ mod headers;
 mod markdown;
 mod reader;
 mod render;
+mod seen;
 mod services;
 mod shared_answers;
 mod shared_page;
@@ -24,14 +25,15 @@ use assets::SiteFiles;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use front_door::FrontDoor;
 use headers::HttpsOnly;
 use kit::app::StartError;
-use kit::app::config::base_url;
+use kit::app::config::base_urls;
 use kit::app::service::Service;
+use kit::runtime::addresses::Addresses;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use markdown::Rendered;
@@ -61,13 +63,14 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         ("QUERY_URL", &config.query_url),
         ("MODERATION_URL", &config.moderation_url),
     ];
-    let [posts, comments, query, moderation] = urls.map(|(setting, url)| base_url(setting, url));
+    let [posts, comments, query, moderation] = urls.map(|(setting, url)| base_urls(setting, url));
     let (posts, comments, query, moderation) = (posts?, comments?, query?, moderation?);
     let client = services::client()
         .map_err(|error| StartError::Config(format!("no HTTP client can be made: {error}")))?;
-    let upstream = |base: &str| {
-        Upstream::new(base)
-            .map_err(|error| StartError::Config(format!("{base} cannot be forwarded to: {error}")))
+    let upstream = |addresses: &Addresses| {
+        let all = addresses.all().join(",");
+        Upstream::new(addresses.clone())
+            .map_err(|error| StartError::Config(format!("{all} cannot be forwarded to: {error}")))
     };
     let forwarded_to = [
         (ServiceName::Posts, upstream(&posts)?),
@@ -75,7 +78,8 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         (ServiceName::Query, upstream(&query)?),
         (ServiceName::Moderation, upstream(&moderation)?),
     ];
-    let door = FrontDoor::new(forwarded_to.into(), lifecycle.stopping());
+    let https = HttpsOnly(config.common.is_https());
+    let door = FrontDoor::new(forwarded_to.into(), lifecycle.stopping(), https);
     let site = Arc::new(Site {
         services: Services { client, posts, comments, query },
         files: SiteFiles::new(config),
@@ -93,7 +97,6 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         .route("/p/{id}/comments", post(forms::new_comment).get(forms::to_comments))
         .layer(DefaultBodyLimit::max(FORM_BYTES));
     let pages = Router::new().route("/", get(reader::home)).route("/p/{id}", get(reader::post));
-    let https = HttpsOnly(config.common.is_https());
     // One layer of several parts, the outermost first: each layer of its own would be copied for each request.
     let everywhere = (
         MapResponseLayer::new(move |response| headers::everywhere(https, response)),
@@ -103,6 +106,7 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
     );
     Ok(pages
         .merge(forms)
+        .layer(from_fn_with_state(https, seen::remembered))
         .with_state(site)
         .route_service("/pkg/{*file}", files.clone())
         .fallback_service(files)
