@@ -130,7 +130,7 @@ fn refusal(error: &PublishError) -> ApiError {
         PublishError::TypeNotOwned { .. } | PublishError::SourceMismatch { .. } => {
             ApiError::new(ProblemKind::Forbidden).detail(error.to_string())
         }
-        PublishError::KeyMismatch { attribute } => {
+        PublishError::KeyMismatch { attribute } | PublishError::BadName { attribute } => {
             ApiError::invalid(vec![FieldError::new(attribute, error.to_string())])
         }
     }

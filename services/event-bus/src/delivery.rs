@@ -98,7 +98,8 @@ impl Subscription {
             progress: Progress {
                 attempts: state.attempts,
                 next_retry: state.next_retry,
-                last_error: state.last_error.clone(),
+                // A subscriber may answer with any bytes; PostgreSQL has no text with a NUL.
+                last_error: state.last_error.as_ref().map(|error| error.replace('\0', "\u{FFFD}")),
             },
         }
     }

@@ -170,6 +170,10 @@ impl Log {
                     }
                     groups.push_front(group);
                 }
+                // The data of one of them, perhaps: the others are not to suffer from it.
+                Err(WriteError::Rejected(CallError::Sql(_))) if group.len() > 1 => {
+                    groups.extend(group.into_iter().map(|publication| vec![publication]));
+                }
                 Err(error) => {
                     for publication in group {
                         answer(publication, Err(failure(&error)));

@@ -45,9 +45,8 @@ impl Subscriptions {
 
     /// Notes that the log does not hold what a consumer has applied.
     pub(super) async fn note_lost_tail(&self, name: String, why: String) -> Result<(), RegisterError> {
-        let is_known = self.table.one(&name).await?.is_none_or(|found| found.lost_tail.is_some());
-        // Without a row nothing is delivered. Where this replica delivers, there is none that it does not know.
-        if is_known || self.leads() {
+        // A replica that delivers knows all that there are. Without a row nothing is delivered.
+        if self.leads() || self.table.one(&name).await?.is_none_or(|found| found.lost_tail.is_some()) {
             return Ok(());
         }
         let change = move |saved: &mut SavedSubscription| {
