@@ -30,8 +30,9 @@ use axum::routing::{get, post};
 use front_door::FrontDoor;
 use headers::HttpsOnly;
 use kit::app::StartError;
-use kit::app::config::base_url;
+use kit::app::config::base_urls;
 use kit::app::service::Service;
+use kit::runtime::addresses::Addresses;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
 use markdown::Rendered;
@@ -61,13 +62,14 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         ("QUERY_URL", &config.query_url),
         ("MODERATION_URL", &config.moderation_url),
     ];
-    let [posts, comments, query, moderation] = urls.map(|(setting, url)| base_url(setting, url));
+    let [posts, comments, query, moderation] = urls.map(|(setting, url)| base_urls(setting, url));
     let (posts, comments, query, moderation) = (posts?, comments?, query?, moderation?);
     let client = services::client()
         .map_err(|error| StartError::Config(format!("no HTTP client can be made: {error}")))?;
-    let upstream = |base: &str| {
-        Upstream::new(base)
-            .map_err(|error| StartError::Config(format!("{base} cannot be forwarded to: {error}")))
+    let upstream = |addresses: &Addresses| {
+        let all = addresses.all().join(",");
+        Upstream::new(addresses.clone())
+            .map_err(|error| StartError::Config(format!("{all} cannot be forwarded to: {error}")))
     };
     let forwarded_to = [
         (ServiceName::Posts, upstream(&posts)?),

@@ -14,16 +14,16 @@ pub struct Config {
     /// Address for probes and metrics, which must not be public.
     #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:3001", value_name = "ADDRESS")]
     pub admin_listen: SocketAddr,
-    /// Address of the posts service.
+    /// Address of the posts service; those of its replicas, separated by commas.
     #[arg(long, env = "POSTS_URL", default_value = "http://127.0.0.1:4000", value_name = "URL")]
     pub posts_url: String,
-    /// Address of the comments service.
+    /// Address of the comments service; those of its replicas, separated by commas.
     #[arg(long, env = "COMMENTS_URL", default_value = "http://127.0.0.1:4001", value_name = "URL")]
     pub comments_url: String,
-    /// Address of the query service.
+    /// Address of the query service; those of its replicas, separated by commas.
     #[arg(long, env = "QUERY_URL", default_value = "http://127.0.0.1:4002", value_name = "URL")]
     pub query_url: String,
-    /// Address of the moderation service.
+    /// Address of the moderation service; those of its replicas, separated by commas.
     #[arg(long, env = "MODERATION_URL", default_value = "http://127.0.0.1:4003", value_name = "URL")]
     pub moderation_url: String,
     /// Directory of the built site: scripts, styles and static files.

@@ -144,6 +144,7 @@ mod tests {
     use super::*;
     use axum::routing::get;
     use http::StatusCode;
+    use kit::runtime::addresses::Addresses;
     use std::convert::Infallible;
     use tokio::net::TcpListener;
     use tokio::sync::Notify;
@@ -154,7 +155,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, service).await });
-        let upstream = Upstream::new(&base).unwrap();
+        let upstream = Upstream::new(Addresses::new(&base)).unwrap();
         let services = ServiceName::PEERS.map(|name| (name, upstream.clone()));
         FrontDoor::new(services.into(), CancellationToken::new())
     }

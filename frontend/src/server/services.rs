@@ -5,6 +5,7 @@ use crate::islands::notice;
 use crate::islands::urls::{list_of_comments, list_of_posts};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use kit::runtime::addresses::{Addresses, may_repeat};
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,13 +30,13 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const RETURN_MINIMAL: &str = "return=minimal";
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// Base addresses of the services, and the client to reach them.
+/// The services, and the client to reach them.
 #[derive(Debug, Clone)]
 pub(super) struct Services {
     pub client: Client,
-    pub posts: String,
-    pub comments: String,
-    pub query: String,
+    pub posts: Addresses,
+    pub comments: Addresses,
+    pub query: Addresses,
 }
 
 /// The client with which pages read and write.
@@ -53,14 +54,13 @@ pub(super) fn client() -> reqwest::Result<Client> {
 impl Services {
     /// One page of posts, newest first.
     pub(super) async fn posts(&self, cursor: Option<&str>, caller: &Caller) -> Result<PostPage, Problem> {
-        let request = self.client.get(format!("{}{}", self.query, list_of_posts(cursor)));
-        read("query", self.ask("query", request.timeout(READ_TIMEOUT), caller).await?).await
+        let answer = self.get("query", &self.query, &list_of_posts(cursor), READ_TIMEOUT, caller).await?;
+        read("query", answer).await
     }
 
     /// What query sends for this path, as it sends it.
     pub(super) async fn json(&self, path: &str, caller: &Caller) -> Result<Bytes, Problem> {
-        let request = self.client.get(format!("{}{path}", self.query));
-        let answer = self.ask("query", request.timeout(READ_TIMEOUT), caller).await?;
+        let answer = self.get("query", &self.query, path, READ_TIMEOUT, caller).await?;
         bounded(answer).await.map(BytesMut::freeze).map_err(|error| unreadable("query", &error))
     }
 
@@ -81,9 +81,8 @@ impl Services {
                 (format!("{post}?wait={WAIT_MS}&comment={comment}"), WAIT_MS)
             }
         };
-        let url = format!("{}{path}", self.query);
         let timeout = READ_TIMEOUT + Duration::from_millis(wait);
-        read("query", self.ask("query", self.client.get(url).timeout(timeout), caller).await?).await
+        read("query", self.get("query", &self.query, &path, timeout, caller).await?).await
     }
 
     pub(super) async fn create_post(
@@ -92,8 +91,7 @@ impl Services {
         key: &str,
         caller: &Caller,
     ) -> Result<PostId, Problem> {
-        let url = format!("{}{}", self.posts, routes::CREATE_POST);
-        let answer = self.send("posts", url, command, key, caller).await?;
+        let answer = self.send("posts", &self.posts, routes::CREATE_POST, command, key, caller).await?;
         read::<PostView>("posts", answer).await.map(|post| post.id)
     }
 
@@ -105,8 +103,8 @@ impl Services {
         key: &str,
         caller: &Caller,
     ) -> Result<(CommentId, HeaderMap), Problem> {
-        let url = format!("{}{}", self.comments, routes::post_comments(post));
-        let answer = self.send("comments", url, command, key, caller).await?;
+        let path = routes::post_comments(post);
+        let answer = self.send("comments", &self.comments, &path, command, key, caller).await?;
         let set = answer.headers().get_all(header::SET_COOKIE).iter().cloned();
         let cookies = set.map(|cookie| (header::SET_COOKIE, cookie)).collect();
         let comment = if answer.headers().contains_key(PREFERENCE_APPLIED) {
@@ -121,36 +119,53 @@ impl Services {
 
     /// Whether the comments service has stored this comment. Where that is unknown the answer is no.
     pub(super) async fn has_comment(&self, post: &PostId, comment: &CommentId, caller: &Caller) -> bool {
-        let url = format!("{}{}/{comment}", self.comments, routes::post_comments(post));
-        let request = self.client.get(url).timeout(READ_TIMEOUT);
-        self.ask("comments", request, caller).await.is_ok()
+        let path = format!("{}/{comment}", routes::post_comments(post));
+        self.get("comments", &self.comments, &path, READ_TIMEOUT, caller).await.is_ok()
+    }
+
+    async fn get(
+        &self,
+        service: &'static str,
+        addresses: &Addresses,
+        path: &str,
+        timeout: Duration,
+        caller: &Caller,
+    ) -> Result<Response, Problem> {
+        let request = |base: &str| self.client.get(format!("{base}{path}")).timeout(timeout);
+        self.ask(service, addresses, request, caller).await
     }
 
     async fn send(
         &self,
         service: &'static str,
-        url: String,
+        addresses: &Addresses,
+        path: &str,
         command: &impl Serialize,
         key: &str,
         caller: &Caller,
     ) -> Result<Response, Problem> {
         let body = serde_json::to_vec(command).map_err(|error| unreadable(service, &error))?;
-        let mut request = self.client.request(Method::POST, url).timeout(WRITE_TIMEOUT).body(body);
-        request = request.header(header::CONTENT_TYPE, "application/json").header(PREFER, RETURN_MINIMAL);
-        if !key.is_empty() {
-            request = request.header(IDEMPOTENCY_KEY, key);
-        }
-        self.ask(service, request, caller).await
+        let body = Bytes::from(body);
+        let request = |base: &str| {
+            let url = format!("{base}{path}");
+            let request = self.client.request(Method::POST, url).timeout(WRITE_TIMEOUT).body(body.clone());
+            let request =
+                request.header(header::CONTENT_TYPE, "application/json").header(PREFER, RETURN_MINIMAL);
+            if key.is_empty() { request } else { request.header(IDEMPOTENCY_KEY, key) }
+        };
+        self.ask(service, addresses, request, caller).await
     }
 
     async fn ask(
         &self,
         service: &'static str,
-        request: RequestBuilder,
+        addresses: &Addresses,
+        request: impl Fn(&str) -> RequestBuilder,
         caller: &Caller,
     ) -> Result<Response, Problem> {
-        let answer = request.headers(caller.headers().clone()).send().await.map_err(|error| {
-            tracing::warn!(service, error = %root_cause(&error), "a service does not answer");
+        let answer = self.exchange(addresses, request, caller).await.map_err(|error| {
+            let error = error.as_ref().map(|error| root_cause(error)).unwrap_or_default();
+            tracing::warn!(service, %error, "a service does not answer");
             notice::unavailable()
         })?;
         if answer.status().is_success() {
@@ -161,6 +176,31 @@ impl Services {
             tracing::warn!(service, status = status.as_u16(), "a service answers with an error");
         }
         Err(refusal(status, answer).await)
+    }
+
+    /// The answer of a replica that can be reached.
+    async fn exchange(
+        &self,
+        addresses: &Addresses,
+        request: impl Fn(&str) -> RequestBuilder,
+        caller: &Caller,
+    ) -> Result<Response, Option<reqwest::Error>> {
+        let mut last = None;
+        for number in addresses.for_request() {
+            let request = request(&addresses.all()[number]).headers(caller.headers().clone()).build()?;
+            let may_repeat = may_repeat(request.method(), request.headers());
+            match self.client.execute(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.is_connect() => {
+                    addresses.cannot_connect(number);
+                    last = Some(error);
+                }
+                // Its connection broke.
+                Err(error) if may_repeat && !error.is_timeout() => last = Some(error),
+                Err(error) => return Err(Some(error)),
+            }
+        }
+        Err(last)
     }
 }
 
@@ -214,4 +254,69 @@ pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
         cause = deeper;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::extract::FromRequestParts;
+    use axum::{Json, Router};
+    use kit::rt;
+    use serde_json::json;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use test_support::ports;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    /// Reads requests and closes. Counts them.
+    async fn broken() -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        rt::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        });
+        (base, requests)
+    }
+
+    /// Answers every request with the same. Counts them.
+    async fn sound() -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        let router = Router::new().fallback(async move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Json(json!("sound"))
+        });
+        rt::spawn(async move { axum::serve(listener, router).await });
+        (base, requests)
+    }
+
+    #[tokio::test]
+    async fn pages_and_forms_go_to_a_replica_that_can_take_them() {
+        let ((broken, lost), (sound, received)) = (broken().await, sound().await);
+        let [port] = ports::free(1)[..] else { unreachable!() };
+        let nobody = format!("http://127.0.0.1:{port}");
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        let caller = Caller::from_request_parts(&mut parts, &()).await.unwrap();
+        let to = |first: &str| Addresses::new(&format!("{first},{sound}"));
+        let services = Services { client: client().unwrap(), posts: to(""), comments: to(""), query: to("") };
+        let get =
+            async |first: &str| services.get("query", &to(first), "/", READ_TIMEOUT, &caller).await.is_ok();
+        let send = async |first: &str, key: &str| {
+            services.send("posts", &to(first), "/", &json!({}), key, &caller).await.is_ok()
+        };
+        assert!(get(&nobody).await && get(&broken).await);
+        assert!(send(&nobody, "").await && send(&nobody, "key").await && send(&broken, "key").await);
+        assert_eq!((lost.load(Ordering::SeqCst), received.load(Ordering::SeqCst)), (2, 5));
+        assert!(!send(&broken, "").await, "it may have been processed");
+        assert_eq!((lost.load(Ordering::SeqCst), received.load(Ordering::SeqCst)), (3, 5));
+    }
 }

@@ -1,38 +1,14 @@
-//! The connections to one service over which the reverse proxy forwards requests.
-//!
-//! Connections are kept and used again. A request and the body of its answer drive their connection themselves, in the
-//! task of the reader's own connection: with a task for each connection, every request would wake another task, and
-//! every answer wake it back. An answer that arrives whole with its head is passed on as bytes, and its connection is
-//! free before the first byte goes to the reader.
+//! A service, as the reverse proxy reaches it: its replicas take turns ([`Addresses`]).
+
+mod replica;
 
 use axum::body::{Body, Bytes, HttpBody};
-use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Request, Response, Uri, header};
-use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::client::conn::{TrySendError, http1};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
-use kit::rt::{self, Instant};
+use http::{Request, Response};
+use kit::runtime::addresses::{Addresses, may_repeat};
+use replica::Replica;
 use std::error::Error;
 use std::fmt;
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::net::TcpStream;
-use tower::Service;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Shorter than the services' own limit, so that no connection is used that is just being closed.
-const IDLE: Duration = Duration::from_secs(3);
-/// What is read at once, which is also the longest head of an answer: what is kept for a slow reader.
-const BUFFER: usize = 64 * 1024;
-
-/// How the system finds out that a service's machine is gone, although a stream from it is silent.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-const KEEPALIVE_RETRIES: u32 = 3;
-/// How long the system repeats what a service does not acknowledge.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+use std::sync::Arc;
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,239 +43,55 @@ impl Answer {
 
 /// A service, as the reverse proxy reaches it. Clones share the connections.
 #[derive(Clone)]
-pub(super) struct Upstream(Arc<Shared>);
+pub(super) struct Upstream(Arc<Replicas>);
 
-struct Shared {
-    base: Uri,
-    /// For requests that name no host.
-    host: HeaderValue,
-    /// What the paths of the service begin with; mostly nothing.
-    prefix: String,
-    connector: HttpConnector,
-    idle_for: Duration,
-    idle: Mutex<Idle>,
-}
-
-/// The connections that are not in use, the one that was used last at the end.
-#[derive(Default)]
-struct Idle {
-    connections: Vec<(Instant, Box<Connection>)>,
-    /// Whether a task closes those that nobody uses.
-    is_watched: bool,
+struct Replicas {
+    addresses: Addresses,
+    /// In the order of the addresses.
+    each: Vec<Arc<Replica>>,
 }
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Upstream").field(&self.0.base).finish()
+        f.debug_tuple("Upstream").field(&self.0.addresses.all()).finish()
     }
 }
 
 impl Upstream {
-    /// The service at this base address.
-    pub(super) fn new(base: &str) -> Result<Self, UpstreamError> {
-        let base: Uri = base.parse().map_err(http::Error::from)?;
-        let host = base.authority().map_or("", Authority::as_str);
-        let host = HeaderValue::from_str(host).map_err(http::Error::from)?;
-        let prefix = base.path().trim_end_matches('/').to_owned();
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_keepalive(Some(KEEPALIVE));
-        connector.set_keepalive_interval(Some(KEEPALIVE));
-        connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
-        #[cfg(target_os = "linux")]
-        connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        let idle = Mutex::default();
-        Ok(Self(Arc::new(Shared { base, host, prefix, connector, idle_for: IDLE, idle })))
+    /// The service at these addresses.
+    pub(super) fn new(addresses: Addresses) -> Result<Self, UpstreamError> {
+        let each = addresses.all().iter().map(|base| Replica::new(base).map(Arc::new));
+        let each = each.collect::<Result<_, _>>()?;
+        Ok(Self(Arc::new(Replicas { addresses, each })))
     }
 
     /// Forwards a request, and returns the answer as soon as its head is there. Dropping the future or the answer's body
     /// closes the connection, so that the service notices that nobody waits any more.
     pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Answer>, UpstreamError> {
-        let mut request = self.addressed(request)?;
-        while let Some(mut connection) = self.0.take().await {
-            match connection.exchange(request).await {
-                Ok(answer) => return Ok(self.answer(connection, answer).await),
-                // The service has closed the connection before any of the request was written.
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(error.into_error().into()),
-                },
+        let Replicas { addresses, each } = &*self.0;
+        if let [only] = &each[..] {
+            return only.send(request).await.map_err(|failed| failed.error);
+        }
+        let (head, mut body) = request.into_parts();
+        // A body that is sent cannot be sent again, and reads have none.
+        let may_repeat = may_repeat(&head.method, &head.headers) && body.is_end_stream();
+        let mut last = UpstreamError::Taken;
+        for number in addresses.for_request() {
+            let failed = match each[number].send(Request::from_parts(head.clone(), body)).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            if matches!(failed.error, UpstreamError::Connect(_) | UpstreamError::ConnectTimeout) {
+                addresses.cannot_connect(number);
             }
+            body = match failed.unsent {
+                Some(unsent) => unsent,
+                None if may_repeat => Body::empty(),
+                None => return Err(failed.error),
+            };
+            last = failed.error;
         }
-        let mut connection = self.connect().await?;
-        let answer = connection.exchange(request).await.map_err(TrySendError::into_error)?;
-        Ok(self.answer(connection, answer).await)
-    }
-
-    /// The same request with a path and a host, as a service expects it.
-    fn addressed(&self, mut request: Request<Body>) -> Result<Request<Body>, UpstreamError> {
-        let (uri, prefix) = (request.uri(), &self.0.prefix);
-        if uri.authority().is_some() || !prefix.is_empty() {
-            let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-            let path = PathAndQuery::try_from(format!("{prefix}{path}")).map_err(http::Error::from)?;
-            *request.uri_mut() = path.into();
-        }
-        request.headers_mut().entry(header::HOST).or_insert_with(|| self.0.host.clone());
-        Ok(request)
-    }
-
-    async fn connect(&self) -> Result<Box<Connection>, UpstreamError> {
-        let mut connector = self.0.connector.clone();
-        let connecting = rt::timeout(CONNECT_TIMEOUT, connector.call(self.0.base.clone())).await;
-        let stream = connecting.map_err(|_| UpstreamError::ConnectTimeout)?;
-        let stream = stream.map_err(|error| UpstreamError::Connect(error.into()))?;
-        let (sender, driver) = http1::Builder::new().max_buf_size(BUFFER).handshake(stream).await?;
-        Ok(Box::new(Connection { sender, driver: Some(driver) }))
-    }
-
-    async fn answer(&self, connection: Box<Connection>, answer: Response<Incoming>) -> Response<Answer> {
-        let (head, incoming) = answer.into_parts();
-        let shared = Arc::clone(&self.0);
-        let mut body = AnswerBody { first: None, incoming, connection: Some(connection), shared };
-        // Of most answers everything is there.
-        let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
-        let body = match first {
-            Poll::Ready(None) => Answer::Whole(Bytes::new()),
-            Poll::Ready(Some(Ok(frame))) if body.incoming.is_end_stream() && frame.is_data() => {
-                Answer::Whole(frame.into_data().unwrap_or_default())
-            }
-            Poll::Ready(first) => {
-                body.first = first;
-                Answer::Stream(Body::new(body))
-            }
-            Poll::Pending => Answer::Stream(Body::new(body)),
-        };
-        Response::from_parts(head, body)
-    }
-}
-
-impl Shared {
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A connection that is open as far as this side knows.
-    async fn take(&self) -> Option<Box<Connection>> {
-        loop {
-            let (since, mut connection) = self.idle().connections.pop()?;
-            let is_open = since.elapsed() < self.idle_for;
-            if is_open && std::future::poll_fn(|cx| Poll::Ready(connection.is_open(cx))).await {
-                return Some(connection);
-            }
-        }
-    }
-
-    /// Keeps a connection for the next request.
-    fn keep(self: &Arc<Self>, connection: Box<Connection>) {
-        let mut idle = self.idle();
-        idle.connections.push((Instant::now(), connection));
-        if !idle.is_watched {
-            idle.is_watched = true;
-            rt::spawn(close_unused(Arc::downgrade(self), self.idle_for));
-        }
-    }
-}
-
-/// Closes the connections that nobody has used for so long, until there is none.
-async fn close_unused(shared: Weak<Shared>, idle_for: Duration) {
-    loop {
-        rt::sleep(idle_for).await;
-        let Some(shared) = shared.upgrade() else { return };
-        let mut idle = shared.idle();
-        let unused = idle.connections.partition_point(|(since, _)| since.elapsed() >= idle_for);
-        idle.connections.drain(..unused);
-        if idle.connections.is_empty() {
-            idle.is_watched = false;
-            return;
-        }
-    }
-}
-
-/// A connection, and the requests for it.
-struct Connection {
-    sender: http1::SendRequest<Body>,
-    /// Nothing once it has ended.
-    driver: Option<http1::Connection<TokioIo<TcpStream>, Body>>,
-}
-
-impl Connection {
-    /// Reads and writes what can be read and written. Its errors are those of the request or of the answer's body, too.
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if self.driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
-            // A request that it has not begun to write comes back.
-            self.driver = None;
-        }
-    }
-
-    /// Whether it can take a request.
-    fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drive(cx);
-        self.driver.is_some() && self.sender.is_ready()
-    }
-
-    async fn exchange(
-        &mut self,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        std::future::poll_fn(|cx| {
-            self.drive(cx);
-            answer.as_mut().poll(cx)
-        })
-        .await
-    }
-}
-
-/// The body of an answer. At its end the connection is kept for another request; before, it is closed.
-struct AnswerBody {
-    first: Option<Result<Frame<Bytes>, hyper::Error>>,
-    incoming: Incoming,
-    connection: Option<Box<Connection>>,
-    shared: Arc<Shared>,
-}
-
-impl AnswerBody {
-    fn ended(&mut self, cx: &mut Context<'_>) {
-        if let Some(mut connection) = self.connection.take()
-            && connection.is_open(cx)
-        {
-            self.shared.keep(connection);
-        }
-    }
-}
-
-impl HttpBody for AnswerBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(first));
-        }
-        if let Some(connection) = &mut self.connection {
-            connection.drive(cx);
-        }
-        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        if frame.is_none() || self.incoming.is_end_stream() {
-            self.ended(cx);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let rest = self.incoming.size_hint();
-        let first = self.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref());
-        match (first, rest.exact()) {
-            (Some(first), Some(rest)) => SizeHint::with_exact(rest + first.len() as u64),
-            _ => rest,
-        }
+        Err(last)
     }
 }
 
@@ -307,160 +99,192 @@ impl HttpBody for AnswerBody {
 mod tests {
     use super::*;
     use axum::body::to_bytes;
+    use http::Method;
     use http_body_util::BodyExt;
-    use test_support::{LIMIT, eventually};
+    use kit::rt;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+    use test_support::{LIMIT, eventually, in_time, ports};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-    use tokio::sync::{Notify, mpsc};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-    /// Larger than what is read at once.
-    const LARGE: usize = 5 * BUFFER;
+    const KEY: &str = "idempotency-key";
 
-    /// What a service does with a connection.
-    #[derive(Clone)]
+    /// What a replica does with a request that it has read.
+    #[derive(Clone, Copy)]
     enum Manner {
-        /// Answers each request with so many times the number of the connection.
-        Repeats(usize),
-        /// Answers one request, and closes when it is notified.
-        Closes(Arc<Notify>),
-        /// Closes in the middle of an answer.
-        BreaksOff,
+        /// Answers with its name.
+        Answers(&'static str),
+        /// Sends its name and never ends.
+        Streams(&'static str),
+        /// Closes the connection.
+        Closes,
     }
 
-    /// A service that sends the number of each connection that it sees closed.
-    async fn service(manner: Manner) -> (Upstream, mpsc::UnboundedReceiver<usize>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let upstream = Upstream::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let (closed, seen) = mpsc::unbounded_channel();
-        rt::spawn(async move {
-            for number in 1.. {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (closed, manner) = (closed.clone(), manner.clone());
-                rt::spawn(async move {
-                    serve(stream, number, manner).await;
-                    let _ = closed.send(number);
-                });
+    struct Server {
+        base: String,
+        requests: Arc<AtomicUsize>,
+        task: rt::Task<()>,
+    }
+
+    impl Server {
+        fn requests(&self) -> usize {
+            self.requests.load(Ordering::SeqCst)
+        }
+    }
+
+    async fn server(port: u16, manner: Manner) -> Server {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        let task = rt::spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    match stream.read_u8().await {
+                        Ok(byte) => head.push(byte),
+                        Err(_) => break,
+                    }
+                }
+                if head.is_empty() {
+                    continue;
+                }
+                counted.fetch_add(1, Ordering::SeqCst);
+                let text = match manner {
+                    Manner::Answers(name) => {
+                        format!(
+                            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{name}",
+                            name.len()
+                        )
+                    }
+                    Manner::Streams(name) => format!("HTTP/1.1 200 OK\r\n\r\n{name}"),
+                    Manner::Closes => continue,
+                };
+                stream.write_all(text.as_bytes()).await.unwrap();
+                if let Manner::Streams(_) = manner {
+                    open.push(stream);
+                }
             }
         });
-        (upstream, seen)
+        Server { base, requests, task }
     }
 
-    async fn serve(mut stream: TcpStream, number: usize, manner: Manner) {
-        let mut head = Vec::new();
-        while let Ok(byte) = stream.read_u8().await {
-            head.push(byte);
-            if !head.ends_with(b"\r\n\r\n") {
-                continue;
-            }
-            head.clear();
-            let body = number.to_string().repeat(if let Manner::Repeats(times) = manner { times } else { 1 });
-            let length = if let Manner::BreaksOff = manner { 2 } else { body.len() };
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
-            let written = stream.write_all(answer.as_bytes()).await;
-            match &manner {
-                Manner::Repeats(_) if written.is_ok() => {}
-                Manner::Closes(now) => return now.notified().await,
-                _ => return,
-            }
+    fn upstream(bases: &[&str]) -> Upstream {
+        Upstream::new(Addresses::new(&bases.join(","))).unwrap()
+    }
+
+    fn request(method: Method, body: &'static str) -> Request<Body> {
+        let body = if body.is_empty() { Body::empty() } else { Body::from(body) };
+        Request::builder().method(method).uri("/x").body(body).unwrap()
+    }
+
+    async fn ask(upstream: &Upstream, request: Request<Body>) -> Result<String, UpstreamError> {
+        let answer = in_time("an answer", upstream.send(request)).await?;
+        let body = to_bytes(answer.into_body().into_body(), 1_000).await.unwrap();
+        Ok(String::from_utf8(body.into()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn replicas_take_turns() {
+        let (one, two) = (server(0, Manner::Answers("1")).await, server(0, Manner::Answers("2")).await);
+        let upstream = upstream(&[&one.base, &two.base]);
+        let mut answers = String::new();
+        for _ in 0..4 {
+            answers += &ask(&upstream, request(Method::GET, "")).await.unwrap();
         }
-    }
-
-    async fn ask(upstream: &Upstream) -> Response<Body> {
-        upstream.send(Request::new(Body::empty())).await.unwrap().map(Answer::into_body)
-    }
-
-    async fn text(answer: Response<Body>) -> String {
-        String::from_utf8(to_bytes(answer.into_body(), usize::MAX).await.unwrap().into()).unwrap()
+        assert_eq!(answers, "1212");
     }
 
     #[tokio::test]
-    async fn a_connection_is_used_again_once_its_answer_is_read() {
-        for times in [0, 1, LARGE] {
-            let (upstream, _closed) = service(Manner::Repeats(times)).await;
-            for _ in 0..3 {
-                assert_eq!(text(ask(&upstream).await).await, "1".repeat(times));
-            }
+    async fn what_one_replica_cannot_get_goes_to_the_next_until_it_is_back() {
+        let [port] = ports::free(1)[..] else { unreachable!() };
+        let sound = server(0, Manner::Answers("sound")).await;
+        let upstream = upstream(&[&format!("http://127.0.0.1:{port}"), &sound.base]);
+        for _ in 0..4 {
+            assert_eq!(ask(&upstream, request(Method::POST, "once")).await.unwrap(), "sound");
         }
+        let _back = server(port, Manner::Answers("back")).await;
+        let is_back = async || ask(&upstream, request(Method::GET, "")).await.unwrap() == "back";
+        eventually(LIMIT, "it takes requests again", is_back).await;
+        sound.task.abort();
+        let all = async || ask(&upstream, request(Method::POST, "once")).await.unwrap() == "back";
+        eventually(LIMIT, "it takes all of them", all).await;
     }
 
     #[tokio::test]
-    async fn a_small_answer_frees_its_connection_at_once_and_a_large_one_at_its_end() {
-        let (upstream, _closed) = service(Manner::Repeats(1)).await;
-        let held = [ask(&upstream).await, ask(&upstream).await];
-        for answer in held {
-            assert_eq!(text(answer).await, "1");
+    async fn without_a_replica_the_error_is_that_of_a_connection() {
+        let bases: Vec<_> = ports::free(2).iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
+        let upstream = upstream(&[&bases[0], &bases[1]]);
+        for _ in 0..3 {
+            let error = ask(&upstream, request(Method::GET, "")).await.unwrap_err();
+            assert!(matches!(error, UpstreamError::Connect(_)), "{error}");
         }
-        let (upstream, _closed) = service(Manner::Repeats(LARGE)).await;
-        let (first, second) = (ask(&upstream).await, ask(&upstream).await);
-        assert_eq!(text(second).await, "2".repeat(LARGE));
-        assert_eq!(text(first).await, "1".repeat(LARGE));
+        let _one = server(bases[0].rsplit_once(':').unwrap().1.parse().unwrap(), Manner::Answers("1")).await;
+        // Although both are left out.
+        assert_eq!(ask(&upstream, request(Method::POST, "once")).await.unwrap(), "1");
     }
 
     #[tokio::test]
-    async fn an_answer_that_nobody_reads_to_its_end_closes_its_connection() {
-        let (upstream, mut closed) = service(Manner::Repeats(LARGE)).await;
-        let mut answer = ask(&upstream).await.into_body();
-        answer.frame().await.unwrap().unwrap();
-        drop(answer);
-        let ended = rt::timeout(LIMIT, closed.recv()).await.expect("the service notices");
-        assert_eq!(ended, Some(1));
-        assert_eq!(text(ask(&upstream).await).await, "2".repeat(LARGE));
+    async fn what_may_have_been_processed_is_repeated_only_if_it_may_be() {
+        let (broken, sound) = (server(0, Manner::Closes).await, server(0, Manner::Answers("sound")).await);
+        let first_broken = || upstream(&[&broken.base, &sound.base]);
+        assert_eq!(ask(&first_broken(), request(Method::GET, "")).await.unwrap(), "sound");
+        let mut with_key = request(Method::POST, "");
+        with_key.headers_mut().insert(KEY, "k".parse().unwrap());
+        assert_eq!(ask(&first_broken(), with_key).await.unwrap(), "sound");
+        assert_eq!((broken.requests(), sound.requests()), (2, 2));
+
+        assert!(ask(&first_broken(), request(Method::POST, "once")).await.is_err());
+        let mut with_body = request(Method::POST, "a body that is gone");
+        with_body.headers_mut().insert(KEY, "k".parse().unwrap());
+        assert!(ask(&first_broken(), with_body).await.is_err());
+        assert_eq!((broken.requests(), sound.requests()), (4, 2));
     }
 
     #[tokio::test]
-    async fn an_answer_that_breaks_off_is_not_taken_for_the_whole() {
-        let (upstream, _closed) = service(Manner::BreaksOff).await;
-        let answer = ask(&upstream).await.into_body();
-        assert!(to_bytes(answer, 100).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_the_service_has_closed_takes_no_request() {
-        let close = Arc::new(Notify::new());
-        let (upstream, _closed) = service(Manner::Closes(Arc::clone(&close))).await;
-        assert_eq!(text(ask(&upstream).await).await, "1");
-        let mut connection = upstream.0.take().await.expect("it may be used again");
-        close.notify_one();
-        eventually(LIMIT, "the end of the connection arrives", async || {
-            let is_open = std::future::poll_fn(|cx| Poll::Ready(connection.is_open(cx))).await;
-            if is_open { Err("it is open".to_owned()) } else { Ok(()) }
-        })
-        .await;
-        let request = upstream.addressed(Request::new(Body::empty())).unwrap();
-        let mut refused = connection.exchange(request).await.unwrap_err();
-        assert!(refused.take_message().is_some(), "nothing of the request was sent");
-        // As if the end had arrived just after it was taken.
-        upstream.0.keep(connection);
-        assert_eq!(text(ask(&upstream).await).await, "2");
-    }
-
-    #[tokio::test]
-    async fn connections_that_nobody_uses_are_closed() {
-        let (mut upstream, mut closed) = service(Manner::Repeats(1)).await;
-        Arc::get_mut(&mut upstream.0).unwrap().idle_for = Duration::from_millis(20);
-        for number in 1..=3 {
-            assert_eq!(text(ask(&upstream).await).await, number.to_string());
-            let ended = rt::timeout(LIMIT, closed.recv()).await.expect("the service sees it closed");
-            assert_eq!(ended, Some(number));
+    async fn a_request_that_is_given_up_leaves_no_address_out() {
+        // Nobody accepts here: once the queue is full, connecting takes for ever.
+        let full = TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = full.local_addr().unwrap();
+        let _listener = full.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = rt::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            waiting.push(stream.unwrap());
         }
+        let sound = server(0, Manner::Answers("sound")).await;
+        let upstream = upstream(&[&format!("http://{address}"), &sound.base]);
+        let given_up = rt::timeout(Duration::from_millis(100), upstream.send(request(Method::GET, ""))).await;
+        assert!(given_up.is_err());
+        assert_eq!(upstream.0.addresses.for_request().collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(upstream.0.addresses.for_request().collect::<Vec<_>>(), [0, 1], "it has its turn");
     }
 
-    #[test]
-    fn a_request_has_a_path_and_a_host() {
-        let addressed = |base: &str, uri: &str, host: Option<&str>| {
-            let mut request = Request::get(uri);
-            if let Some(host) = host {
-                request = request.header(header::HOST, host);
-            }
-            let request =
-                Upstream::new(base).unwrap().addressed(request.body(Body::empty()).unwrap()).unwrap();
-            (request.uri().to_string(), request.headers()[header::HOST].to_str().unwrap().to_owned())
-        };
-        let is = |uri: &str, host: &str| (uri.to_owned(), host.to_owned());
-        let base = "http://query:4002";
-        assert_eq!(addressed(base, "/posts?limit=1", Some("posts.com")), is("/posts?limit=1", "posts.com"));
-        assert_eq!(addressed(base, "/posts", None), is("/posts", "query:4002"));
-        assert_eq!(addressed(base, "http://posts.com/a?b", Some("posts.com")), is("/a?b", "posts.com"));
-        assert_eq!(addressed("http://all/blog/", "/posts", None), is("/blog/posts", "all"));
+    #[tokio::test]
+    async fn a_stream_stays_with_one_replica_and_the_next_one_is_anothers() {
+        let (one, two) = (server(0, Manner::Streams("1")).await, server(0, Manner::Streams("2")).await);
+        let upstream = upstream(&[&one.base, &two.base]);
+        let mut streams = Vec::new();
+        for expected in ["1", "2", "1"] {
+            let answer = in_time("a stream", upstream.send(request(Method::GET, ""))).await.unwrap();
+            let mut body = answer.into_body().into_body();
+            let frame = in_time("its beginning", body.frame()).await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), expected);
+            streams.push(body);
+        }
+        one.task.abort();
+        let mut broken = streams.remove(0);
+        assert!(in_time("the end of the first", broken.frame()).await.is_none_or(|frame| frame.is_err()));
+        for _ in 0..3 {
+            let answer = in_time("a stream", upstream.send(request(Method::GET, ""))).await.unwrap();
+            let mut body = answer.into_body().into_body();
+            assert_eq!(
+                in_time("its beginning", body.frame()).await.unwrap().unwrap().into_data().unwrap(),
+                "2"
+            );
+        }
     }
 }

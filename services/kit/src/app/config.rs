@@ -7,7 +7,7 @@ mod parsers;
 mod peer;
 mod store;
 
-pub use parsers::{SecretParser, base_url};
+pub use parsers::{SecretParser, base_url, base_urls};
 pub use peer::{PeerConfig, secret_env};
 pub use store::StoreConfig;
 

@@ -1,6 +1,7 @@
 //! Readers of single settings.
 
 use crate::app::StartError;
+use crate::runtime::addresses::{Addresses, MAX_ADDRESSES};
 use crate::runtime::secret::Secret;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
@@ -40,6 +41,15 @@ pub fn base_url(setting: &str, text: &str) -> Result<String, StartError> {
     }
 }
 
+/// The addresses of a service's replicas, separated by commas, each as for [`base_url`].
+pub fn base_urls(setting: &str, text: &str) -> Result<Addresses, StartError> {
+    let all = text.split(',').map(|url| base_url(setting, url.trim())).collect::<Result<Vec<_>, _>>()?;
+    if all.len() > MAX_ADDRESSES {
+        return Err(StartError::Config(format!("{setting} has more than {MAX_ADDRESSES} addresses")));
+    }
+    Ok(Addresses::new(&all.join(",")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +65,18 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{bad}");
             assert_eq!(error.to_string(), format!("POSTS_URL must be http://HOST:PORT; it is {bad:?}"));
         }
+    }
+
+    #[test]
+    fn several_replicas_are_separated_by_commas() {
+        let all = |text: &str| base_urls("POSTS_URL", text).map(|addresses| addresses.all().to_vec());
+        assert_eq!(all("http://a:1/, http://b").unwrap(), ["http://a:1", "http://b"]);
+        for bad in ["http://a,", "http://a,b:1", ",", "http://a http://b"] {
+            assert!(
+                all(bad).unwrap_err().to_string().starts_with("POSTS_URL must be http://HOST:PORT"),
+                "{bad}"
+            );
+        }
+        assert!(all(&["http://a"; 65].join(",")).unwrap_err().to_string().contains("more than 64"));
     }
 }

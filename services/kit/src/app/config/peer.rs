@@ -1,6 +1,6 @@
 //! Settings of a service that publishes and consumes events.
 
-use super::{CommonConfig, SecretParser, ServiceConfig, StoreConfig, base_url};
+use super::{CommonConfig, SecretParser, ServiceConfig, StoreConfig, base_url, base_urls};
 use crate::app::StartError;
 use crate::http::AllowedHosts;
 use crate::runtime::secret::Secret;
@@ -14,7 +14,7 @@ pub struct PeerConfig {
     /// The settings of its store.
     #[command(flatten)]
     pub store: StoreConfig,
-    /// Address of the event bus.
+    /// Address of the event bus; those of its replicas, separated by commas.
     #[arg(long, env = "EVENT_BUS_URL", default_value = "http://127.0.0.1:4005", value_name = "URL")]
     pub event_bus_url: String,
     /// Where the event bus reaches this service [default: http:// and the listening address].
@@ -70,7 +70,7 @@ impl ServiceConfig for PeerConfig {
         }
         self.store.validate(name)?;
         // An address that no request can be sent to would look like a bus that is down.
-        base_url("EVENT_BUS_URL", &self.event_bus_url)?;
+        base_urls("EVENT_BUS_URL", &self.event_bus_url)?;
         self.advertise_url.as_deref().map_or(Ok(()), |url| base_url("ADVERTISE_URL", url).map(drop))
     }
 }
