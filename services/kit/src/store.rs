@@ -313,6 +313,12 @@ impl Store {
         }
     }
 
+    /// Whether rows that the database numbers are committed in the order of their numbers: then none ever appears before one
+    /// that a reader has seen. So with one writer; several take numbers first, and commit in any order.
+    pub fn numbers_in_commit_order(&self) -> bool {
+        true
+    }
+
     /// Hands what each commit stored over to a task that waits for it. `read` returns what the store holds after a place,
     /// `None` where there is nothing; it runs on the writer after the commit, so that it must be quick and its result
     /// bounded. Where there are several writers, nothing is handed over, and the task is woken to read it itself.
