@@ -316,7 +316,7 @@ impl Store {
     /// Whether rows that the database numbers are committed in the order of their numbers: then none ever appears before one
     /// that a reader has seen. So with one writer; several take numbers first, and commit in any order.
     pub fn numbers_in_commit_order(&self) -> bool {
-        true
+        !self.is_shared()
     }
 
     /// Hands what each commit stored over to a task that waits for it. `read` returns what the store holds after a place,
