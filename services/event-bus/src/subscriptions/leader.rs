@@ -153,15 +153,14 @@ impl Subscriptions {
             self.end(&name);
         }
         for row in rows {
-            match self.known(&row.name) {
-                Some(subscription) => subscription.take_over(&row),
-                None => {
-                    // Its cursor may be beyond what this replica has seen of the log.
-                    self.log.refresh().await?;
-                    saved.insert(row.name.clone(), row.clone());
-                    self.start(row, Protocol::Native);
-                }
+            if let Some(subscription) = self.known(&row.name) {
+                subscription.take_over(&row);
+                continue;
             }
+            // Its cursor may be beyond what this replica has seen of the log.
+            self.log.refresh().await?;
+            saved.insert(row.name.clone(), row.clone());
+            self.start(row, Protocol::Native);
         }
         Ok(())
     }
