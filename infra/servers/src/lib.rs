@@ -37,6 +37,9 @@ pub enum Error {
     Late { program: &'static str, seconds: u64, log: PathBuf },
     #[error("user {user} cannot enter {}: choose a folder that it can reach, or do not run as root", .folder.display())]
     Unreachable { user: &'static str, folder: PathBuf },
+    /// The thread that started it has panicked.
+    #[error("starting it failed: {0}")]
+    Thread(String),
     #[error("{name:?} is no name for a database: use a-z, 0-9 and _, at most 63, a letter first")]
     Name { name: String },
 }

@@ -2,9 +2,11 @@
 
 use crate::control::{self, Answer, Request};
 use crate::dead_letters::{DeadLetterClient, DeadLetterError, Resolution};
+use crate::engine::Engine;
 use crate::labels::Output;
 use crate::parent;
 use crate::plan::Ports;
+use crate::process_name::ProcessName;
 use crate::seed::{self, Amount};
 use crate::status;
 use crate::supervisor::{self, Options};
@@ -95,7 +97,7 @@ struct Where {
 #[derive(Debug, Args)]
 struct Target {
     /// One of event-bus, posts, comments, moderation, query or frontend
-    service: ServiceName,
+    service: ProcessName,
     #[command(flatten)]
     place: Where,
 }
@@ -107,7 +109,7 @@ struct DeadLetters {
     resolve: Option<Resolve>,
     /// Only dead letters of this service: posts, comments, moderation or query
     #[arg(long, value_name = "SERVICE", value_parser = consumer)]
-    service: Option<ServiceName>,
+    service: Option<ProcessName>,
     #[command(flatten)]
     place: Where,
 }
@@ -142,7 +144,7 @@ enum Resolve {
 struct Letter {
     /// One of posts, comments, moderation or query
     #[arg(value_parser = consumer)]
-    service: ServiceName,
+    service: ProcessName,
     /// The ID in the list
     id: i64,
     #[command(flatten)]
@@ -150,8 +152,8 @@ struct Letter {
 }
 
 /// Parses a service that consumes events, and so may have dead letters.
-fn consumer(text: &str) -> Result<ServiceName, String> {
-    let known = text.parse().ok().filter(|name| ServiceName::PEERS.contains(name));
+fn consumer(text: &str) -> Result<ProcessName, String> {
+    let known = text.parse().ok().filter(|name: &ProcessName| ServiceName::PEERS.contains(&name.service));
     known.ok_or_else(|| "expected one of posts, comments, moderation and query".to_owned())
 }
 
@@ -202,6 +204,8 @@ fn run_up(up: Up) -> ExitCode {
         ports: up.ports,
         without: up.without,
         rate_limits: up.rate_limits,
+        engine: Engine::Sqlite,
+        replicas: 1,
     };
     let (output, writer) = Output::stdout();
     let code = on_runtime(async {
@@ -322,11 +326,13 @@ mod tests {
             other => panic!("{line}: {other:?}"),
         };
         let list = parsed("mini-blog dead-letters --service query --data-dir d");
-        assert_eq!((list.service, list.place.data_dir.to_str()), (Some(ServiceName::Query), Some("d")));
+        assert_eq!(
+            (list.service, list.place.data_dir.to_str()),
+            (Some(ServiceName::Query.into()), Some("d"))
+        );
         let redrive = parsed("mini-blog dead-letters redrive query 7 --data-dir d").resolve;
-        let Some(Resolve::Redrive(Letter { service: ServiceName::Query, id: 7, place })) = redrive else {
-            panic!("{redrive:?}")
-        };
+        let Some(Resolve::Redrive(Letter { service, id: 7, place })) = redrive else { panic!("{redrive:?}") };
+        assert_eq!(service, ServiceName::Query.into());
         assert_eq!(place.data_dir.to_str(), Some("d"));
         for wrong in [
             "--service event-bus",

@@ -1,9 +1,9 @@
 //! How a command reaches the running `up`: a socket in the data folder, one line of JSON each way.
 
+use crate::process_name::ProcessName;
 use crate::service_supervisor::Action;
 use crate::status::StackStatus;
 use serde::{Deserialize, Serialize};
-use shared::ServiceName;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -28,14 +28,14 @@ const ANSWERING: Duration = Duration::from_secs(30);
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     Status,
-    Kill { service: ServiceName },
-    Start { service: ServiceName },
-    Restart { service: ServiceName },
+    Kill { service: ProcessName },
+    Start { service: ProcessName },
+    Restart { service: ProcessName },
 }
 
 impl Request {
     /// The command for a service's supervisor; none for `Status`.
-    pub fn command(self) -> Option<(ServiceName, Action)> {
+    pub fn command(self) -> Option<(ProcessName, Action)> {
         match self {
             Self::Status => None,
             Self::Kill { service } => Some((service, Action::Kill)),
@@ -155,6 +155,7 @@ async fn exchange(data_dir: &Path, request: Request) -> Result<Answer, ControlEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::ServiceName;
 
     async fn echo(data_dir: &Path) {
         let listener = listen(data_dir).unwrap();
@@ -176,8 +177,11 @@ mod tests {
         let mode = std::fs::metadata(dir.path().join(FILE_NAME)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(ask(dir.path(), Request::Status).await.unwrap(), done("Status"));
-        let kill = Request::Kill { service: ServiceName::EventBus };
-        assert_eq!(ask(dir.path(), kill).await.unwrap(), done("Kill { service: EventBus }"));
+        let kill = Request::Kill { service: ServiceName::EventBus.into() };
+        assert_eq!(
+            ask(dir.path(), kill).await.unwrap(),
+            done("Kill { service: ProcessName { service: EventBus, replica: None } }")
+        );
     }
 
     #[tokio::test]
@@ -220,7 +224,7 @@ mod tests {
 
     #[test]
     fn requests_are_written_as_scripts_write_them() {
-        let json = serde_json::to_string(&Request::Restart { service: ServiceName::Query }).unwrap();
+        let json = serde_json::to_string(&Request::Restart { service: ServiceName::Query.into() }).unwrap();
         assert_eq!(json, r#"{"command":"restart","service":"query"}"#);
         assert_eq!(serde_json::from_str::<Request>(r#"{"command":"status"}"#).unwrap(), Request::Status);
     }

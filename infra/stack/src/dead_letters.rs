@@ -1,7 +1,8 @@
 //! `mini-blog dead-letters`: lists the events that could not be applied, and redrives or discards them.
 
+use crate::process_name::ProcessName;
 use crate::secrets::{OPERATOR_TOKEN, SecretsError, read};
-use crate::state_file::{self, StackFile};
+use crate::state_file::{self, ServiceEntry, StackFile};
 use crate::status::columns;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
@@ -34,12 +35,12 @@ pub enum DeadLetterError {
     Secrets(#[from] SecretsError),
     #[error("cannot make an HTTP client: {0}")]
     Client(TransportError),
-    #[error("{0} is not part of this stack")]
-    Absent(ServiceName),
-    #[error("{service}: {source}")]
-    Exchange { service: ServiceName, source: TransportError },
-    #[error("{service}: {why}")]
-    Refused { service: ServiceName, why: String },
+    #[error("{0} is not part of this stack; `mini-blog status` lists what is")]
+    Absent(ProcessName),
+    #[error("{name}: {source}")]
+    Exchange { name: ProcessName, source: TransportError },
+    #[error("{name}: {why}")]
+    Refused { name: ProcessName, why: String },
 }
 
 /// An operator's client of the services of a running stack.
@@ -60,18 +61,23 @@ impl DeadLetterClient {
     }
 
     /// The dead letters of one service, or of all, as a table.
-    pub async fn list(&self, only: Option<ServiceName>) -> Result<String, DeadLetterError> {
-        let asked = ServiceName::PEERS.into_iter().filter(|name| only.is_none_or(|only| only == *name));
-        let present = asked.filter(|name| only.is_some() || self.stack.services.contains_key(name));
+    pub async fn list(&self, only: Option<ProcessName>) -> Result<String, DeadLetterError> {
+        let stores = self.stores().filter(|(name, _)| {
+            only.is_none_or(|only| *name == only || (only.replica.is_none() && only.service == name.service))
+        });
+        let present: Vec<_> = stores.collect();
+        if let (Some(only), []) = (only, &present[..]) {
+            return Err(DeadLetterError::Absent(only));
+        }
         let mut rows = Vec::new();
-        for service in present {
+        for (name, entry) in present {
             let mut after = 0;
             loop {
                 let path = format!("/dead-letters?after={after}&limit={PAGE}");
-                let page: Vec<DeadLetterView> = self.ask(service, Method::GET, &path).await?;
+                let page: Vec<DeadLetterView> = self.ask(name, entry, Method::GET, &path).await?;
                 let Some(last) = page.last() else { break };
                 after = last.id;
-                rows.extend(page.iter().map(|letter| row(service, letter)));
+                rows.extend(page.iter().map(|letter| row(name, letter)));
             }
         }
         if rows.is_empty() {
@@ -85,7 +91,7 @@ impl DeadLetterClient {
     /// Redrives or discards one; returns the result as a sentence.
     pub async fn resolve(
         &self,
-        service: ServiceName,
+        name: ProcessName,
         id: i64,
         resolution: Resolution,
     ) -> Result<String, DeadLetterError> {
@@ -94,20 +100,38 @@ impl DeadLetterClient {
             Resolution::Discard => "discard",
         };
         let path = format!("/dead-letters/{id}/{verb}");
-        let Redriven { applied, remaining } = self.ask(service, Method::POST, &path).await?;
+        let entry = self.stores().find(|(store, _)| *store == name).map(|(_, entry)| entry);
+        // A replica stands for the database that it shares.
+        let entry = entry.or_else(|| self.stack.services.get(&name)).ok_or(DeadLetterError::Absent(name))?;
+        let Redriven { applied, remaining } = self.ask(name, entry, Method::POST, &path).await?;
         let discarded = if resolution == Resolution::Discard { "discarded; " } else { "" };
         let rest = if remaining == 0 { "none left".to_owned() } else { format!("{remaining} still parked") };
-        Ok(format!("{service}: {discarded}{applied} applied, {rest}\n"))
+        Ok(format!("{name}: {discarded}{applied} applied, {rest}\n"))
+    }
+
+    /// Each store that may hold dead letters, and a process that answers for it: every replica of query has a store of
+    /// its own, those of another service share one.
+    fn stores(&self) -> impl Iterator<Item = (ProcessName, &ServiceEntry)> {
+        ServiceName::PEERS.into_iter().flat_map(|service| {
+            let mut all: Vec<_> = self.stack.replicas(service).collect();
+            if service != ServiceName::Query && all.len() > 1 {
+                // One that is down cannot answer.
+                all.sort_by_key(|(_, entry)| entry.pid.is_none());
+                all.truncate(1);
+                all[0].0 = service.into();
+            }
+            all
+        })
     }
 
     async fn ask<T: serde::de::DeserializeOwned>(
         &self,
-        service: ServiceName,
+        name: ProcessName,
+        entry: &ServiceEntry,
         method: Method,
         path: &str,
     ) -> Result<T, DeadLetterError> {
-        let refused = |why: String| DeadLetterError::Refused { service, why };
-        let entry = self.stack.services.get(&service).ok_or(DeadLetterError::Absent(service))?;
+        let refused = |why: String| DeadLetterError::Refused { name, why };
         let request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", entry.url))
@@ -118,7 +142,7 @@ impl DeadLetterClient {
             .transport
             .send(request)
             .await
-            .map_err(|source| DeadLetterError::Exchange { service, source })?;
+            .map_err(|source| DeadLetterError::Exchange { name, source })?;
         if answer.status() != StatusCode::OK {
             let problem = serde_json::from_slice::<Problem>(answer.body()).ok();
             let why = problem.map(|p| p.detail.unwrap_or(p.title));
@@ -134,7 +158,7 @@ impl std::fmt::Debug for DeadLetterClient {
     }
 }
 
-fn row(service: ServiceName, letter: &DeadLetterView) -> [String; 8] {
+fn row(name: ProcessName, letter: &DeadLetterView) -> [String; 8] {
     // Anybody may have written this text: it must not control the terminal, nor leave its line.
     let plain = |text: &str| {
         let mut shown = String::new();
@@ -150,7 +174,7 @@ fn row(service: ServiceName, letter: &DeadLetterView) -> [String; 8] {
         shown
     };
     [
-        service.to_string(),
+        name.to_string(),
         letter.id.to_string(),
         plain(&letter.key),
         plain(&letter.event.kind),
@@ -165,7 +189,6 @@ fn row(service: ServiceName, letter: &DeadLetterView) -> [String; 8] {
 mod tests {
     use super::*;
     use kit::runtime::transport::Exchange;
-    use state_file::ServiceEntry;
 
     /// Two dead letters of query, one a page.
     struct Query;
@@ -201,8 +224,8 @@ mod tests {
 
     fn client() -> DeadLetterClient {
         let entry = ServiceEntry { url: "http://query".into(), admin: String::new(), pid: None };
-        let services = [(ServiceName::Query, entry)].into();
-        let stack = StackFile { pid: 1, address: String::new(), ready: true, services };
+        let services = [(ServiceName::Query.into(), entry)].into();
+        let stack = StackFile { pid: 1, address: String::new(), ready: true, services, database: None };
         DeadLetterClient { transport: Box::new(Query), stack, token: "token".into() }
     }
 
@@ -218,18 +241,30 @@ query    9   p1    PostCreated  4         1         1970-01-01T00:00:00.007Z  {}
             "x".repeat(SHOWN)
         );
         assert_eq!(text, expected);
-        let absent = client().list(Some(ServiceName::Posts)).await.unwrap_err();
-        assert_eq!(absent.to_string(), "posts is not part of this stack");
+        let absent = client().list(Some(ServiceName::Posts.into())).await.unwrap_err();
+        assert_eq!(absent.to_string(), "posts is not part of this stack; `mini-blog status` lists what is");
     }
 
     #[tokio::test]
     async fn the_result_is_one_sentence() {
-        let redriven = client().resolve(ServiceName::Query, 3, Resolution::Redrive).await.unwrap();
+        let redriven = client().resolve(ServiceName::Query.into(), 3, Resolution::Redrive).await.unwrap();
         assert_eq!(redriven, "query: 0 applied, 2 still parked\n");
-        let discarded = client().resolve(ServiceName::Query, 3, Resolution::Discard).await.unwrap();
+        let discarded = client().resolve(ServiceName::Query.into(), 3, Resolution::Discard).await.unwrap();
         assert_eq!(discarded, "query: discarded; 1 applied, none left\n");
-        let unknown = client().resolve(ServiceName::Query, 4, Resolution::Redrive).await.unwrap_err();
+        let unknown = client().resolve(ServiceName::Query.into(), 4, Resolution::Redrive).await.unwrap_err();
         assert_eq!(unknown.to_string(), "query: Not found");
+    }
+
+    #[test]
+    fn replicas_that_share_a_database_are_asked_once_and_those_of_query_each() {
+        let entry = |pid| ServiceEntry { url: format!("http://{pid:?}"), admin: String::new(), pid };
+        let services =
+            [("comments/1", None), ("comments/2", Some(2)), ("query/1", Some(3)), ("query/2", Some(4))];
+        let mut client = client();
+        client.stack.services = services.map(|(name, pid)| (name.parse().unwrap(), entry(pid))).into();
+        let stores: Vec<_> = client.stores().map(|(name, entry)| (name.to_string(), entry.pid)).collect();
+        let expected = [("comments", 2), ("query/1", 3), ("query/2", 4)];
+        assert_eq!(stores, expected.map(|(name, pid)| (name.to_owned(), Some(pid))));
     }
 
     #[test]

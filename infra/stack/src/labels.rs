@@ -1,5 +1,6 @@
 //! One stream of lines from many processes, each line with the name of its process.
 
+use crate::process_name::ProcessName;
 use shared::ServiceName;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -14,15 +15,16 @@ const WAITING: usize = 4_096;
 const WRITE_BUFFER: usize = 64 * 1024;
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// The width of the longest name.
+/// The width of the longest name, and what the number of a replica adds to it.
 const WIDTH: usize = 10;
+const NUMBER_WIDTH: usize = 2;
 /// The label of the supervisor's own lines.
 const OWN_NAME: &str = "mini-blog";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineSource {
     Stack,
-    Service(ServiceName),
+    Service(ProcessName),
 }
 
 /// Writes labelled lines; clones write to the same place.
@@ -31,6 +33,7 @@ pub struct Output {
     lines: SyncSender<Option<String>>,
     dropped: Arc<AtomicU64>,
     colour: bool,
+    width: usize,
 }
 
 /// Waits until everything has been written.
@@ -48,7 +51,7 @@ impl Output {
         let (lines, waiting) = sync_channel(WAITING);
         let (done, writer) = sync_channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
-        let output = Self { lines, dropped: Arc::clone(&dropped), colour };
+        let output = Self { lines, dropped: Arc::clone(&dropped), colour, width: WIDTH };
         std::thread::spawn(move || {
             write_lines(target, &waiting, &dropped);
             let _ = done.send(());
@@ -56,8 +59,14 @@ impl Output {
         (output, Writer(writer))
     }
 
+    /// With room for the numbers of replicas.
+    pub fn with_numbers(mut self) -> Self {
+        self.width = WIDTH + NUMBER_WIDTH;
+        self
+    }
+
     pub fn line(&self, source: LineSource, text: &str) {
-        self.send(format!("{}{}\n", label(source, self.colour), printable(text)));
+        self.send(format!("{}{}\n", label(source, self.colour, self.width), printable(text)));
     }
 
     /// One line of the supervisor itself.
@@ -92,8 +101,10 @@ fn write_lines(mut target: impl Write, waiting: &Receiver<Option<String>>, dropp
         buffer.clear();
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            buffer =
-                format!("{}{lost} lines could not be written in time\n", label(LineSource::Stack, false));
+            buffer = format!(
+                "{}{lost} lines could not be written in time\n",
+                label(LineSource::Stack, false, WIDTH)
+            );
         }
         buffer.push_str(&first);
         // All waiting lines in one write: a busy stack logs thousands of lines a second.
@@ -113,12 +124,12 @@ fn write_lines(mut target: impl Write, waiting: &Receiver<Option<String>>, dropp
     }
 }
 
-fn label(source: LineSource, colour: bool) -> String {
+fn label(source: LineSource, colour: bool, width: usize) -> String {
     let (name, code) = match source {
-        LineSource::Stack => (OWN_NAME, 1),
-        LineSource::Service(service) => (service.as_str(), colour_of(service)),
+        LineSource::Stack => (OWN_NAME.to_owned(), 1),
+        LineSource::Service(process) => (process.to_string(), colour_of(process.service)),
     };
-    if colour { format!("\x1b[{code}m{name:<WIDTH$} |\x1b[0m ") } else { format!("{name:<WIDTH$} | ") }
+    if colour { format!("\x1b[{code}m{name:<width$} |\x1b[0m ") } else { format!("{name:<width$} | ") }
 }
 
 const fn colour_of(service: ServiceName) -> u8 {
@@ -174,12 +185,14 @@ mod tests {
     fn names_stand_in_one_column_and_lines_stay_whole() {
         let buffer = Page::default();
         let (output, writer) = Output::to(buffer.clone(), false);
-        output.line(LineSource::Service(ServiceName::Posts), "one");
-        output.line(LineSource::Service(ServiceName::Moderation), "two\x1b[2J");
+        output.line(LineSource::Service(ServiceName::Posts.into()), "one");
+        output.line(LineSource::Service(ServiceName::Moderation.into()), "two\x1b[2J");
         output.plain("ready");
         output.finish(&writer);
         let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text, "posts      | one\nmoderation | two\u{fffd}[2J\nready\n");
+        let second = LineSource::Service("moderation/2".parse().unwrap());
+        assert_eq!(label(second, false, WIDTH + NUMBER_WIDTH), "moderation/2 | ");
     }
 
     #[test]
@@ -187,7 +200,9 @@ mod tests {
         let colours: std::collections::HashSet<_> = ServiceName::ALL.into_iter().map(colour_of).collect();
         assert_eq!(colours.len(), ServiceName::ALL.len());
         assert!(ServiceName::ALL.into_iter().all(|s| s.as_str().len() <= WIDTH));
-        assert!(label(LineSource::Service(ServiceName::Posts), true).starts_with("\x1b[36mposts"));
+        assert!(
+            label(LineSource::Service(ServiceName::Posts.into()), true, WIDTH).starts_with("\x1b[36mposts")
+        );
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use crate::parent;
 use crate::plan::Plan;
+use crate::process_name::ProcessName;
 use crate::secrets::{OPERATOR_TOKEN, Secrets, names};
 use clap::ValueEnum;
 use kit::app::config::secret_env;
 use kit::http::RateLimits;
 use shared::ServiceName;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
@@ -22,6 +24,8 @@ pub struct Launch {
     pub plan: Plan,
     pub secrets: Secrets,
     pub rate_limits: RateLimits,
+    /// The URL of each service's database; empty where each has a file.
+    pub databases: BTreeMap<ServiceName, String>,
 }
 
 /// The environment of one process.
@@ -38,11 +42,12 @@ fn url_name(service: ServiceName) -> String {
 }
 
 impl Launch {
-    pub fn environment(&self, service: ServiceName) -> Environment {
-        let addresses = self.plan.addresses(service);
+    pub fn environment(&self, name: ProcessName) -> Environment {
+        let service = name.service;
+        let addresses = self.plan.addresses(name);
         let mut set = vec![
             ("LISTEN".to_owned(), addresses.listen.to_string()),
-            ("DATA_DIR".to_owned(), text(&self.data_dir)),
+            ("DATA_DIR".to_owned(), text(&self.folder_of(name))),
             (RATE_LIMITS.to_owned(), value_name(self.rate_limits)),
             (parent::SUPERVISED.to_owned(), "1".to_owned()),
         ];
@@ -50,7 +55,11 @@ impl Launch {
             // Its output is a pipe, but a person reads it.
             set.push(("LOG_FORMAT".to_owned(), "text".to_owned()));
         }
-        let url = |service| (url_name(service), self.plan.url(service));
+        set.extend(self.databases.get(&service).map(|url| ("DATABASE_URL".to_owned(), url.clone())));
+        if let (ServiceName::Query, Some(number)) = (service, name.replica) {
+            set.push(("INSTANCE".to_owned(), number.to_string()));
+        }
+        let url = |service| (url_name(service), self.plan.urls(service).join(","));
         let proxies = |number: &str| (TRUSTED_PROXIES.to_owned(), number.to_owned());
         match service {
             // How many proxies are in front of the site only the operator knows: it inherits their number.
@@ -60,13 +69,15 @@ impl Launch {
                 set.extend(self.site_root.iter().map(|root| ("LEPTOS_SITE_ROOT".to_owned(), text(root))));
             }
             ServiceName::EventBus => {
-                let subscribers = ServiceName::PEERS.map(|peer| format!("{peer}={}", self.plan.url(peer)));
+                let peers = self.plan.names().filter(|name| ServiceName::PEERS.contains(&name.service));
+                let subscribers: Vec<_> =
+                    peers.map(|name| format!("{}={}", name.service, self.plan.url(name))).collect();
                 set.extend([("SUBSCRIBER_URLS".to_owned(), subscribers.join(",")), proxies("0")]);
             }
             // The frontend forwards to it.
             _ => set.extend([
                 url(ServiceName::EventBus),
-                ("ADVERTISE_URL".to_owned(), self.plan.url(service)),
+                ("ADVERTISE_URL".to_owned(), self.plan.url(name)),
                 proxies("1"),
             ]),
         }
@@ -76,6 +87,14 @@ impl Launch {
         }));
         let unset = managed().into_iter().filter(|name| set.iter().all(|(n, _)| n != name)).collect();
         Environment { set, unset }
+    }
+
+    /// Where a process keeps its files. Each replica of query has its own; the others have none but in a database.
+    pub fn folder_of(&self, name: ProcessName) -> PathBuf {
+        match name.replica {
+            Some(number) => self.data_dir.join(format!("{}-{number}", name.service)),
+            None => self.data_dir.clone(),
+        }
     }
 }
 
@@ -98,6 +117,11 @@ fn managed() -> Vec<String> {
         "SUBSCRIBER_URLS",
         "LEPTOS_SITE_ROOT",
         "INSECURE",
+        "INSTANCE",
+        "DATABASE_URL",
+        "DATABASE_URL_FILE",
+        "EVENT_LOG_URL",
+        "EVENT_LOG_URL_FILE",
     ];
     let urls = ServiceName::ALL.into_iter().map(url_name);
     fixed.into_iter().map(str::to_owned).chain(urls).chain(names()).collect()
@@ -123,9 +147,10 @@ mod tests {
             program: "mini-blog".into(),
             data_dir: dir.path().to_owned(),
             site_root: Some("site".into()),
-            plan: Plan::course("127.0.0.1".parse().unwrap(), None),
+            plan: Plan::course("127.0.0.1".parse().unwrap(), None, 1),
             secrets: Secrets::open(dir.path(), &SystemIds).unwrap().0,
             rate_limits: RateLimits::On,
+            databases: BTreeMap::new(),
         };
         (launch, dir)
     }
@@ -133,8 +158,8 @@ mod tests {
     #[test]
     fn each_process_gets_its_own_secret_and_no_other() {
         let (launch, _dir) = launch();
-        let known = |service| -> BTreeSet<String> {
-            let set = launch.environment(service).set;
+        let known = |service: ServiceName| -> BTreeSet<String> {
+            let set = launch.environment(service.into()).set;
             set.into_iter().map(|(n, _)| n).filter(|n| names().contains(n)).collect()
         };
         let expected = |list: &[&str]| -> BTreeSet<String> { list.iter().map(|&s| s.to_owned()).collect() };
@@ -148,7 +173,7 @@ mod tests {
     fn what_is_not_set_is_not_inherited_either() {
         let (launch, _dir) = launch();
         for service in ServiceName::ALL {
-            let environment = launch.environment(service);
+            let environment = launch.environment(service.into());
             let set: BTreeSet<_> = environment.set.iter().map(|(n, _)| n.clone()).collect();
             assert_eq!(set.len(), environment.set.len(), "nothing is set twice");
             for name in managed() {
@@ -159,7 +184,7 @@ mod tests {
     }
 
     fn value(launch: &Launch, service: ServiceName, name: &str) -> Option<String> {
-        let set = launch.environment(service).set;
+        let set = launch.environment(service.into()).set;
         set.into_iter().find(|(n, _)| n == name).map(|(_, v)| v)
     }
 
@@ -184,7 +209,7 @@ mod tests {
         }
         assert_eq!(proxies(ServiceName::EventBus).as_deref(), Some("0"));
         for inherited in ["TRUSTED_PROXIES", "SITE_URL", "ALLOWED_HOSTS"].map(str::to_owned) {
-            let environment = launch.environment(ServiceName::Frontend);
+            let environment = launch.environment(ServiceName::Frontend.into());
             assert!(environment.set.iter().all(|(name, _)| *name != inherited), "{inherited}");
             assert!(!environment.unset.contains(&inherited), "{inherited}");
         }
@@ -211,5 +236,32 @@ mod tests {
         assert_eq!(get(ServiceName::Frontend, "COMMENTS_URL"), "http://127.0.0.1:4001");
         assert_eq!(get(ServiceName::Frontend, "ADMIN_LISTEN"), "127.0.0.1:3002");
         assert_eq!(get(ServiceName::Frontend, "LEPTOS_SITE_ROOT"), "site");
+    }
+
+    #[test]
+    fn replicas_share_a_database_and_find_each_other() {
+        let (mut launch, dir) = launch();
+        launch.plan = Plan::course("127.0.0.1".parse().unwrap(), None, 2);
+        launch.databases = [(ServiceName::Comments, "postgres://comments@db/comments".to_owned())].into();
+        let get = |name: &str, variable: &str| {
+            let set = launch.environment(name.parse().unwrap()).set;
+            set.into_iter().find(|(n, _)| n == variable).map(|(_, value)| value).unwrap_or_default()
+        };
+        for (name, port) in [("comments/1", 4001), ("comments/2", 4101)] {
+            assert_eq!(get(name, "DATABASE_URL"), "postgres://comments@db/comments");
+            assert_eq!(get(name, "LISTEN"), format!("127.0.0.1:{port}"));
+            assert_eq!(get(name, "ADVERTISE_URL"), format!("http://127.0.0.1:{port}"));
+            assert_eq!(get(name, "EVENT_BUS_URL"), "http://127.0.0.1:4005,http://127.0.0.1:4105");
+            assert_eq!(get(name, "INSTANCE"), "");
+        }
+        assert_eq!(get("frontend", "COMMENTS_URL"), "http://127.0.0.1:4001,http://127.0.0.1:4101");
+        assert_eq!(get("query/2", "INSTANCE"), "2");
+        assert_eq!(get("query/2", "DATABASE_URL"), "");
+        assert_eq!(get("query/2", "DATA_DIR"), dir.path().join("query-2").to_str().unwrap());
+        let registered = get("event-bus/1", "SUBSCRIBER_URLS");
+        assert_eq!(registered.split(',').count(), 8);
+        for entry in ["query=http://127.0.0.1:4002", "query=http://127.0.0.1:4102"] {
+            assert!(registered.split(',').any(|e| e == entry), "{entry} is not in {registered}");
+        }
     }
 }

@@ -5,7 +5,8 @@
 //! - [`supervisor`]: `up`: starts everything, reports when it is ready, stops it in order.
 //! - [`prepare`]: preflight checks.
 //! - [`service_supervisor`]: keeps one service running ([`backoff`] decides whether and when it is restarted).
-//! - [`plan`] and [`launch`]: addresses, and the environment of each process; [`secrets`]: its secrets.
+//! - [`plan`] and [`launch`]: addresses, and the environment of each process ([`process_name`]); [`secrets`]: its secrets.
+//! - [`engine`]: where the services keep their state; [`database`]: the PostgreSQL server of a stack.
 //! - [`control`]: how `status`, `kill`, `start` and `restart` reach the running `up`; [`status`]: the answer.
 //! - [`dead_letters`]: a client of the services themselves, with the operator's token.
 //! - [`seed`]: fills a stack with made-up posts and comments.
@@ -13,7 +14,9 @@
 pub mod backoff;
 pub mod cli;
 pub mod control;
+pub mod database;
 pub mod dead_letters;
+pub mod engine;
 pub mod files;
 pub mod labels;
 pub mod launch;
@@ -22,6 +25,7 @@ pub mod plan;
 pub mod prepare;
 pub mod probe;
 pub mod process;
+pub mod process_name;
 pub mod secrets;
 pub mod seed;
 pub mod service_supervisor;

@@ -1,5 +1,6 @@
-//! The addresses of the services.
+//! The processes, and their addresses.
 
+use crate::process_name::ProcessName;
 use shared::ServiceName;
 use std::collections::BTreeMap;
 use std::io;
@@ -11,6 +12,9 @@ pub const FRONTEND_ADMIN_PORT: u16 = 3002;
 /// Below the range of ports for outgoing connections, so that the system does not give a service's port away while the
 /// service is down.
 const FREE_PORTS: std::ops::Range<u16> = 16_000..32_000;
+
+/// How far apart the course's ports of two replicas are.
+const REPLICA_PORTS: u16 = 100;
 
 /// The ports of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,9 +28,9 @@ pub enum Ports {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     #[error(
-        "{service} cannot listen on {addr}: {source}; stop the program that listens there, or use --ports free"
+        "{name} cannot listen on {addr}: {source}; stop the program that listens there, or use --ports free"
     )]
-    Taken { service: ServiceName, addr: SocketAddr, source: io::Error },
+    Taken { name: ProcessName, addr: SocketAddr, source: io::Error },
     #[error("no free port was found on {0}")]
     NoneFree(IpAddr),
 }
@@ -40,15 +44,23 @@ pub struct Addresses {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan(BTreeMap<ServiceName, Addresses>);
+pub struct Plan(BTreeMap<ProcessName, Addresses>);
+
+/// Every process. The site has one: it keeps nothing, and a second one would need something in front of both.
+fn names(replicas: u8) -> impl Iterator<Item = ProcessName> {
+    ServiceName::ALL.into_iter().flat_map(move |service| {
+        ProcessName::all_of(service, if service == ServiceName::Frontend { 1 } else { replicas })
+    })
+}
 
 impl Plan {
-    /// The course's ports. The site listens on `host` and, if given, on `port`; everything else listens on this machine
+    /// The course's ports; a second replica has the port 100 above that of the first. The site listens on `host` and, if given, on `port`; everything else listens on this machine
     /// only.
-    pub fn course(host: IpAddr, port: Option<u16>) -> Self {
-        let of = |service: ServiceName| {
-            let local = SocketAddr::new(LOCAL, service.default_port());
-            match service {
+    pub fn course(host: IpAddr, port: Option<u16>, replicas: u8) -> Self {
+        let of = |name: ProcessName| {
+            let above = REPLICA_PORTS * u16::from(name.number() - 1);
+            let local = SocketAddr::new(LOCAL, name.service.default_port() + above);
+            match name.service {
                 ServiceName::Frontend => Addresses {
                     listen: SocketAddr::new(host, port.unwrap_or(local.port())),
                     admin: SocketAddr::new(LOCAL, FRONTEND_ADMIN_PORT),
@@ -56,12 +68,12 @@ impl Plan {
                 _ => Addresses { listen: local, admin: local },
             }
         };
-        Self(ServiceName::ALL.into_iter().map(|s| (s, of(s))).collect())
+        Self(names(replicas).map(|name| (name, of(name))).collect())
     }
 
     /// Ports that are free now. The search begins at a random port, so that stacks that start at the same moment do not
     /// find the same ones.
-    pub fn free(host: IpAddr, port: Option<u16>, random: u128) -> Result<Self, PlanError> {
+    pub fn free(host: IpAddr, port: Option<u16>, replicas: u8, random: u128) -> Result<Self, PlanError> {
         let count = FREE_PORTS.len() as u128;
         let first = (random % count) as u16;
         let mut candidates = FREE_PORTS.map(|p| (p - FREE_PORTS.start + first) % FREE_PORTS.len() as u16);
@@ -77,8 +89,8 @@ impl Plan {
                 .ok_or(PlanError::NoneFree(host))
         };
         let mut found = BTreeMap::new();
-        for service in ServiceName::ALL {
-            let addresses = match (service, port) {
+        for name in names(replicas) {
+            let addresses = match (name.service, port) {
                 (ServiceName::Frontend, Some(port)) => {
                     Addresses { listen: SocketAddr::new(host, port), admin: take(LOCAL)? }
                 }
@@ -88,32 +100,42 @@ impl Plan {
                     Addresses { listen, admin: listen }
                 }
             };
-            found.insert(service, addresses);
+            found.insert(name, addresses);
         }
         Ok(Self(found))
     }
 
-    pub fn addresses(&self, service: ServiceName) -> Addresses {
-        let fallback = SocketAddr::new(LOCAL, service.default_port());
-        self.0.get(&service).copied().unwrap_or(Addresses { listen: fallback, admin: fallback })
+    /// Every process, the replicas of a service one after the other.
+    pub fn names(&self) -> impl Iterator<Item = ProcessName> {
+        self.0.keys().copied()
     }
 
-    /// The address of the service, from this machine.
-    pub fn url(&self, service: ServiceName) -> String {
-        url(self.addresses(service).listen)
+    pub fn addresses(&self, name: ProcessName) -> Addresses {
+        let fallback = SocketAddr::new(LOCAL, name.service.default_port());
+        self.0.get(&name).copied().unwrap_or(Addresses { listen: fallback, admin: fallback })
+    }
+
+    /// The address of a process, from this machine.
+    pub fn url(&self, name: ProcessName) -> String {
+        url(self.addresses(name).listen)
     }
 
     /// The address of its probes, from this machine.
-    pub fn admin_url(&self, service: ServiceName) -> String {
-        url(self.addresses(service).admin)
+    pub fn admin_url(&self, name: ProcessName) -> String {
+        url(self.addresses(name).admin)
+    }
+
+    /// The addresses of a service's replicas.
+    pub fn urls(&self, service: ServiceName) -> Vec<String> {
+        self.names().filter(|name| name.service == service).map(|name| self.url(name)).collect()
     }
 
     /// Fails if one of the addresses is in use, with one clear error instead of a service that dies again and again.
-    pub fn check(&self, services: &[ServiceName]) -> Result<(), PlanError> {
-        for &service in services {
-            let of = self.addresses(service);
+    pub fn check(&self, processes: &[ProcessName]) -> Result<(), PlanError> {
+        for &name in processes {
+            let of = self.addresses(name);
             for addr in [of.listen, of.admin] {
-                TcpListener::bind(addr).map_err(|source| PlanError::Taken { service, addr, source })?;
+                TcpListener::bind(addr).map_err(|source| PlanError::Taken { name, addr, source })?;
             }
         }
         Ok(())
@@ -140,29 +162,39 @@ mod tests {
     use std::collections::HashSet;
 
     fn all_addresses(plan: &Plan) -> Vec<SocketAddr> {
-        ServiceName::ALL
-            .into_iter()
-            .flat_map(|s| [plan.addresses(s).listen, plan.addresses(s).admin])
-            .collect()
+        plan.names().flat_map(|name| [plan.addresses(name).listen, plan.addresses(name).admin]).collect()
     }
 
     #[test]
     fn the_course_has_its_ports() {
-        let plan = Plan::course("0.0.0.0".parse().unwrap(), None);
-        assert_eq!(plan.url(ServiceName::Posts), "http://127.0.0.1:4000");
-        assert_eq!(plan.url(ServiceName::EventBus), "http://127.0.0.1:4005");
-        assert_eq!(plan.url(ServiceName::Frontend), "http://127.0.0.1:3000");
-        assert_eq!(plan.admin_url(ServiceName::Frontend), "http://127.0.0.1:3002");
-        assert_eq!(plan.admin_url(ServiceName::Query), plan.url(ServiceName::Query));
+        let plan = Plan::course("0.0.0.0".parse().unwrap(), None, 1);
+        assert_eq!(plan.url(ServiceName::Posts.into()), "http://127.0.0.1:4000");
+        assert_eq!(plan.url(ServiceName::EventBus.into()), "http://127.0.0.1:4005");
+        assert_eq!(plan.url(ServiceName::Frontend.into()), "http://127.0.0.1:3000");
+        assert_eq!(plan.admin_url(ServiceName::Frontend.into()), "http://127.0.0.1:3002");
+        assert_eq!(plan.admin_url(ServiceName::Query.into()), plan.url(ServiceName::Query.into()));
         let open: Vec<_> = all_addresses(&plan).into_iter().filter(|a| !a.ip().is_loopback()).collect();
         assert_eq!(open, ["0.0.0.0:3000".parse().unwrap()], "only the site leaves the machine");
     }
 
     #[test]
+    fn each_replica_has_a_port_of_its_own_and_the_site_has_one_process() {
+        let plan = Plan::course(LOCAL, None, 2);
+        assert_eq!(plan.urls(ServiceName::Posts), ["http://127.0.0.1:4000", "http://127.0.0.1:4100"]);
+        assert_eq!(plan.urls(ServiceName::Frontend), ["http://127.0.0.1:3000"]);
+        let names: Vec<_> = plan.names().map(|name| name.to_string()).collect();
+        assert_eq!(names.len(), 11);
+        assert!(
+            names.contains(&"event-bus/2".to_owned()) && names.contains(&"frontend".to_owned()),
+            "{names:?}"
+        );
+    }
+
+    #[test]
     fn a_taken_port_is_named() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let plan = Plan::course(LOCAL, Some(taken.local_addr().unwrap().port()));
-        let error = plan.check(&[ServiceName::Frontend]).unwrap_err().to_string();
+        let plan = Plan::course(LOCAL, Some(taken.local_addr().unwrap().port()), 1);
+        let error = plan.check(&[ServiceName::Frontend.into()]).unwrap_err().to_string();
         assert!(error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
         assert!(error.starts_with("frontend cannot listen on"), "{error}");
     }
@@ -176,10 +208,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn free_ports_are_all_different_and_below_those_of_outgoing_connections(random: u128) {
-            let plan = Plan::free(LOCAL, None, random).unwrap();
+        fn free_ports_are_all_different_and_below_those_of_outgoing_connections(random: u128, replicas in 1_u8..=9) {
+            let plan = Plan::free(LOCAL, None, replicas, random).unwrap();
             let distinct: HashSet<_> = all_addresses(&plan).into_iter().collect();
-            prop_assert_eq!(distinct.len(), 7);
+            prop_assert_eq!(distinct.len(), 5 * usize::from(replicas) + 2);
             prop_assert!(distinct.iter().all(|a| FREE_PORTS.contains(&a.port())));
         }
     }

@@ -1,6 +1,7 @@
 //! Preflight checks: the data folder, the secrets, the site, and no leftovers of an earlier run.
 
 use crate::control::ControlError;
+use crate::engine::EngineError;
 use crate::files;
 use crate::labels::Output;
 use crate::plan::PlanError;
@@ -37,6 +38,10 @@ pub enum UpError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     Control(#[from] ControlError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Database(#[from] servers::Error),
     #[error("{0}: {1}")]
     System(&'static str, String),
 }
@@ -151,8 +156,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let entry = ServiceEntry { url: url.clone(), admin: url.clone(), pid: Some(1) };
-        let services = [(ServiceName::Posts, entry)].into();
-        let file = StackFile { pid: 1, address: url, ready: true, services };
+        let services = [(ServiceName::Posts.into(), entry)].into();
+        let file = StackFile { pid: 1, address: url, ready: true, services, database: None };
         state_file::write(dir.path(), &file).unwrap();
         let (output, _writer) = Output::to(io::sink(), false);
         let started = Instant::now();

@@ -18,8 +18,23 @@ pub async fn ready(transport: &dyn Transport, admin_url: &str) -> Result<(), Str
     Err(problem.and_then(|p| p.detail).unwrap_or_else(|| format!("answers {}", answer.status())))
 }
 
-/// The subscribers of the bus, with their lag.
+/// The subscribers of the bus, with their lag, from the first of its replicas that answers.
 pub async fn subscriptions(
+    transport: &dyn Transport,
+    bus_urls: &[String],
+    token: &str,
+) -> Result<Vec<SubscriptionView>, String> {
+    let mut last = "no address".to_owned();
+    for url in bus_urls {
+        match subscriptions_of(transport, url, token).await {
+            Err(e) => last = e,
+            found => return found,
+        }
+    }
+    Err(last)
+}
+
+async fn subscriptions_of(
     transport: &dyn Transport,
     bus_url: &str,
     token: &str,
@@ -86,9 +101,11 @@ mod tests {
     async fn subscriptions_are_read_and_refusals_told() {
         let rows = r#"[{"name":"query","url":"http://q","cursor":"00000000000000000004","lag":3,"attempts":0,
             "nextRetry":null,"lastError":null,"oldestUnackedAgeMs":12}]"#;
-        let read = subscriptions(&Answers(200, rows), "http://a", "token").await.unwrap();
+        let read = subscriptions(&Answers(200, rows), &["http://nobody".into(), "http://a".into()], "token")
+            .await
+            .unwrap();
         assert_eq!((read[0].name.as_str(), read[0].lag), ("query", 3));
-        assert!(subscriptions(&Answers(401, ""), "http://a", "token").await.is_err());
-        assert!(subscriptions(&Answers(200, "{}"), "http://a", "token").await.is_err());
+        assert!(subscriptions(&Answers(401, ""), &["http://a".into()], "token").await.is_err());
+        assert!(subscriptions(&Answers(200, "{}"), &["http://a".into()], "token").await.is_err());
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::labels::{LineSource, Output, printable};
 use crate::launch::Launch;
+use crate::process_name::ProcessName;
 use rustix::process::{Pid, Signal, kill_process};
-use shared::ServiceName;
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,11 +38,11 @@ pub struct Process {
 
 impl Process {
     /// Starts the service; its output goes line by line to `output`.
-    pub fn start(launch: &Launch, service: ServiceName, output: &Output) -> io::Result<Self> {
-        let environment = launch.environment(service);
+    pub fn start(launch: &Launch, name: ProcessName, output: &Output) -> io::Result<Self> {
+        let environment = launch.environment(name);
         let mut command = Command::new(&launch.program);
         command
-            .arg(service.as_str())
+            .arg(name.service.as_str())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -57,11 +57,11 @@ impl Process {
         let mut child = command.spawn()?;
         let last_error = Arc::new(Mutex::new(None));
         if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(pump(stdout, service, output.clone(), |_| {}));
+            tokio::spawn(pump(stdout, name, output.clone(), |_| {}));
         }
         let errors = child.stderr.take().map(|stderr| {
             let last = Arc::clone(&last_error);
-            tokio::spawn(pump(stderr, service, output.clone(), move |line| remember(&last, line)))
+            tokio::spawn(pump(stderr, name, output.clone(), move |line| remember(&last, line)))
         });
         let pid = child.id().unwrap_or_default();
         Ok(Self { _lifeline: child.stdin.take(), child, pid, last_error, errors })
@@ -115,12 +115,7 @@ impl Process {
 }
 
 /// Passes on what a process writes, line by line, until it closes.
-async fn pump(
-    source: impl AsyncRead + Unpin,
-    service: ServiceName,
-    output: Output,
-    seen: impl Fn(&str) + Send,
-) {
+async fn pump(source: impl AsyncRead + Unpin, name: ProcessName, output: Output, seen: impl Fn(&str) + Send) {
     let mut source = BufReader::new(source);
     let mut line = Vec::new();
     loop {
@@ -130,7 +125,7 @@ async fn pump(
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
                 let text = text.trim_end_matches(['\n', '\r']);
-                output.line(LineSource::Service(service), text);
+                output.line(LineSource::Service(name), text);
                 seen(text);
             }
         }

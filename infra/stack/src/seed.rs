@@ -122,7 +122,7 @@ impl Seeder {
         let secrets = read(data_dir)?;
         let deps = Deps::system()
             .map_err(|source| SeedError::Exchange { service: ServiceName::EventBus, source })?;
-        let bus = running(&stack, ServiceName::EventBus)?;
+        let bus = running(&stack, ServiceName::EventBus)?.join(",");
         let client = |service| -> Result<BusClient, SeedError> {
             running(&stack, service)?;
             Ok(BusClient::new(deps.clone(), &bus, Some(&secret_of(&secrets, service)?)))
@@ -198,7 +198,8 @@ impl Seeder {
     }
 
     async fn progress(&self) -> Result<Progress, SeedError> {
-        let text = self.get(ServiceName::EventBus, "/subscriptions").await?;
+        let bus = running(&self.stack, ServiceName::EventBus)?.swap_remove(0);
+        let text = self.get(ServiceName::EventBus, &bus, "/subscriptions").await?;
         let rows: Vec<SubscriptionView> = serde_json::from_slice(&text)?;
         let mut progress = Progress { head: Sequence::START, waiting: Vec::new() };
         // A service that is left out or down catches up when it is started.
@@ -208,18 +209,18 @@ impl Seeder {
             let rows = rows.iter().filter(|row| subscription_parts(&row.name).0 == service.as_str());
             let Some(row) = rows.max_by_key(|row| row.lag) else { continue };
             progress.head = progress.head.max(Sequence::new(row.cursor.get() + row.lag));
-            let metrics = self.get(service, "/metrics").await?;
-            let metrics = String::from_utf8_lossy(&metrics);
-            let depth = metrics.lines().find_map(|line| line.strip_prefix("outbox_depth "));
-            let depth = depth.and_then(|depth| depth.parse().ok()).unwrap_or(0);
+            let mut depth = 0;
+            for url in running(&self.stack, service)? {
+                depth = depth.max(outbox_depth(&self.get(service, &url, "/metrics").await?));
+            }
             progress.waiting.push((service, row.lag, depth));
         }
         Ok(progress)
     }
 
-    async fn get(&self, service: ServiceName, path: &str) -> Result<Bytes, SeedError> {
+    async fn get(&self, service: ServiceName, url: &str, path: &str) -> Result<Bytes, SeedError> {
         let refused = |why: String| SeedError::Refused { service, why };
-        let request = http::Request::get(format!("{}{path}", running(&self.stack, service)?))
+        let request = http::Request::get(format!("{url}{path}"))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .body(Bytes::new())
             .map_err(|e| refused(e.to_string()))?;
@@ -229,10 +230,17 @@ impl Seeder {
     }
 }
 
-/// The address of a service that runs.
-fn running(stack: &StackFile, service: ServiceName) -> Result<String, SeedError> {
-    let entry = stack.services.get(&service).filter(|entry| entry.pid.is_some());
-    entry.map(|entry| entry.url.clone()).ok_or(SeedError::Absent(service))
+/// The addresses of the replicas of a service that run, one at least.
+fn running(stack: &StackFile, service: ServiceName) -> Result<Vec<String>, SeedError> {
+    let running = stack.replicas(service).filter(|(_, entry)| entry.pid.is_some());
+    let urls: Vec<_> = running.map(|(_, entry)| entry.url.clone()).collect();
+    if urls.is_empty() { Err(SeedError::Absent(service)) } else { Ok(urls) }
+}
+
+fn outbox_depth(metrics: &[u8]) -> u64 {
+    let metrics = String::from_utf8_lossy(metrics);
+    let depth = metrics.lines().find_map(|line| line.strip_prefix("outbox_depth "));
+    depth.and_then(|depth| depth.parse().ok()).unwrap_or(0)
 }
 
 fn secret_of(secrets: &Secrets, service: ServiceName) -> Result<Secret, SeedError> {

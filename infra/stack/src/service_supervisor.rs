@@ -5,8 +5,8 @@ use crate::backoff::{AfterExit, after_exit, failures_after, restart_delay};
 use crate::labels::{LineSource, Output};
 use crate::launch::Launch;
 use crate::process::Process;
+use crate::process_name::ProcessName;
 use rustix::process::Signal;
-use shared::ServiceName;
 use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ struct Command {
 /// Sends commands to a service's supervisor, and reads its state.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    pub service: ServiceName,
+    pub name: ProcessName,
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<State>,
 }
@@ -83,7 +83,7 @@ impl std::fmt::Debug for Command {
 impl Handle {
     /// Sends a command and waits for its result.
     pub async fn command(&self, action: Action) -> Outcome {
-        let gone = || format!("{} is not supervised: the stack is stopping", self.service);
+        let gone = || format!("{} is not supervised: the stack is stopping", self.name);
         let (outcome, answer) = oneshot::channel();
         self.commands.send(Command { action, outcome }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -101,7 +101,7 @@ impl Handle {
 
 /// Supervises one service until its last handle is dropped.
 struct ServiceSupervisor {
-    service: ServiceName,
+    name: ProcessName,
     launch: Arc<Launch>,
     output: Output,
     commands: mpsc::Receiver<Command>,
@@ -124,7 +124,7 @@ enum Step {
 
 /// Supervises a service in a task of its own. `now` cuts short every wait for a stop.
 pub fn keep(
-    service: ServiceName,
+    name: ProcessName,
     launch: Arc<Launch>,
     output: Output,
     start: bool,
@@ -133,7 +133,7 @@ pub fn keep(
     let (commands, incoming) = mpsc::channel(16);
     let (state, watched) = watch::channel(State { phase: Phase::Stopped, restarts: 0, last_error: None });
     let supervisor = ServiceSupervisor {
-        service,
+        name,
         launch,
         output,
         commands: incoming,
@@ -143,7 +143,7 @@ pub fn keep(
         suspended: false,
     };
     tokio::spawn(supervisor.run(if start { Step::Start(None) } else { Step::Rest(Phase::Stopped) }));
-    Handle { service, commands, state: watched }
+    Handle { name, commands, state: watched }
 }
 
 impl ServiceSupervisor {
@@ -163,7 +163,7 @@ impl ServiceSupervisor {
     }
 
     fn say(&self, text: &str) {
-        self.output.line(LineSource::Service(self.service), text);
+        self.output.line(LineSource::Service(self.name), text);
     }
 
     async fn rest(&mut self, phase: Phase) -> Step {
@@ -174,7 +174,7 @@ impl ServiceSupervisor {
             match command.action {
                 Action::Start | Action::Restart => return Step::Start(Some(command.outcome)),
                 Action::Kill | Action::Stop(_) | Action::Suspend | Action::Resume => {
-                    let _ = command.outcome.send(Ok(format!("{} was not running", self.service)));
+                    let _ = command.outcome.send(Ok(format!("{} was not running", self.name)));
                 }
             }
         }
@@ -192,12 +192,12 @@ impl ServiceSupervisor {
                 Some(Command { action: Action::Start | Action::Restart, outcome }) => Step::Start(Some(outcome)),
                 Some(Command { action: Action::Kill | Action::Stop(_), outcome }) => {
                     let sentence = "had already died; it will not be restarted";
-                    let _ = outcome.send(Ok(format!("{} {sentence}", self.service)));
+                    let _ = outcome.send(Ok(format!("{} {sentence}", self.name)));
                     Step::Rest(Phase::Stopped)
                 }
                 Some(Command { action: action @ (Action::Suspend | Action::Resume), outcome }) => {
                     self.suspended = action == Action::Suspend;
-                    let _ = outcome.send(Ok(format!("{} was not running", self.service)));
+                    let _ = outcome.send(Ok(format!("{} was not running", self.name)));
                     Step::BackOff
                 }
             },
@@ -206,11 +206,11 @@ impl ServiceSupervisor {
 
     async fn start(&mut self, outcome: Option<oneshot::Sender<Outcome>>) -> Step {
         self.suspended = false;
-        let process = match Process::start(&self.launch, self.service, &self.output) {
+        let process = match Process::start(&self.launch, self.name, &self.output) {
             Ok(process) => process,
             Err(e) => {
                 self.failures = self.failures.saturating_add(1);
-                let sentence = format!("{} cannot be started: {e}", self.service);
+                let sentence = format!("{} cannot be started: {e}", self.name);
                 self.say(&sentence);
                 self.state.send_modify(|state| state.last_error = Some(sentence.clone()));
                 if let Some(outcome) = outcome {
@@ -222,7 +222,7 @@ impl ServiceSupervisor {
         let since = Instant::now();
         self.enter(Phase::Running { pid: process.pid(), since });
         if let Some(outcome) = outcome {
-            let _ = outcome.send(Ok(format!("started {} (pid {})", self.service, process.pid())));
+            let _ = outcome.send(Ok(format!("started {} (pid {})", self.name, process.pid())));
         }
         self.watch(process, since).await
     }
@@ -239,7 +239,7 @@ impl ServiceSupervisor {
             };
             let (sentence, next) = match action {
                 Action::Start => {
-                    (Ok(format!("{} is already running (pid {})", self.service, process.pid())), None)
+                    (Ok(format!("{} is already running (pid {})", self.name, process.pid())), None)
                 }
                 Action::Kill => (self.kill(&mut process).await, Some(Step::Rest(Phase::Stopped))),
                 Action::Stop(deadline) => {
@@ -283,7 +283,7 @@ impl ServiceSupervisor {
             AfterExit::Fail => {
                 self.say(&format!(
                     "failed ({how}) and is not restarted: fix the cause, then run `mini-blog start {}`",
-                    self.service
+                    self.name
                 ));
                 Step::Rest(Phase::Failed)
             }
@@ -292,8 +292,8 @@ impl ServiceSupervisor {
 
     fn signal(&self, process: &Process, signal: Signal) -> Outcome {
         match process.signal(signal) {
-            Ok(()) => Ok(format!("{} got {signal:?}", self.service)),
-            Err(e) => Err(format!("{} cannot be sent {signal:?}: {e}", self.service)),
+            Ok(()) => Ok(format!("{} got {signal:?}", self.name)),
+            Err(e) => Err(format!("{} cannot be sent {signal:?}: {e}", self.name)),
         }
     }
 
@@ -302,24 +302,21 @@ impl ServiceSupervisor {
         match process.kill().await {
             Ok(_) => {
                 self.say("killed; not restarted until `mini-blog start`");
-                Ok(format!(
-                    "killed {} (pid {pid}); run `mini-blog start {0}` to start it again",
-                    self.service
-                ))
+                Ok(format!("killed {} (pid {pid}); run `mini-blog start {0}` to start it again", self.name))
             }
-            Err(e) => Err(format!("{} (pid {pid}) cannot be killed: {e}", self.service)),
+            Err(e) => Err(format!("{} (pid {pid}) cannot be killed: {e}", self.name)),
         }
     }
 
     async fn stop(&self, process: &mut Process, deadline: Instant) -> Outcome {
         match process.terminate(deadline, &self.now).await {
-            Ok(true) => Ok(format!("{} has stopped", self.service)),
+            Ok(true) => Ok(format!("{} has stopped", self.name)),
             Ok(false) => {
-                let sentence = format!("{} did not stop in time and was killed", self.service);
+                let sentence = format!("{} did not stop in time and was killed", self.name);
                 self.say(&sentence);
                 Err(sentence)
             }
-            Err(e) => Err(format!("{} cannot be stopped: {e}", self.service)),
+            Err(e) => Err(format!("{} cannot be stopped: {e}", self.name)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `stack.json`: addresses and process ids for scripts and tests. It exists while the stack runs.
 
 use crate::files;
+use crate::process_name::ProcessName;
 use serde::{Deserialize, Serialize};
 use shared::ServiceName;
 use std::collections::BTreeMap;
@@ -17,7 +18,20 @@ pub struct StackFile {
     pub address: String,
     /// Everything has been ready once.
     pub ready: bool,
-    pub services: BTreeMap<ServiceName, ServiceEntry>,
+    pub services: BTreeMap<ProcessName, ServiceEntry>,
+    /// The process of the database server, while one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<u32>,
+}
+
+impl StackFile {
+    /// The processes of a service, in the order of their numbers.
+    pub fn replicas(&self, service: ServiceName) -> impl Iterator<Item = (ProcessName, &ServiceEntry)> {
+        self.services
+            .iter()
+            .filter(move |(name, _)| name.service == service)
+            .map(|(name, entry)| (*name, entry))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +79,8 @@ mod tests {
             pid: 1,
             address: "http://127.0.0.1:1".into(),
             ready: true,
-            services: [(ServiceName::EventBus, entry)].into(),
+            services: [(ServiceName::EventBus.into(), entry)].into(),
+            database: Some(4),
         };
         write(dir.path(), &file).unwrap();
         assert_eq!(read(dir.path()), Some(file));

@@ -1,7 +1,7 @@
 //! The answer to `mini-blog status`.
 
+use crate::process_name::ProcessName;
 use serde::{Deserialize, Serialize};
-use shared::ServiceName;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -15,12 +15,23 @@ pub struct StackStatus {
     pub services: Vec<ServiceStatus>,
     /// The subscribers of the bus; none if the bus does not answer.
     pub subscribers: Option<Vec<Subscriber>>,
+    /// None where each service has a file.
+    #[serde(default)]
+    pub database: Option<DatabaseStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseStatus {
+    /// None while it does not run.
+    pub pid: Option<u32>,
+    pub log: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
-    pub service: ServiceName,
+    pub service: ProcessName,
     pub process: ProcessState,
     pub pid: Option<u32>,
     pub uptime_ms: Option<u64>,
@@ -107,6 +118,11 @@ pub fn table(status: &StackStatus) -> String {
             })))
         }
     });
+    if let Some(DatabaseStatus { pid, log }) = &status.database {
+        let state = pid.map_or_else(|| "does not run".to_owned(), |pid| format!("runs (pid {pid})"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "\nPostgreSQL {state}; its log is {log}");
+    }
     text
 }
 
@@ -141,10 +157,11 @@ fn uptime(ran: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::ServiceName;
 
     fn status() -> StackStatus {
-        let row = |service, process, pid, not_ready: Option<&str>| ServiceStatus {
-            service,
+        let row = |service: ServiceName, process, pid, not_ready: Option<&str>| ServiceStatus {
+            service: service.into(),
             process,
             pid,
             uptime_ms: pid.map(|_| 63_000),
@@ -163,6 +180,7 @@ mod tests {
                 row(ServiceName::Moderation, ProcessState::Failed, None, Some("no such file")),
             ],
             subscribers: Some(vec![Subscriber { name: "query".into(), lag: 7, last_error: None }]),
+            database: None,
         }
     }
 
@@ -193,6 +211,14 @@ query       7    -
     fn a_bus_that_is_down_is_said() {
         let text = table(&StackStatus { subscribers: None, ..status() });
         assert!(text.ends_with("The event bus does not answer, so the lag of its subscribers is unknown.\n"));
+        let database = |pid| Some(DatabaseStatus { pid, log: "data/postgres/postgres.log".into() });
+        for (pid, says) in [(Some(5), "runs (pid 5)"), (None, "does not run")] {
+            let text = table(&StackStatus { database: database(pid), ..status() });
+            assert!(
+                text.ends_with(&format!("\nPostgreSQL {says}; its log is data/postgres/postgres.log\n")),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! `mini-blog up`: starts everything, reports when it is ready, and stops it in order.
 
 use crate::control::{self, Answer, Request};
+use crate::database::Database;
+use crate::engine::{self, Engine};
 use crate::labels::Output;
 use crate::launch::Launch;
 use crate::plan::{Plan, Ports};
 use crate::prepare::{self, UpError};
 use crate::probe;
+use crate::process_name::ProcessName;
 use crate::secrets::OPERATOR_TOKEN;
 use crate::service_supervisor::{self, Action, Handle, Phase, STOP_LIMIT};
 use crate::state_file::{self, ServiceEntry, StackFile};
-use crate::status::{ProcessState, ServiceStatus, StackStatus, Subscriber};
+use crate::status::{DatabaseStatus, ProcessState, ServiceStatus, StackStatus, Subscriber};
 use futures_util::future::join_all;
 use kit::http::RateLimits;
 use kit::runtime::deps::Deps;
@@ -23,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +52,9 @@ pub struct Options {
     pub ports: Ports,
     pub without: Vec<ServiceName>,
     pub rate_limits: RateLimits,
+    pub engine: Engine,
+    /// How often each service runs; the site runs once.
+    pub replicas: u8,
 }
 
 /// The running stack.
@@ -61,6 +67,8 @@ struct Stack {
     changed: Arc<Notify>,
     /// Locked while `stack.json` is written.
     writing: Mutex<()>,
+    /// The process of the database server, if there is one.
+    database: Option<watch::Receiver<Option<u32>>>,
 }
 
 /// Runs the stack until a signal stops it. True if no service had to be killed.
@@ -71,6 +79,8 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
 
     let data_dir = std::path::absolute(&options.data_dir).map_err(system("invalid data directory"))?;
     let _lock = prepare::lock(&data_dir)?;
+    options.engine.check(&data_dir, options.replicas)?;
+    options.engine.check_installed(&data_dir)?;
     let wanted: Vec<_> = ServiceName::ALL.into_iter().filter(|s| !options.without.contains(s)).collect();
     let site_root = match prepare::find_site(options.site_root, &prepare::default_site_roots()) {
         Err(e) if wanted.contains(&ServiceName::Frontend) => return Err(e),
@@ -82,20 +92,37 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
         () = stop.next() => return Ok(true),
     }
     let plan = match options.ports {
-        Ports::Course => Plan::course(options.host, options.port),
-        Ports::Free => Plan::free(options.host, options.port, deps.ids.random())?,
+        Ports::Course => Plan::course(options.host, options.port, options.replicas),
+        Ports::Free => Plan::free(options.host, options.port, options.replicas, deps.ids.random())?,
     };
+    let names: Vec<_> = plan.names().collect();
+    let wanted: Vec<_> = names.iter().copied().filter(|name| wanted.contains(&name.service)).collect();
     plan.check(&wanted)?;
     let program = std::env::current_exe().map_err(system("cannot find the path of this program"))?;
     let control = control::listen(&data_dir)?;
     let job_control = JobControl::new().map_err(system("cannot listen for signals"))?;
+    let database = match options.engine {
+        Engine::Sqlite => None,
+        Engine::Postgres => tokio::select! {
+            database = Database::start(&data_dir, output) => Some(database?),
+            () = stop.next() => return Ok(true),
+        },
+    };
+    let databases = database.as_ref().map(|database| database.urls().clone()).unwrap_or_default();
 
-    let launch =
-        Arc::new(Launch { program, data_dir, site_root, plan, secrets, rate_limits: options.rate_limits });
+    let launch = Arc::new(Launch {
+        program,
+        data_dir,
+        site_root,
+        plan,
+        secrets,
+        rate_limits: options.rate_limits,
+        databases,
+    });
     let now = CancellationToken::new();
-    let handles = ServiceName::ALL.into_iter().map(|service| {
-        let start = wanted.contains(&service);
-        service_supervisor::keep(service, Arc::clone(&launch), output.clone(), start, now.clone())
+    let handles = names.into_iter().map(|name| {
+        let start = wanted.contains(&name);
+        service_supervisor::keep(name, Arc::clone(&launch), output.clone(), start, now.clone())
     });
     let stack = Arc::new(Stack {
         handles: handles.collect(),
@@ -105,10 +132,14 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
         ready: AtomicBool::new(false),
         changed: Arc::new(Notify::new()),
         writing: Mutex::new(()),
+        database: database.as_ref().map(Database::pid),
     });
     let mut tasks = tokio::task::JoinSet::new();
     for handle in &stack.handles {
         tasks.spawn(tell_changes(handle.clone(), Arc::clone(&stack.changed)));
+    }
+    if let Some(pid) = stack.database.clone() {
+        tasks.spawn(tell_database(pid, Arc::clone(&stack.changed)));
     }
     tasks.spawn(keep_file(Arc::clone(&stack)));
     tasks.spawn(take_requests(control, Arc::clone(&stack)));
@@ -122,13 +153,18 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
         () = async { stop.next().await; now.cancel(); std::future::pending().await } => false,
     };
     tasks.shutdown().await;
+    // The services have written their last.
+    let clean = match database {
+        Some(database) => database.stop().await && clean,
+        None => clean,
+    };
     stack.tidy(clean);
     Ok(clean)
 }
 
 impl Stack {
-    fn handle(&self, service: ServiceName) -> Option<&Handle> {
-        self.handles.iter().find(|h| h.service == service)
+    fn handle(&self, name: ProcessName) -> Option<&Handle> {
+        self.handles.iter().find(|h| h.name == name)
     }
 
     /// Stops everything: first the website, last the bus, which all others use.
@@ -140,8 +176,8 @@ impl Stack {
         for stage in stages {
             // The last stage has some time even if the first took all of it.
             let deadline = deadline.max(Instant::now() + LAST_MOMENT);
-            let commands =
-                stage.iter().filter_map(|&s| self.handle(s)).map(|h| h.command(Action::Stop(deadline)));
+            let handles = self.handles.iter().filter(|h| stage.contains(&h.name.service));
+            let commands = handles.map(|h| h.command(Action::Stop(deadline)));
             for outcome in join_all(commands).await {
                 clean &= outcome.is_ok();
             }
@@ -168,12 +204,12 @@ impl Stack {
 
     async fn status(&self) -> StackStatus {
         let plan = &self.launch.plan;
-        let bus = plan.url(ServiceName::EventBus);
+        let buses = plan.urls(ServiceName::EventBus);
         let transport = &*self.deps.transport;
         let token = self.launch.secrets.get(OPERATOR_TOKEN);
         let (services, subscribers) = tokio::join!(
             join_all(self.handles.iter().map(|h| self.service_status(h))),
-            probe::subscriptions(transport, &bus, token)
+            probe::subscriptions(transport, &buses, token)
         );
         let subscribers = subscribers.ok().map(|rows| {
             let row = |s: shared::bus::SubscriptionView| Subscriber {
@@ -183,8 +219,12 @@ impl Stack {
             };
             rows.into_iter().map(row).collect()
         });
-        let address = plan.url(ServiceName::Frontend);
-        StackStatus { pid: std::process::id(), address, services, subscribers }
+        let address = plan.url(ServiceName::Frontend.into());
+        let database = self.database.as_ref().map(|pid| DatabaseStatus {
+            pid: *pid.borrow(),
+            log: engine::log(&self.launch.data_dir).display().to_string(),
+        });
+        StackStatus { pid: std::process::id(), address, services, subscribers, database }
     }
 
     async fn service_status(&self, handle: &Handle) -> ServiceStatus {
@@ -198,15 +238,15 @@ impl Stack {
             }
         };
         let not_ready = match process {
-            ProcessState::Running => self.probe(handle.service).await.err(),
+            ProcessState::Running => self.probe(handle.name).await.err(),
             _ => Some("is not running".to_owned()),
         };
         let last_error = match process {
             ProcessState::BackingOff | ProcessState::Failed => state.last_error,
             ProcessState::Running | ProcessState::Stopped => None,
         };
-        let url = self.launch.plan.url(handle.service);
-        let service = handle.service;
+        let url = self.launch.plan.url(handle.name);
+        let service = handle.name;
         ServiceStatus {
             service,
             process,
@@ -219,15 +259,13 @@ impl Stack {
         }
     }
 
-    async fn probe(&self, service: ServiceName) -> Result<(), String> {
-        probe::ready(&*self.deps.transport, &self.launch.plan.admin_url(service)).await
+    async fn probe(&self, name: ProcessName) -> Result<(), String> {
+        probe::ready(&*self.deps.transport, &self.launch.plan.admin_url(name)).await
     }
 
     async fn answer(&self, request: Request) -> Answer {
-        let Some((service, action)) = request.command() else { return Answer::Status(self.status().await) };
-        let Some(handle) = self.handle(service) else {
-            return Answer::Failed { message: format!("{service} is not part of this stack") };
-        };
+        let Some((name, action)) = request.command() else { return Answer::Status(self.status().await) };
+        let Some(handle) = self.handle(name) else { return Answer::Failed { message: self.no_such(name) } };
         let outcome = handle.command(action).await;
         // When the caller has its answer, the file must be up to date.
         self.write_file().await;
@@ -236,6 +274,12 @@ impl Stack {
             Ok(message) => self.once_ready(handle, message).await,
             Err(message) => Answer::Failed { message },
         }
+    }
+
+    fn no_such(&self, name: ProcessName) -> String {
+        let of_service = self.handles.iter().map(|h| h.name).filter(|other| other.service == name.service);
+        let of_service: Vec<_> = of_service.map(|other| other.to_string()).collect();
+        format!("there is no process {name} in this stack: name one of {}", of_service.join(", "))
     }
 
     /// Whoever starts a service wants to use it: the answer waits, for a while, until the service is ready.
@@ -247,7 +291,7 @@ impl Stack {
                 let why = state.last_error.unwrap_or_default();
                 return Answer::Failed { message: format!("{started}, but it failed: {why}") };
             }
-            match self.probe(handle.service).await {
+            match self.probe(handle.name).await {
                 Ok(()) => return Answer::Done { message: format!("{started}; it is ready") },
                 Err(why) if Instant::now() >= until => {
                     return Answer::Failed { message: format!("{started}, but it is not ready: {why}") };
@@ -272,32 +316,33 @@ impl Stack {
                 Phase::Running { pid, .. } => Some(pid),
                 _ => None,
             };
-            (h.service, ServiceEntry { url: plan.url(h.service), admin: plan.admin_url(h.service), pid })
+            (h.name, ServiceEntry { url: plan.url(h.name), admin: plan.admin_url(h.name), pid })
         };
         StackFile {
             pid: std::process::id(),
-            address: plan.url(ServiceName::Frontend),
+            address: plan.url(ServiceName::Frontend.into()),
             ready: self.ready.load(Ordering::Acquire),
             services: self.handles.iter().map(entry).collect(),
+            database: self.database.as_ref().and_then(|pid| *pid.borrow()),
         }
     }
 }
 
 /// Reports once that everything is ready; until then, from time to time, what is not.
-async fn announce(stack: Arc<Stack>, mut waited_for: Vec<ServiceName>) {
-    let has_site = waited_for.contains(&ServiceName::Frontend);
+async fn announce(stack: Arc<Stack>, mut waited_for: Vec<ProcessName>) {
+    let has_site = waited_for.contains(&ServiceName::Frontend.into());
     let mut told = Instant::now();
-    while let Some(&service) = waited_for.first() {
-        match stack.probe(service).await {
+    while let Some(&name) = waited_for.first() {
+        match stack.probe(name).await {
             Ok(()) => {
                 waited_for.remove(0);
             }
             Err(why) => {
                 // Its supervisor has reported a failure, and nothing is being waited for.
-                let failed = stack.handle(service).is_some_and(|h| h.state().phase == Phase::Failed);
+                let failed = stack.handle(name).is_some_and(|h| h.state().phase == Phase::Failed);
                 if told.elapsed() >= PATIENCE && !failed {
                     told = Instant::now();
-                    stack.output.say(&format!("{service} is not ready yet: {why}"));
+                    stack.output.say(&format!("{name} is not ready yet: {why}"));
                 }
                 tokio::time::sleep(PROBE_EVERY).await;
             }
@@ -306,7 +351,7 @@ async fn announce(stack: Arc<Stack>, mut waited_for: Vec<ServiceName>) {
     stack.ready.store(true, Ordering::Release);
     stack.write_file().await;
     let place = if has_site {
-        format!(" at {}", stack.launch.plan.url(ServiceName::Frontend))
+        format!(" at {}", stack.launch.plan.url(ServiceName::Frontend.into()))
     } else {
         ", without its site".to_owned()
     };
@@ -315,6 +360,12 @@ async fn announce(stack: Arc<Stack>, mut waited_for: Vec<ServiceName>) {
 
 async fn tell_changes(mut handle: Handle, changed: Arc<Notify>) {
     while handle.changed().await {
+        changed.notify_one();
+    }
+}
+
+async fn tell_database(mut pid: watch::Receiver<Option<u32>>, changed: Arc<Notify>) {
+    while pid.changed().await.is_ok() {
         changed.notify_one();
     }
 }

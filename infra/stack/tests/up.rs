@@ -69,7 +69,7 @@ impl Up {
     }
 
     fn pid(&self, service: ServiceName) -> Option<u32> {
-        self.file().services.get(&service).and_then(|s| s.pid)
+        self.file().services.get(&service.into()).and_then(|s| s.pid)
     }
 
     fn signal(&self, signal: Signal) {
@@ -129,7 +129,7 @@ fn the_whole_day_of_a_stack() {
     assert!(up.seen.iter().all(|line| !line.contains(&value("POSTS_SECRET"))), "no secret is ever printed");
 
     let file = up.file();
-    assert!(file.ready && file.services[&ServiceName::Frontend].pid.is_none());
+    assert!(file.ready && file.services[&ServiceName::Frontend.into()].pid.is_none());
     assert_eq!(file.pid, up.child.id());
     let environment = |service| {
         let bytes = std::fs::read(format!("/proc/{}/environ", up.pid(service).unwrap())).unwrap();

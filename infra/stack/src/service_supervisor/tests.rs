@@ -5,6 +5,7 @@ use crate::labels::Writer;
 use crate::plan::Plan;
 use crate::secrets::Secrets;
 use kit::runtime::deps::SystemIds;
+use shared::ServiceName;
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 use test_support::processes::runs;
@@ -39,11 +40,18 @@ impl Bench {
             program: self.dir.path().join("program"),
             data_dir: self.dir.path().to_owned(),
             site_root: None,
-            plan: Plan::course("127.0.0.1".parse().unwrap(), None),
+            plan: Plan::course("127.0.0.1".parse().unwrap(), None, 1),
             secrets: Secrets::open(self.dir.path(), &SystemIds).unwrap().0,
             rate_limits: kit::http::RateLimits::On,
+            databases: std::collections::BTreeMap::new(),
         };
-        keep(ServiceName::Posts, Arc::new(launch), self.output.clone(), start, CancellationToken::new())
+        keep(
+            ServiceName::Posts.into(),
+            Arc::new(launch),
+            self.output.clone(),
+            start,
+            CancellationToken::new(),
+        )
     }
 }
 
