@@ -130,7 +130,7 @@ fn refusal(error: &PublishError) -> ApiError {
         PublishError::TypeNotOwned { .. } | PublishError::SourceMismatch { .. } => {
             ApiError::new(ProblemKind::Forbidden).detail(error.to_string())
         }
-        PublishError::KeyMismatch { attribute } => {
+        PublishError::KeyMismatch { attribute } | PublishError::BadName { attribute } => {
             ApiError::invalid(vec![FieldError::new(attribute, error.to_string())])
         }
     }
@@ -279,6 +279,7 @@ async fn subscribe(State(bus): State<Bus>, headers: HeaderMap, body: RawBody) ->
             tracing::error!(%error, "a subscription could not be saved");
             Err(error.into())
         }
+        Err(RegisterError::Read(error)) => Err(error.into()),
         Err(error @ (RegisterError::TooMany | RegisterError::TooManyInstances { .. })) => {
             Err(ApiError::new(ProblemKind::TooManyRequests).detail(error.to_string()).retry_after(60))
         }
@@ -290,8 +291,8 @@ fn subscription_refused(why: String) -> ApiError {
     ApiError::new(ProblemKind::Forbidden).detail(why).security_event(SecurityEvent::SubscriptionRefused)
 }
 
-async fn subscriptions(State(bus): State<Bus>) -> Json<Vec<SubscriptionView>> {
-    Json(bus.subscriptions.views().await)
+async fn subscriptions(State(bus): State<Bus>) -> ApiResult<Json<Vec<SubscriptionView>>> {
+    Ok(Json(bus.subscriptions.views().await?))
 }
 
 async fn unsubscribe(State(bus): State<Bus>, Path(name): Path<String>) -> ApiResult {
@@ -304,6 +305,7 @@ async fn unsubscribe(State(bus): State<Bus>, Path(name): Path<String>) -> ApiRes
             tracing::error!(%error, subscriber = name, "a subscription was not deleted");
             Err(match error {
                 RemoveError::Store(error) => error.into(),
+                RemoveError::Read(error) => error.into(),
                 RemoveError::Panicked => ProblemKind::Internal.into(),
             })
         }

@@ -5,7 +5,7 @@ pub mod answer;
 pub mod machine;
 
 use crate::log::{EventLog, Logged};
-use crate::store::SavedSubscription;
+use crate::store::{Progress, SavedSubscription};
 use answer::{Outcome, Protocol, outcome};
 use futures_util::future::{BoxFuture, FutureExt, join, pending, ready};
 use kit::messaging::signature::SigningKey;
@@ -13,7 +13,7 @@ use kit::messaging::trace;
 use kit::runtime::deps::Deps;
 use kit::runtime::trace::{TRACEPARENT, TraceContext};
 use kit::runtime::transport::TransportError;
-use machine::{Action, BATCH_EVENTS, Input, Moment, Note, Page, State, step};
+use machine::{Action, BATCH_EVENTS, Input, Moment, Note, Page, Registration, State, step};
 use shared::bus::{SubscriptionView, subscription_parts};
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
 use shared::{EventType, Sequence, ServiceName, Timestamp};
@@ -39,6 +39,8 @@ pub struct Subscription {
     state: Mutex<State>,
     /// When it registered last, in milliseconds.
     seen_at: AtomicI64,
+    /// The last registration of which another replica has told.
+    registration: AtomicI64,
     /// Actions for the delivery task that an input from outside (a registration, a lost tail) caused. Unbounded but
     /// short: such an input has actions only while the task waits, and a waiting task receives at once.
     actions: mpsc::UnboundedSender<Vec<Action>>,
@@ -54,10 +56,22 @@ impl Subscription {
         self.seen_at.fetch_max(now.unix_ms(), Ordering::Relaxed);
     }
 
-    /// The service of which this is one instance; `None` for a subscriber that is not forgotten.
-    pub fn instance_of(&self) -> Option<&str> {
-        let (service, instance) = subscription_parts(&self.name);
-        instance.filter(|_| self.protocol == Protocol::Native).map(|_| service)
+    /// Takes over what a replica has noted that does not deliver: each registration once.
+    pub fn take_over(&self, noted: &SavedSubscription) {
+        self.seen(noted.seen_at);
+        if self.registration.swap(noted.registration, Ordering::Relaxed) == noted.registration {
+            return;
+        }
+        let SavedSubscription { url, cursor, batch, started, lost_tail, .. } = noted.clone();
+        self.notify(match lost_tail {
+            Some(why) => Input::LostTail(why),
+            None => Input::Registered(Registration { url, cursor, batch, started }),
+        });
+    }
+
+    /// Whether this is one instance of a service, which may come and go.
+    pub fn is_instance(&self) -> bool {
+        self.protocol == Protocol::Native && subscription_parts(&self.name).1.is_some()
     }
 
     /// Tells the delivery of a registration, or of a lost tail; the state changes before this returns.
@@ -78,6 +92,15 @@ impl Subscription {
             cursor: state.cursor,
             batch: state.batch,
             seen_at: Timestamp::from_unix_ms(self.seen_at.load(Ordering::Relaxed)),
+            registration: self.registration.load(Ordering::Relaxed),
+            started: false,
+            lost_tail: state.last_error.clone().filter(|_| state.lost_tail),
+            progress: Progress {
+                attempts: state.attempts,
+                next_retry: state.next_retry,
+                // A subscriber may answer with any bytes; PostgreSQL has no text with a NUL.
+                last_error: state.last_error.as_ref().map(|error| error.replace('\0', "\u{FFFD}")),
+            },
         }
     }
 
@@ -150,13 +173,23 @@ impl DeliveryTask {
         let head = *log.head().borrow();
         let service = service_of(&saved.name, protocol);
         let seen_at = saved.seen_at.unix_ms().into();
-        let (state, first) = State::begin(saved.url, saved.cursor, saved.batch, head);
+        let registration = saved.registration.into();
+        let (mut state, mut first) = State::begin(saved.url, saved.cursor, saved.batch, head);
+        if let Some(why) = saved.lost_tail {
+            first.extend(advance(&mut state, Input::LostTail(why)));
+        }
         let (sender, actions) = mpsc::unbounded_channel();
         // Its receiver is right here.
         let _ = sender.send(first);
         let state = Mutex::new(state);
-        let subscription =
-            Arc::new(Subscription { name: saved.name, protocol, state, seen_at, actions: sender });
+        let subscription = Arc::new(Subscription {
+            name: saved.name,
+            protocol,
+            state,
+            seen_at,
+            registration,
+            actions: sender,
+        });
         (
             Arc::clone(&subscription),
             Self { subscription, protocol, service, key, log, deps, actions, caught_up: None },
@@ -273,7 +306,7 @@ impl DeliveryTask {
 
     fn send(&self, url: &str, batch: bool, events: &[Logged]) -> Effect {
         let request = self.request(url, batch, events);
-        let (protocol, deps, head) = (self.protocol, self.deps.clone(), self.log.head());
+        let (protocol, deps, log) = (self.protocol, self.deps.clone(), Arc::clone(&self.log));
         let ahead = self.read_ahead(events);
         Box::pin(async move {
             let send = async {
@@ -283,8 +316,14 @@ impl DeliveryTask {
                 }
             };
             let (answer, ahead) = join(send, ahead).await;
-            let outcome = outcome(protocol, &answer);
-            (Input::Answered { outcome, head: *head.borrow(), at: moment(&deps) }, ahead)
+            let mut outcome = outcome(protocol, &answer);
+            if matches!(outcome, Outcome::Rewind(cursor) if cursor > *log.head().borrow())
+                && let Err(error) = log.refresh().await
+            {
+                outcome = Outcome::Retry(error.to_string());
+            }
+            let head = *log.head().borrow();
+            (Input::Answered { outcome, head, at: moment(&deps) }, ahead)
         })
     }
 

@@ -12,10 +12,16 @@ pub enum PublishError {
     /// The envelope's source is not the service that signed.
     #[error("{publisher} may not publish as {source_name}")]
     SourceMismatch { publisher: ServiceName, source_name: String },
+    /// No log could keep it apart from others: PostgreSQL, for one, has no text with a NUL, nor an index of long ones.
+    #[error("must have at most {MAX_NAME_BYTES} bytes, and no control characters")]
+    BadName { attribute: &'static str },
     /// The envelope names another post than the data: an event that cannot be applied would then stop that post.
     #[error("must be the post that the data names")]
     KeyMismatch { attribute: &'static str },
 }
+
+/// The longest `source` and `id` of an event, in bytes.
+const MAX_NAME_BYTES: usize = 1_024;
 
 /// Checks that the publisher may publish this event, and completes a bare one. Without a publisher (the bus runs
 /// `--insecure`) anybody may publish anything.
@@ -32,6 +38,12 @@ pub fn admit(
         }
         if let Some(source_name) = envelope.source.take_if(|source| source != publisher.source()) {
             return Err(PublishError::SourceMismatch { publisher, source_name });
+        }
+    }
+    for (attribute, value) in [("id", &envelope.id), ("source", &envelope.source)] {
+        let is_bad = |name: &String| name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control);
+        if value.as_ref().is_some_and(is_bad) {
+            return Err(PublishError::BadName { attribute });
         }
     }
     let owner = publisher.or(event_type.map(EventType::publisher));
@@ -133,6 +145,20 @@ mod tests {
             Err(PublishError::TypeNotOwned { .. })
         ));
         assert_eq!(admit_as(None, unknown).unwrap().source.as_deref(), Some("/unknown"));
+    }
+
+    #[test]
+    fn an_event_that_not_every_log_could_keep_is_refused() {
+        let with = |id: &str, source: &str| {
+            admit_as(None, Envelope { id: Some(id.into()), source: Some(source.into()), ..bare() })
+        };
+        let long = "x".repeat(MAX_NAME_BYTES);
+        assert!(with(&long, &long).is_ok());
+        assert!(with("ä /\\\"'", "").is_ok());
+        for bad in [&format!("{long}x"), "a\0b", "\u{1f}", "\n", "\u{85}"] {
+            assert_eq!(with(bad, "s"), Err(PublishError::BadName { attribute: "id" }), "{bad:?}");
+            assert_eq!(with("i", bad), Err(PublishError::BadName { attribute: "source" }), "{bad:?}");
+        }
     }
 
     #[test]

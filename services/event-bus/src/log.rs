@@ -1,17 +1,20 @@
-//! The log of events: what the bus requires of it ([`EventLog`]), and the logs in SQLite and in NATS JetStream. Nothing
-//! above the trait knows where the log is kept. The tests in `conformance` say what every log has to do, and run on each.
+//! The log of events: what the bus requires of it ([`EventLog`]), and the logs in SQLite, in PostgreSQL and in NATS
+//! JetStream. Nothing above the trait knows where the log is kept. The tests in `conformance` say what every log has to do,
+//! and run on each.
 
 mod checksum;
 #[cfg(test)]
 mod conformance;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
+pub mod postgres;
 mod recent;
 mod row;
 mod sqlite;
 mod url;
 mod verification;
 
+pub use postgres::PostgresLog;
 pub use sqlite::{SCHEMA, SqliteLog};
 pub use url::{BadUrl, EventLogLocation, EventLogUrl, EventLogUrlParser, LocationError};
 pub use verification::VERIFIED;
@@ -95,6 +98,9 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// The last sequence that is on disk; changes as the log grows, also by what other replicas append.
     fn head(&self) -> watch::Receiver<Sequence>;
+
+    /// Finds out how far other replicas have appended. To be done before an event beyond the head is taken for lost.
+    fn refresh(&self) -> BoxFuture<'_, Result<(), LogError>>;
 
     /// What the log does in the background, until `stopping`.
     fn maintain(&self, stopping: CancellationToken) -> BoxFuture<'static, ()>;

@@ -16,9 +16,32 @@ pub enum Restored {
     Refused(SavedSubscription),
 }
 
-/// Decides about a saved subscription. `course` are the configured services of the course. With `insecure`, any name is
-/// allowed.
-pub fn restore(
+/// What the settings say about subscriptions.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// The services of the course that are configured, and where they are.
+    course: Vec<(String, String)>,
+    urls: SubscriberUrls,
+    /// Whether any name is allowed.
+    insecure: bool,
+}
+
+impl Rules {
+    pub fn new(course: Vec<(String, String)>, urls: SubscriberUrls, insecure: bool) -> Self {
+        Self { course, urls, insecure }
+    }
+
+    pub fn course(&self) -> &[(String, String)] {
+        &self.course
+    }
+
+    /// Decides about a saved subscription.
+    pub fn restore(&self, saved: SavedSubscription) -> Restored {
+        restore(saved, &self.course, &self.urls, self.insecure)
+    }
+}
+
+fn restore(
     mut saved: SavedSubscription,
     course: &[(String, String)],
     urls: &SubscriberUrls,
@@ -67,13 +90,8 @@ mod tests {
     use shared::{Sequence, Timestamp};
 
     fn saved(name: &str, url: &str) -> SavedSubscription {
-        SavedSubscription {
-            name: name.to_owned(),
-            url: url.to_owned(),
-            cursor: Sequence::new(7),
-            batch: true,
-            seen_at: Timestamp::from_unix_ms(1),
-        }
+        let at = Timestamp::from_unix_ms(1);
+        SavedSubscription::new(name.to_owned(), url.to_owned(), Sequence::new(7), true, at)
     }
 
     #[test]

@@ -1,31 +1,32 @@
-//! Registration, removal and saving of subscribers, and one delivery task for each.
+//! Registration and removal of subscribers, and one delivery task for each.
+//!
+//! Of several replicas of the bus on one database, one delivers ([`leader`]). The others take registrations and removals, too
+//! ([`follower`]): they change the table, and the leader follows it.
+
+mod follower;
+mod leader;
 
 use crate::delivery::answer::Protocol;
 use crate::delivery::machine::{Input, Registration};
 use crate::delivery::{DeliveryTask, Ended, Subscription};
 use crate::log::{EventLog, LogError};
+use crate::registration::Rules;
 use crate::store::{SavedSubscription, SubscriptionTable};
 use kit::messaging::signature::SigningKey;
 use kit::runtime::deps::Deps;
 use kit::runtime::lifecycle::Lifecycle;
-use kit::store::{SqlError, WriteError};
+use kit::store::{ReadError, SqlError, WriteError};
 use shared::bus::{Subscribe, Subscribed, SubscriptionView, subscription_parts};
-use shared::{Envelope, Sequence, ServiceName, Timestamp};
+use shared::{Envelope, Sequence, ServiceName};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often cursors are saved. They may lag: the consumer's own cursor is authoritative.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// The most subscribers.
 const MAX_SUBSCRIPTIONS: usize = 256;
 /// The most instances of one service, so that it cannot take the places of the others.
 const MAX_INSTANCES: usize = 64;
-/// An instance that has not registered for so long is forgotten: replicas come and go, and their cursor is theirs.
-const FORGOTTEN_AFTER_MS: i64 = 24 * 60 * 60 * 1_000;
-/// How long a bus that has just started waits for registrations before it forgets anybody.
-const GRACE_MS: i64 = 60 * 1_000;
 /// How much later than saved an instance must have registered for that alone to be saved.
 const SEEN_STEP_MS: i64 = 60 * 60 * 1_000;
 
@@ -44,6 +45,8 @@ pub enum RegisterError {
     Log(#[from] LogError),
     #[error("the subscription cannot be saved: {0}")]
     Store(#[from] WriteError<SqlError>),
+    #[error("the subscriptions cannot be read: {0}")]
+    Read(#[from] ReadError),
     #[error("there are {MAX_SUBSCRIPTIONS} subscriptions already")]
     TooMany,
     #[error(
@@ -57,7 +60,9 @@ pub enum RegisterError {
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
     #[error("the subscription cannot be deleted: {0}")]
-    Store(WriteError<SqlError>),
+    Store(#[from] WriteError<SqlError>),
+    #[error("the subscriptions cannot be read: {0}")]
+    Read(#[from] ReadError),
     #[error("deleting the subscription panicked")]
     Panicked,
 }
@@ -74,7 +79,11 @@ pub struct Subscriptions {
     deps: Deps,
     lifecycle: Lifecycle,
     keys: HashMap<ServiceName, SigningKey>,
-    started_at: Timestamp,
+    rules: Rules,
+    /// Whether this replica delivers. Changes only while `saved` is locked.
+    leads: AtomicBool,
+    /// When it began to, in milliseconds.
+    begun_at: AtomicI64,
     running: Mutex<BTreeMap<String, Running>>,
     /// What the table holds. Locked while the table changes, so that a save in progress cannot bring back a
     /// subscription that is being deleted.
@@ -88,17 +97,22 @@ impl std::fmt::Debug for Subscriptions {
 }
 
 impl Subscriptions {
-    /// `keys` sign the deliveries to the services of these names.
+    /// `keys` sign the deliveries to the services of these names; `rules` say which saved subscriptions go on.
     pub fn new(
         log: Arc<dyn EventLog>,
         table: SubscriptionTable,
         deps: Deps,
         lifecycle: Lifecycle,
         keys: HashMap<ServiceName, SigningKey>,
+        rules: Rules,
     ) -> Arc<Self> {
         let (running, saved) = (Mutex::default(), tokio::sync::Mutex::default());
-        let started_at = deps.clock.now();
-        Arc::new(Self { log, table, deps, lifecycle, keys, started_at, running, saved })
+        let (leads, begun_at) = (AtomicBool::new(false), AtomicI64::new(0));
+        Arc::new(Self { log, table, deps, lifecycle, keys, rules, leads, begun_at, running, saved })
+    }
+
+    fn leads(&self) -> bool {
+        self.leads.load(Ordering::SeqCst)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
@@ -106,7 +120,7 @@ impl Subscriptions {
     }
 
     /// Starts the delivery to a subscriber, from where it was saved.
-    pub fn start(self: &Arc<Self>, saved: SavedSubscription, protocol: Protocol) {
+    fn start(self: &Arc<Self>, saved: SavedSubscription, protocol: Protocol) {
         let name = saved.name.clone();
         let (service, _) = subscription_parts(&name);
         let key = service.parse().ok().and_then(|service: ServiceName| self.keys.get(&service).cloned());
@@ -137,6 +151,9 @@ impl Subscriptions {
 
     /// Registers a consumer at its own cursor, or notes its heartbeat.
     pub async fn register(self: &Arc<Self>, request: Subscribe) -> Result<Subscribed, RegisterError> {
+        if request.cursor > *self.log.head().borrow() {
+            self.log.refresh().await?;
+        }
         let head = *self.log.head().borrow();
         let (known, now) = (self.known(&request.name), self.deps.clock.now());
         if let Some(subscription) = &known {
@@ -144,46 +161,41 @@ impl Subscriptions {
         }
         let Subscribe { name, url, cursor, last_id, batch, started } = request;
         if cursor > head || !self.holds(cursor, last_id.as_deref()).await? {
-            let lost = RegisterError::LostTail { name, cursor, head };
+            let lost = RegisterError::LostTail { name: name.clone(), cursor, head };
             tracing::error!(error = %lost, "deliveries are suspended until the log is restored");
-            if let Some(subscription) = known {
-                subscription.notify(Input::LostTail(lost.to_string()));
+            match known {
+                Some(subscription) => subscription.notify(Input::LostTail(lost.to_string())),
+                None => self.note_lost_tail(name, lost.to_string()).await?,
             }
             return Err(lost);
         }
-        let registered = Input::Registered(Registration { url: url.clone(), cursor, batch, started });
+        let new = Registration { url, cursor, batch, started };
         if let Some(subscription) = known {
-            subscription.notify(registered);
-        } else {
-            self.has_room_for(&name)?;
-            tracing::info!(subscriber = name, url, cursor = cursor.get(), "a new subscriber");
-            let new = SavedSubscription { name: name.clone(), url, cursor, batch, seen_at: now };
-            // Saved before the answer: a bus that crashed now would otherwise deliver nothing until the next heartbeat.
-            let mut saved = self.saved.lock().await;
-            // Another request of the same consumer may have been faster.
-            if let Some(subscription) = self.known(&name) {
-                subscription.notify(registered);
-                return Ok(Subscribed { cursor, head });
-            }
-            self.table.save(vec![new.clone()]).await?;
+            subscription.notify(Input::Registered(new));
+            return Ok(Subscribed { cursor, head });
+        }
+        if !self.leads() {
+            self.note_registration(name, new, now).await?;
+            return Ok(Subscribed { cursor, head });
+        }
+        // Saved before the answer: a bus that crashed now would otherwise deliver nothing until the next heartbeat.
+        let mut saved = self.saved.lock().await;
+        // Another request of the same consumer may have been faster.
+        if let Some(subscription) = self.known(&name) {
+            subscription.notify(Input::Registered(new));
+            return Ok(Subscribed { cursor, head });
+        }
+        has_room_for(&name, self.lock().keys())?;
+        let url = new.url;
+        tracing::info!(subscriber = name, url, cursor = cursor.get(), "a new subscriber");
+        let new = SavedSubscription::new(name.clone(), url, cursor, batch, now);
+        self.table.insert(new.clone()).await?;
+        // Where another replica delivers by now, it finds the subscriber in the table.
+        if self.leads() {
             saved.insert(name, new.clone());
             self.start(new, Protocol::Native);
         }
         Ok(Subscribed { cursor, head })
-    }
-
-    fn has_room_for(&self, name: &str) -> Result<(), RegisterError> {
-        let running = self.lock();
-        if running.len() >= MAX_SUBSCRIPTIONS {
-            return Err(RegisterError::TooMany);
-        }
-        let (service, Some(_)) = subscription_parts(name) else { return Ok(()) };
-        let instances =
-            running.values().filter(|running| running.subscription.instance_of() == Some(service));
-        if instances.count() < MAX_INSTANCES {
-            return Ok(());
-        }
-        Err(RegisterError::TooManyInstances { service: service.to_owned() })
     }
 
     /// Whether the log holds this event at this sequence. A log that was lost and has grown again holds another one.
@@ -196,7 +208,7 @@ impl Subscriptions {
 
     /// Ends a subscription; returns whether there was one. Once begun it finishes, also where the caller goes away.
     pub async fn remove(self: &Arc<Self>, name: &str) -> Result<bool, RemoveError> {
-        if self.known(name).is_none() {
+        if self.known(name).is_none() && (self.leads() || self.table.one(name).await?.is_none()) {
             return Ok(false);
         }
         let (this, name) = (Arc::clone(self), name.to_owned());
@@ -204,89 +216,52 @@ impl Subscriptions {
             let mut saved = this.saved.lock().await;
             // Delete from disk first: otherwise a failed deletion that was reported as done would reappear after a
             // restart.
-            this.table.delete(name.clone()).await.map_err(RemoveError::Store)?;
+            this.table.delete(name.clone()).await?;
             saved.remove(&name);
-            let removed = this.lock().remove(&name);
-            metrics::gauge!(LAG, "subscriber" => name).set(0);
-            Ok(removed.map(|running| running.end.cancel()).is_some())
+            this.end(&name);
+            Ok(true)
         });
         removal.await.ok().flatten().ok_or(RemoveError::Panicked)?
     }
 
-    /// The rows of `GET /subscriptions`.
-    pub async fn views(&self) -> Vec<SubscriptionView> {
-        let all: Vec<_> = self.lock().values().map(|r| Arc::clone(&r.subscription)).collect();
+    fn end(&self, name: &str) {
+        if let Some(running) = self.lock().remove(name) {
+            running.end.cancel();
+        }
+        metrics::gauge!(LAG, "subscriber" => name.to_owned()).set(0);
+    }
+
+    /// The rows of `GET /subscriptions`. A replica that does not deliver has those that the one that does has saved.
+    pub async fn views(&self) -> Result<Vec<SubscriptionView>, ReadError> {
         let head = *self.log.head().borrow();
-        let mut views = Vec::with_capacity(all.len());
-        for subscription in all {
-            let mut view = subscription.view(head);
-            if view.lag > 0 {
-                let oldest = self.log.read(view.cursor, 1, 0).await;
-                let oldest = oldest.ok().and_then(|events| events.first().map(|e| e.recorded_at));
-                view.oldest_unacked_age_ms = oldest.map_or(0, |at| self.deps.clock.now().ms_since(at).max(0));
-            }
-            views.push(view);
-        }
-        views
-    }
-
-    /// Removes the instances that have not registered for a day.
-    async fn forget_unseen(self: &Arc<Self>) {
-        let now = self.deps.clock.now();
-        if now.ms_since(self.started_at) < GRACE_MS {
-            return;
-        }
-        let unseen: Vec<_> = {
-            let running = self.lock();
-            let instances = running.values().map(|r| &r.subscription).filter(|s| s.instance_of().is_some());
-            let saved = instances.map(|subscription| subscription.to_save());
-            saved.filter(|s| now.ms_since(s.seen_at) > FORGOTTEN_AFTER_MS).collect()
+        let mut views: Vec<_> = if self.leads() {
+            self.lock().values().map(|running| running.subscription.view(head)).collect()
+        } else {
+            self.table.all().await?.into_iter().map(|saved| saved.view(head)).collect()
         };
-        for SavedSubscription { name, url, .. } in unseen {
-            match self.remove(&name).await {
-                Ok(_) => tracing::info!(subscriber = name, url, "forgotten: it has not registered for a day"),
-                Err(error) => tracing::warn!(%error, subscriber = name, "an instance could not be forgotten"),
-            }
+        for view in views.iter_mut().filter(|view| view.lag > 0) {
+            let oldest = self.log.read(view.cursor, 1, 0).await;
+            let oldest = oldest.ok().and_then(|events| events.first().map(|e| e.recorded_at));
+            view.oldest_unacked_age_ms = oldest.map_or(0, |at| self.deps.clock.now().ms_since(at).max(0));
         }
-    }
-
-    /// Every second, saves the cursors that have moved (also at the stop) and forgets instances.
-    pub async fn keep_saved(self: Arc<Self>, stopping: CancellationToken) {
-        let mut last = false;
-        while !last {
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => last = true,
-                () = kit::rt::sleep(SAVE_EVERY) => {}
-            }
-            if !last {
-                self.forget_unseen().await;
-            }
-            let mut saved = self.saved.lock().await;
-            let current: Vec<_> = self.lock().values().map(|r| r.subscription.to_save()).collect();
-            let head = self.log.head().borrow().get();
-            for subscription in &current {
-                let lag = (head - subscription.cursor.get()) as f64;
-                metrics::gauge!(LAG, "subscriber" => subscription.name.clone()).set(lag);
-            }
-            let moved: Vec<_> = current.into_iter().filter(|s| has_moved(saved.get(&s.name), s)).collect();
-            if moved.is_empty() {
-                continue;
-            }
-            match self.table.save_lazily(moved.clone()).await {
-                Ok(()) => saved.extend(moved.into_iter().map(|s| (s.name.clone(), s))),
-                Err(error) => tracing::warn!(%error, "the subscribers' cursors could not be saved"),
-            }
-        }
+        Ok(views)
     }
 }
 
-/// Whether a subscription has to be saved again. Not for each heartbeat.
-fn has_moved(saved: Option<&SavedSubscription>, current: &SavedSubscription) -> bool {
-    let Some(saved) = saved else { return true };
-    let seen_at = saved.seen_at;
-    current.seen_at.ms_since(seen_at) >= SEEN_STEP_MS
-        || *saved != SavedSubscription { seen_at, ..current.clone() }
+fn has_room_for<'a>(name: &str, others: impl Iterator<Item = &'a String>) -> Result<(), RegisterError> {
+    let (service, instance) = subscription_parts(name);
+    let (mut all, mut instances) = (0, 0);
+    for (other, is_instance) in others.map(|other| subscription_parts(other)).map(|(s, i)| (s, i.is_some())) {
+        all += 1;
+        instances += usize::from(is_instance && other == service);
+    }
+    if all >= MAX_SUBSCRIPTIONS {
+        return Err(RegisterError::TooMany);
+    }
+    if instance.is_some() && instances >= MAX_INSTANCES {
+        return Err(RegisterError::TooManyInstances { service: service.to_owned() });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

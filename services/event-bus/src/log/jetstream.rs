@@ -265,6 +265,16 @@ impl EventLog for JetStreamLog {
         self.shared.head.subscribe()
     }
 
+    fn refresh(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(async move {
+            let head = *self.shared.head.borrow();
+            let info = stream::info(&self.shared.client, &self.shared.url).await;
+            let info = info.map_err(|error| LogError::Unavailable(error.to_string()))?;
+            self.shared.looked(head, &info);
+            Ok(())
+        })
+    }
+
     fn maintain(&self, stopping: CancellationToken) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// An event as a row. Serialised before the transaction, for which others wait.
+#[derive(Debug)]
 pub(super) struct NewEvent {
     pub(super) source: String,
     pub(super) id: String,

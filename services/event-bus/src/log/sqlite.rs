@@ -7,6 +7,7 @@ use super::{EventLog, LogError, Logged};
 use futures_util::future::BoxFuture;
 use kit::store::{Durability, Guard, OpenError, ReadError, SqlError, Store, Tx, values};
 use shared::{Envelope, Sequence, Timestamp};
+use std::future::ready;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -134,6 +135,11 @@ impl EventLog for SqliteLog {
 
     fn head(&self) -> watch::Receiver<Sequence> {
         self.head.subscribe()
+    }
+
+    /// There is no other.
+    fn refresh(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(ready(Ok(())))
     }
 
     /// Reads what the start left out, and then what is appended, from the disk, and notes how far the log is verified.

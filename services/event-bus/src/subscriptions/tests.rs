@@ -5,6 +5,7 @@ use futures_util::poll;
 use kit::runtime::transport::{Exchange, Transport};
 use shared::Timestamp;
 use std::path::Path;
+use std::time::Duration;
 use testkit::eventually;
 
 /// Nobody can be reached through it: it panics.
@@ -20,7 +21,11 @@ async fn subscriptions(dir: &Path, lifecycle: &Lifecycle) -> Arc<Subscriptions> 
     let store = store::open(dir, kit::store::Options::default()).unwrap();
     let log = Arc::new(SqliteLog::open(store.clone()).await.unwrap());
     let deps = Deps { transport: Arc::new(Panics), ..Deps::system().unwrap() };
-    Subscriptions::new(log, SubscriptionTable::new(store), deps, lifecycle.clone(), HashMap::new())
+    let table = SubscriptionTable::new(store, false);
+    let (keys, rules) = (HashMap::new(), Rules::default());
+    let subscriptions = Subscriptions::new(log, table, deps, lifecycle.clone(), keys, rules);
+    subscriptions.begin().await.unwrap();
+    subscriptions
 }
 
 async fn subscribe(subscriptions: &Arc<Subscriptions>) {

@@ -10,6 +10,8 @@ mod jetstream;
 mod lost_tail;
 mod publish;
 mod read;
+#[cfg(feature = "postgres")]
+mod replicas;
 mod security;
 mod stream;
 mod subscriber;

@@ -2,7 +2,7 @@
 
 use crate::app::StartError;
 use crate::app::config::PeerConfig;
-use crate::app::service::{Service, watch_store};
+use crate::app::service::{Service, watch_availability, watch_store};
 use crate::http::probes::ReadinessChecks;
 use crate::http::{RateLimits, WriteLimits, idempotency};
 use crate::messaging::bus_client::BusClient;
@@ -125,19 +125,7 @@ impl Peer {
                 while_leading(leads, "subscriber", stopping, run).await;
             }
         });
-        if let Some(mut availability) = store.availability() {
-            let (ready, stopping) = (checks.register("store"), lifecycle.stopping());
-            lifecycle.spawn("availability of the store", async move {
-                loop {
-                    let why = availability.borrow_and_update().clone();
-                    ready.set(why.is_none(), why.unwrap_or_default());
-                    // It ends with the store, which this service holds.
-                    if stopping.run_until_cancelled(availability.changed()).await.is_none_or(|c| c.is_err()) {
-                        return stopping.cancelled().await;
-                    }
-                }
-            });
-        }
+        watch_availability(&store, &checks, &lifecycle);
         let token = config.store.operator_token.clone();
         let api = match config.store.common.rate_limits {
             RateLimits::On => WriteLimits::new(token.clone()).guard(api),

@@ -143,6 +143,22 @@ pub async fn watch_store(store: Store, stopping: CancellationToken) {
     }
 }
 
+/// The service is ready only while the database of its store can be used.
+pub fn watch_availability(store: &Store, checks: &ReadinessChecks, lifecycle: &Lifecycle) {
+    let Some(mut availability) = store.availability() else { return };
+    let (ready, stopping) = (checks.register("store"), lifecycle.stopping());
+    lifecycle.spawn("availability of the store", async move {
+        loop {
+            let why = availability.borrow_and_update().clone();
+            ready.set(why.is_none(), why.unwrap_or_default());
+            // It ends with the store, which the service holds.
+            if stopping.run_until_cancelled(availability.changed()).await.is_none_or(|c| c.is_err()) {
+                return stopping.cancelled().await;
+            }
+        }
+    });
+}
+
 /// Runs a service from its arguments (the first is the program's name) until SIGTERM or SIGINT.
 ///
 /// A second signal ends it at once. The exit code is 0 after a clean stop, 1 after a failure, 2 for wrong usage.
