@@ -273,6 +273,7 @@ fn prepared<'c>(
 
 /// SQLite numbers the parameters in the order in which they come, whatever their names are.
 fn check_parameters(statement: &CachedStatement<'_>, sql: &str) -> Result<(), SqlError> {
+    debug_assert!(in_handler::allows(statement), "a handler must not write with RETURNING: {sql}");
     let in_order = |at: usize| statement.parameter_name(at).is_some_and(|name| *name == format!("${at}"));
     let all = (1..=statement.parameter_count()).all(in_order);
     if all { Ok(()) } else { Err(SqlError::parameters(sql)) }
@@ -289,5 +290,6 @@ impl rusqlite::ToSql for Value<'_> {
     }
 }
 
+mod in_handler;
 #[cfg(test)]
 mod tests;

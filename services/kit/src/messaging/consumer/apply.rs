@@ -263,7 +263,7 @@ impl<'a, H: Handler> Applier<'a, H> {
         tx.lock(event.key().as_str())?;
         let received = Received { event: &event, envelope, now: self.now };
         let (handler, pending) = (self.handler, &mut self.pending);
-        guarded(|| handler.apply(tx, &received, pending))?;
+        guarded(tx, || handler.apply(tx, &received, pending))?;
         self.outcome.applied.push(event);
         Ok(())
     }
@@ -271,7 +271,7 @@ impl<'a, H: Handler> Applier<'a, H> {
     /// Lets the handler write what is pending.
     fn finish(&mut self, tx: &Tx<'_>) -> Result<(), Failed> {
         let pending = std::mem::take(&mut self.pending);
-        guarded(|| self.handler.finish(tx, pending))
+        guarded(tx, || self.handler.finish(tx, pending))
     }
 
     /// Redrives the key of a dead letter. `None` if no waiting dead letter has this id.
@@ -340,8 +340,8 @@ impl<'a, H: Handler> Applier<'a, H> {
 }
 
 /// Runs the handler. What it refuses, and where it panics, the event is at fault.
-fn guarded(run: impl FnOnce() -> Result<(), ApplyError>) -> Result<(), Failed> {
-    match catch_unwind(AssertUnwindSafe(run)) {
+fn guarded(tx: &Tx<'_>, run: impl FnOnce() -> Result<(), ApplyError>) -> Result<(), Failed> {
+    match catch_unwind(AssertUnwindSafe(|| tx.in_handler(run))) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(ApplyError::Store(error))) => Err(Failed::Sql(error)),
         Ok(Err(ApplyError::Poison(why))) => Err(Failed::new("refused by the handler", why)),
