@@ -15,11 +15,12 @@ use crate::child::Child;
 use crate::files::{last_lines, log_since, open_log, password_in, remove_folder, write_private};
 use crate::{Error, at, files, ports};
 use rustix::process::Signal;
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::net::TcpStream;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// How long it may take until it answers: after a crash it replays what the files lack.
@@ -103,6 +104,33 @@ pub struct Postgres {
 impl Postgres {
     /// Starts it, and waits until it answers. The first time its files are created.
     pub fn start(settings: Settings) -> Result<Self, Error> {
+        let mut server = Self::prepare(settings, None)?;
+        server.create_files(Self::initialise)?;
+        server.run()?;
+        Ok(server)
+    }
+
+    /// Starts a standby that replays what this server writes, under this name (for `synchronous_standby_names`). The
+    /// first time it copies this server's files.
+    pub fn start_standby(&self, settings: Settings, name: &str) -> Result<Self, Error> {
+        let mut standby = Self::prepare(settings, Some(&self.password))?;
+        standby.create_files(|standby, fresh| standby.copy_from(self, name, fresh))?;
+        standby.run()?;
+        Ok(standby)
+    }
+
+    /// Makes a standby a primary.
+    pub fn promote(&self) -> Result<(), Error> {
+        self.client().run("SELECT pg_promote()").map(drop)
+    }
+
+    /// Changes a parameter while it runs, and for good. What [`Settings::parameter`] sets wins.
+    pub fn configure(&self, name: &str, value: &str) -> Result<(), Error> {
+        let value = value.replace('\'', "''");
+        self.client().run(&format!("ALTER SYSTEM SET {name} = '{value}'; SELECT pg_reload_conf();")).map(drop)
+    }
+
+    fn prepare(settings: Settings, password: Option<&str>) -> Result<Self, Error> {
         let account = Account::for_postgres()?;
         let folder = &settings.folder;
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
@@ -110,12 +138,19 @@ impl Postgres {
         let programs = Programs::find(&folder.join("data"))?;
         account.admit(&folder)?;
         account.check_reach(&folder)?;
-        let password = password_in(&folder.join("password"))?;
-        let settings = Settings { folder, ..settings };
-        let mut server = Self { port: 0, child: None, settings, programs, account, password };
-        server.create_files()?;
-        server.run()?;
-        Ok(server)
+        let file = folder.join("password");
+        if let Some(password) = password {
+            write_private(&file, password)?;
+        }
+        let password = password_in(&file)?;
+        Ok(Self {
+            port: 0,
+            child: None,
+            settings: Settings { folder, ..settings },
+            programs,
+            account,
+            password,
+        })
     }
 
     /// The superuser's URL of a database: `postgres` is always there.
@@ -193,7 +228,7 @@ impl Postgres {
     }
 
     /// Creates the files of a new server. An interrupted attempt leaves nothing that counts.
-    fn create_files(&self) -> Result<(), Error> {
+    fn create_files(&self, create: impl FnOnce(&Self, &Path) -> Result<(), Error>) -> Result<(), Error> {
         let (data, fresh) = (self.data(), self.settings.folder.join("data.new"));
         if data.join("PG_VERSION").exists() {
             return Ok(());
@@ -201,6 +236,13 @@ impl Postgres {
         remove_folder(&fresh)?;
         DirBuilder::new().mode(0o700).create(&fresh).map_err(at(&fresh))?;
         self.account.give(&fresh)?;
+        create(self, &fresh)?;
+        fs::rename(&fresh, &data).map_err(at(&data))?;
+        let sync = |folder: &Path| fs::File::open(folder).and_then(|file| file.sync_all());
+        sync(&self.settings.folder).map_err(at(&self.settings.folder))
+    }
+
+    fn initialise(&self, fresh: &Path) -> Result<(), Error> {
         let password = fresh.with_file_name("password.initdb");
         write_private(&password, &self.password)?;
         self.account.give(&password)?;
@@ -208,18 +250,24 @@ impl Postgres {
         client::clean(&mut initdb);
         initdb.args(["--locale=C", "--encoding=UTF8", "--data-checksums", "--auth=scram-sha-256"]);
         initdb.args(["--username=postgres", "--no-instructions"]);
-        let mut with_password = std::ffi::OsString::from("--pwfile=");
+        let mut with_password = OsString::from("--pwfile=");
         with_password.push(&password);
-        let output = initdb.arg(with_password).arg("--pgdata").arg(&fresh).current_dir(&fresh).output();
-        let output = output.map_err(|source| Error::Run { program: "initdb", source })?;
+        initdb.arg(with_password).arg("--pgdata").arg(fresh).current_dir(fresh);
+        let created = succeed("initdb", &mut initdb);
         fs::remove_file(&password).map_err(at(&password))?;
-        if !output.status.success() {
-            let said = last_lines(&String::from_utf8_lossy(&output.stderr));
-            return Err(Error::Failed { program: "initdb", status: output.status.to_string(), said });
-        }
-        fs::rename(&fresh, &data).map_err(at(&data))?;
-        let sync = |folder: &Path| fs::File::open(folder).and_then(|file| file.sync_all());
-        sync(&self.settings.folder).map_err(at(&self.settings.folder))
+        created
+    }
+
+    fn copy_from(&self, primary: &Self, name: &str, fresh: &Path) -> Result<(), Error> {
+        let mut copy = self.account.command(self.programs.program("pg_basebackup"));
+        client::clean(&mut copy);
+        let from = format!("host=127.0.0.1 port={} user=postgres application_name={name}", primary.port);
+        copy.env("PGPASSWORD", &self.password).args([
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+            "--dbname",
+        ]);
+        succeed("pg_basebackup", copy.arg(from).arg("--pgdata").arg(fresh).current_dir(fresh))
     }
 
     /// Starts the server process until one stays, and waits until that answers.
@@ -289,6 +337,15 @@ impl Drop for Postgres {
             self.stop();
         }
     }
+}
+
+fn succeed(program: &'static str, command: &mut Command) -> Result<(), Error> {
+    let output = command.output().map_err(|source| Error::Run { program, source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = last_lines(&String::from_utf8_lossy(&output.stderr));
+    Err(Error::Failed { program, status: output.status.to_string(), said })
 }
 
 enum Started {

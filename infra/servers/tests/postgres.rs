@@ -108,6 +108,21 @@ fn a_paused_one_answers_when_it_is_resumed() {
 }
 
 #[test]
+fn a_synchronous_standby_has_what_was_acknowledged() {
+    let Some(mut primary) = postgres_server(&[]) else { return };
+    let standby = primary.start_standby(Settings::temporary(), "standby").unwrap();
+    primary.configure("synchronous_standby_names", "standby").unwrap();
+    let state = "SELECT sync_state FROM pg_stat_replication";
+    eventually_blocking("it is synchronous", || run(&primary.url("postgres"), state).unwrap() == "sync");
+    run(&primary.url("postgres"), "CREATE TABLE t (n BIGINT); INSERT INTO t VALUES (1)").unwrap();
+    let refused = run(&standby.url("postgres"), "INSERT INTO t VALUES (2)").unwrap_err();
+    assert!(refused.contains("read-only"), "{refused}");
+    primary.kill();
+    standby.promote().unwrap();
+    assert_eq!(run(&standby.url("postgres"), "INSERT INTO t VALUES (2); SELECT sum(n) FROM t").unwrap(), "3");
+}
+
+#[test]
 fn a_port_that_is_taken_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
