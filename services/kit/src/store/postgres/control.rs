@@ -104,17 +104,17 @@ impl Control {
                 }
                 Err(error) => {
                     let why = error.to_string();
-                    if attempts == 0 {
-                        tracing::warn!(why, "the database cannot be used; trying again");
-                    }
                     (self.refuse)(Some(&why));
-                    self.unavailable.send_replace(Some(why));
+                    self.unavailable.send_replace(Some(why.clone()));
                     if let Some(opened) = opened.take() {
                         let is_refused = matches!(error, ConnectError::Refused(_));
                         let _ = opened.send(if is_refused { Err(error) } else { Ok(()) });
                         if is_refused {
                             return;
                         }
+                    }
+                    if attempts == 0 {
+                        tracing::warn!(why, "the database cannot be used; trying again");
                     }
                     attempts += 1;
                     rt::sleep(RECONNECT.delay(attempts, self.program.random())).await;
