@@ -10,6 +10,7 @@ mod headers;
 mod markdown;
 mod reader;
 mod render;
+mod seen;
 mod services;
 mod shared_answers;
 mod shared_page;
@@ -24,7 +25,7 @@ use assets::SiteFiles;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use front_door::FrontDoor;
@@ -77,7 +78,8 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         (ServiceName::Query, upstream(&query)?),
         (ServiceName::Moderation, upstream(&moderation)?),
     ];
-    let door = FrontDoor::new(forwarded_to.into(), lifecycle.stopping());
+    let https = HttpsOnly(config.common.is_https());
+    let door = FrontDoor::new(forwarded_to.into(), lifecycle.stopping(), https);
     let site = Arc::new(Site {
         services: Services { client, posts, comments, query },
         files: SiteFiles::new(config),
@@ -95,7 +97,6 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
         .route("/p/{id}/comments", post(forms::new_comment).get(forms::to_comments))
         .layer(DefaultBodyLimit::max(FORM_BYTES));
     let pages = Router::new().route("/", get(reader::home)).route("/p/{id}", get(reader::post));
-    let https = HttpsOnly(config.common.is_https());
     // One layer of several parts, the outermost first: each layer of its own would be copied for each request.
     let everywhere = (
         MapResponseLayer::new(move |response| headers::everywhere(https, response)),
@@ -105,6 +106,7 @@ fn router(config: &Config, deps: Deps, lifecycle: &Lifecycle) -> Result<Router, 
     );
     Ok(pages
         .merge(forms)
+        .layer(from_fn_with_state(https, seen::remembered))
         .with_state(site)
         .route_service("/pkg/{*file}", files.clone())
         .fallback_service(files)

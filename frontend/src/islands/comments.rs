@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use shared::commands::CreateComment;
 use shared::views::CommentView;
 use shared::{PostId, Problem, routes, text};
-use web_sys::SubmitEvent;
+use web_sys::{MessageEvent, SubmitEvent};
 
 const FORM: &str = "comment";
 
@@ -44,19 +44,19 @@ fn follow(thread: RwSignal<Thread>, post: &PostId, sequence: String) {
     // The API names the pages of a thread as the site does.
     let page = routes::query_post(post) + &location().search().unwrap_or_default();
     let this = post.clone();
-    let load_again = move || {
-        let (page, post) = (page.clone(), this.clone());
+    let load_again = move |reload: &MessageEvent| {
+        let (page, post, id) = (page.clone(), this.clone(), reload.last_event_id());
         browser::spawn(async move {
             // A failure is a broken connection, and so it is for the stream, which says again what it has missed.
-            if let Ok(page) = request::get(&page).await.and_then(|json| request::parse(&json)) {
+            if let Ok(page) = request::get_as_of(&page, &id).await.and_then(|json| request::parse(&json)) {
                 thread.write().replace(page);
                 lead_earlier(thread, &post);
             }
         });
     };
     let this = post.clone();
-    let change = move |json: &str| {
-        if let Ok(updates) = request::parse(json) {
+    let change = move |change: &MessageEvent| {
+        if let Some(Ok(updates)) = change.data().as_string().map(|json| request::parse(&json)) {
             thread.write().merge(updates);
             lead_earlier(thread, &this);
         }

@@ -7,9 +7,10 @@ use super::thread;
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use shared::{PostId, routes};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
+use web_sys::MessageEvent;
 
 /// The least time between two requests for the list, however much happens.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +38,8 @@ struct Watch {
     is_newest: bool,
     fresh: RwSignal<usize>,
     busy: Cell<Busy>,
+    /// The last event of the stream.
+    id: RefCell<String>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -48,6 +51,11 @@ enum Busy {
 }
 
 impl Watch {
+    fn on_event(self: &Rc<Self>, event: &MessageEvent) {
+        self.id.replace(event.last_event_id());
+        self.refresh();
+    }
+
     fn refresh(self: &Rc<Self>) {
         if self.busy.replace(Busy::Yes) != Busy::No {
             self.busy.set(Busy::Again);
@@ -55,7 +63,9 @@ impl Watch {
         }
         let this = self.clone();
         browser::spawn(async move {
-            if let Ok(page) = request::get(&this.list).await.and_then(|answer| request::parse(&answer)) {
+            let id = this.id.borrow().clone();
+            let answer = request::get_as_of(&this.list, &id).await;
+            if let Ok(page) = answer.and_then(|answer| request::parse(&answer)) {
                 let fresh = show(&page);
                 // New posts never appear on a page of older ones.
                 this.fresh.set(if this.is_newest { fresh } else { 0 });
@@ -100,10 +110,16 @@ pub fn start_new_posts(element: &leptos::web_sys::HtmlElement) {
 fn view_of(NewPostsProps { list, is_newest, sequence }: NewPostsProps) -> impl IntoView {
     let fresh = RwSignal::new(0);
     if browser::IS_BROWSER {
-        let watch = Rc::new(Watch { list, is_newest, fresh, busy: Cell::new(Busy::No) });
+        let (busy, id) = (Cell::new(Busy::No), RefCell::default());
+        let watch = Rc::new(Watch { list, is_newest, fresh, busy, id });
         let load_again = watch.clone();
         let url = format!("{}?after=", routes::LIVE);
-        live::follow(url, sequence, move || load_again.refresh(), move |_| watch.refresh());
+        live::follow(
+            url,
+            sequence,
+            move |event| load_again.on_event(event),
+            move |event| watch.on_event(event),
+        );
     }
     let words = move || match fresh.get() {
         1 => "Show 1 new post".to_owned(),

@@ -1,10 +1,12 @@
 //! The headers of a reader's request that are forwarded to a service.
 
+use super::seen::Seen;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, header};
 use kit::http::{ClientAddress, REQUEST_ID, RequestId};
 use kit::runtime::trace::{TRACEPARENT, TraceContext};
+use shared::Sequence;
 use std::convert::Infallible;
 
 /// Headers about one connection, which are never forwarded.
@@ -45,25 +47,43 @@ pub(super) fn add_origin(headers: &mut HeaderMap, extensions: &Extensions) {
     }
 }
 
-/// An extractor: the headers that identify the reader in requests to the services.
+/// An extractor: the headers that identify the reader in requests to the services, and what the reader has seen.
 #[derive(Debug, Clone)]
-pub(super) struct Caller(HeaderMap);
+pub(super) struct Caller {
+    headers: HeaderMap,
+    /// Nothing where an answer is for several readers.
+    seen: Option<Seen>,
+}
 
 impl Caller {
     pub(super) fn headers(&self) -> &HeaderMap {
-        &self.0
+        &self.headers
+    }
+
+    pub(super) fn seen(&self) -> Option<&Seen> {
+        self.seen.as_ref()
+    }
+
+    /// Up to which event an answer of query has to be up to date, at least.
+    pub(super) fn minimum(&self) -> Option<Sequence> {
+        self.seen.as_ref().and_then(Seen::minimum)
     }
 
     /// Whether the reader sends no cookie, and so is nobody who has written anything.
     pub(super) fn is_anonymous(&self) -> bool {
-        !self.0.contains_key(header::COOKIE)
+        !self.headers.contains_key(header::COOKIE)
     }
 
     /// For what several readers share.
     pub(super) fn anonymous(&self) -> Self {
-        let mut headers = self.0.clone();
+        Self { seen: None, ..self.without_cookies() }
+    }
+
+    /// For what is the same for all who have seen as much.
+    pub(super) fn without_cookies(&self) -> Self {
+        let mut headers = self.headers.clone();
         headers.remove(header::COOKIE);
-        Self(headers)
+        Self { headers, seen: self.seen.clone() }
     }
 }
 
@@ -76,7 +96,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             headers.append(header::COOKIE, value.clone());
         }
         add_origin(&mut headers, &parts.extensions);
-        Ok(Self(headers))
+        Ok(Self { headers, seen: parts.extensions.get().cloned() })
     }
 }
 

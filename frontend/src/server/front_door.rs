@@ -5,6 +5,8 @@
 
 use super::caller::{add_origin, strip_hop_by_hop};
 use super::gzip::Uncompressed;
+use super::headers::HttpsOnly;
+use super::seen::{Minimum, Seen, is_behind, sequence_of};
 use super::services::root_cause;
 use super::shared_answers::{SharedAnswers, key_of};
 use super::upstream::{Answer, Upstream, UpstreamError};
@@ -38,14 +40,19 @@ pub(super) struct FrontDoor {
     streams: Arc<Semaphore>,
     answer_timeout: Duration,
     shared_answers: SharedAnswers,
+    https: HttpsOnly,
 }
 
 impl FrontDoor {
     /// Forwards to these services. Streams end when `stopping` is cancelled.
-    pub(super) fn new(services: BTreeMap<ServiceName, Upstream>, stopping: CancellationToken) -> Self {
+    pub(super) fn new(
+        services: BTreeMap<ServiceName, Upstream>,
+        stopping: CancellationToken,
+        https: HttpsOnly,
+    ) -> Self {
         let streams = Arc::new(Semaphore::new(MAX_STREAMS));
         let (answer_timeout, shared_answers) = (ANSWER_TIMEOUT, SharedAnswers::default());
-        Self { services: Arc::new(services), stopping, streams, answer_timeout, shared_answers }
+        Self { services: Arc::new(services), stopping, streams, answer_timeout, shared_answers, https }
     }
 }
 
@@ -84,6 +91,11 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     } else {
         None
     };
+    let seen = Seen::take(&mut head.headers, door.https);
+    let minimum = match route.service {
+        ServiceName::Query => seen.raise_minimum(&mut head.headers)?,
+        _ => Minimum::None,
+    };
     let is_known = head.headers.contains_key(header::COOKIE);
     let shared = key_of(route, &head).filter(|_| body.is_end_stream());
     strip_hop_by_hop(&mut head.headers);
@@ -96,7 +108,7 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     *request.headers_mut() = head.headers;
     let answer = async {
         match shared {
-            Some(key) => door.shared_answers.answer(key, service, request).await,
+            Some(path) => door.shared_answers.answer(path, service, request, minimum).await,
             None => service.send(request).await.map(|answer| answer.map(Answer::into_body)),
         }
     };
@@ -105,6 +117,12 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     let answer = answer.map_err(|error| not_forwarded(route.service, &error))?;
     let (mut head, body) = answer.into_parts();
     strip_hop_by_hop(&mut head.headers);
+    if is_behind(head.status, &head.headers, seen.minimum().unwrap_or_default()) {
+        seen.is_unknown();
+    } else if route.service == ServiceName::Query {
+        seen.saw(sequence_of(&head.headers));
+    }
+    seen.remember(&mut head.headers);
     if is_known {
         head.extensions.insert(Uncompressed);
     }
@@ -157,7 +175,7 @@ mod tests {
         tokio::spawn(async move { axum::serve(listener, service).await });
         let upstream = Upstream::new(Addresses::new(&base)).unwrap();
         let services = ServiceName::PEERS.map(|name| (name, upstream.clone()));
-        FrontDoor::new(services.into(), CancellationToken::new())
+        FrontDoor::new(services.into(), CancellationToken::new(), HttpsOnly(false))
     }
 
     async fn ask(door: &FrontDoor, path: &str) -> Response {

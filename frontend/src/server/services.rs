@@ -1,6 +1,7 @@
 //! Requests from the pages to the services, through the same routes as any client.
 
 use super::caller::Caller;
+use super::seen::{MIN_SEQUENCE, is_behind, sequence_of};
 use crate::islands::notice;
 use crate::islands::urls::{list_of_comments, list_of_posts};
 use bytes::{Bytes, BytesMut};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::commands::{CreateComment, CreatePost};
 use shared::views::{CommentView, PostPage, PostView, Thread};
-use shared::{CommentId, PostId, Problem, routes};
+use shared::{CommentId, PostId, Problem, Sequence, routes};
 use std::time::Duration;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,14 +55,19 @@ pub(super) fn client() -> reqwest::Result<Client> {
 impl Services {
     /// One page of posts, newest first.
     pub(super) async fn posts(&self, cursor: Option<&str>, caller: &Caller) -> Result<PostPage, Problem> {
-        let answer = self.get("query", &self.query, &list_of_posts(cursor), READ_TIMEOUT, caller).await?;
-        read("query", answer).await
+        read("query", self.ask_query(&list_of_posts(cursor), READ_TIMEOUT, caller).await?).await
     }
 
-    /// What query sends for this path, as it sends it.
-    pub(super) async fn json(&self, path: &str, caller: &Caller) -> Result<Bytes, Problem> {
-        let answer = self.get("query", &self.query, path, READ_TIMEOUT, caller).await?;
-        bounded(answer).await.map(BytesMut::freeze).map_err(|error| unreadable("query", &error))
+    /// What query sends for this path, as it sends it, and up to which event it says that this is up to date.
+    pub(super) async fn json(
+        &self,
+        path: &str,
+        caller: &Caller,
+    ) -> Result<(Bytes, Option<Sequence>), Problem> {
+        let answer = self.ask_query(path, READ_TIMEOUT, caller).await?;
+        let sequence = sequence_of(answer.headers());
+        let json = bounded(answer).await.map_err(|error| unreadable("query", &error))?;
+        Ok((json.freeze(), sequence))
     }
 
     /// A post with a page of its comments.
@@ -82,7 +88,7 @@ impl Services {
             }
         };
         let timeout = READ_TIMEOUT + Duration::from_millis(wait);
-        read("query", self.get("query", &self.query, &path, timeout, caller).await?).await
+        read("query", self.ask_query(&path, timeout, caller).await?).await
     }
 
     pub(super) async fn create_post(
@@ -156,6 +162,33 @@ impl Services {
         self.ask(service, addresses, request, caller).await
     }
 
+    /// Asks for what is not older than what the reader has seen. A replica that is behind has waited for that already; then
+    /// the next one is asked, once.
+    async fn ask_query(&self, path: &str, timeout: Duration, caller: &Caller) -> Result<Response, Problem> {
+        let minimum = caller.minimum();
+        let request = |base: &str| {
+            let request = self.client.get(format!("{base}{path}")).timeout(timeout);
+            match minimum {
+                Some(minimum) => request.header(MIN_SEQUENCE, minimum.get()),
+                None => request,
+            }
+        };
+        let is_behind =
+            |answer: &Response| is_behind(answer.status(), answer.headers(), minimum.unwrap_or_default());
+        let mut answer = self.answer("query", &self.query, request, caller).await?;
+        if is_behind(&answer) {
+            answer = self.answer("query", &self.query, request, caller).await?;
+        }
+        if let Some(seen) = caller.seen() {
+            if is_behind(&answer) {
+                seen.is_unknown();
+            } else {
+                seen.saw(sequence_of(answer.headers()));
+            }
+        }
+        succeeded("query", answer).await
+    }
+
     async fn ask(
         &self,
         service: &'static str,
@@ -163,19 +196,21 @@ impl Services {
         request: impl Fn(&str) -> RequestBuilder,
         caller: &Caller,
     ) -> Result<Response, Problem> {
-        let answer = self.exchange(addresses, request, caller).await.map_err(|error| {
+        succeeded(service, self.answer(service, addresses, request, caller).await?).await
+    }
+
+    async fn answer(
+        &self,
+        service: &str,
+        addresses: &Addresses,
+        request: impl Fn(&str) -> RequestBuilder,
+        caller: &Caller,
+    ) -> Result<Response, Problem> {
+        self.exchange(addresses, request, caller).await.map_err(|error| {
             let error = error.as_ref().map(|error| root_cause(error)).unwrap_or_default();
             tracing::warn!(service, %error, "a service does not answer");
             notice::unavailable()
-        })?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let status = answer.status();
-        if status.is_server_error() {
-            tracing::warn!(service, status = status.as_u16(), "a service answers with an error");
-        }
-        Err(refusal(status, answer).await)
+        })
     }
 
     /// The answer of a replica that can be reached.
@@ -202,6 +237,17 @@ impl Services {
         }
         Err(last)
     }
+}
+
+async fn succeeded(service: &str, answer: Response) -> Result<Response, Problem> {
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    let status = answer.status();
+    if status.is_server_error() {
+        tracing::warn!(service, status = status.as_u16(), "a service answers with an error");
+    }
+    Err(refusal(status, answer).await)
 }
 
 /// Which comments of a post to read. For what was just written, and query may not know yet, query waits up to

@@ -4,6 +4,7 @@
 //! everybody is shared: see [`key_of`]. An answer that does not arrive whole with its head, or that is an error, is for
 //! one reader alone, and the others ask for themselves.
 
+use super::seen::{MIN_SEQUENCE, Minimum, sequence_of};
 use super::together::Together;
 use super::upstream::{Answer, Upstream, UpstreamError};
 use axum::body::Body;
@@ -12,8 +13,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode, header};
-use shared::ServiceName;
 use shared::routes::PublicRoute;
+use shared::{Sequence, ServiceName};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,7 +48,10 @@ pub(super) fn key_of(route: &PublicRoute, head: &Parts) -> Option<PathAndQuery> 
 #[derive(Debug, Clone, Default)]
 pub(super) struct SharedAnswers(Arc<Mutex<UnderWay>>);
 
-type UnderWay = HashMap<PathAndQuery, Arc<Together<Found>>>;
+type UnderWay = HashMap<Key, Arc<Together<Found>>>;
+
+/// What is asked for, and the event up to which the answer has to be up to date.
+type Key = (PathAndQuery, Option<Sequence>);
 
 #[derive(Clone)]
 enum Found {
@@ -60,13 +64,35 @@ enum Found {
 type Forwarded = Result<Response<Body>, UpstreamError>;
 
 impl SharedAnswers {
-    /// The answer to this request, or to one for the same that was sent after this one arrived.
+    /// The answer to this request, or to one for the same that was sent after this one arrived. It is not older than
+    /// `minimum`, or query has answered that it is.
+    ///
+    /// Readers who have seen different states share an answer that is new enough for each, as nearly every one is. Where it
+    /// is not, those wait together who have seen the same, and nobody else: anybody can name an event that will never be.
     pub(super) async fn answer(
         &self,
-        key: PathAndQuery,
+        path: PathAndQuery,
         upstream: &Upstream,
         request: Request<Body>,
+        minimum: Minimum,
     ) -> Forwarded {
+        let minimum = match minimum {
+            Minimum::None => return self.shared((path, None), upstream, request).await,
+            Minimum::Named(named) => return self.shared((path, Some(named)), upstream, request).await,
+            Minimum::Seen(seen) => seen,
+        };
+        let (head, body) = request.into_parts();
+        let mut plain = Request::from_parts(head.clone(), Body::empty());
+        plain.headers_mut().remove(MIN_SEQUENCE);
+        let answer = self.shared((path.clone(), None), upstream, plain).await;
+        let sequence = answer.as_ref().ok().and_then(|answer| sequence_of(answer.headers()));
+        if sequence.is_some_and(|sequence| sequence >= minimum) {
+            return answer;
+        }
+        self.shared((path, Some(minimum)), upstream, Request::from_parts(head, body)).await
+    }
+
+    async fn shared(&self, key: Key, upstream: &Upstream, request: Request<Body>) -> Forwarded {
         let asked = self.ask_for(key);
         let mut own = Some(request);
         let ask = || {
@@ -87,7 +113,7 @@ impl SharedAnswers {
         }
     }
 
-    fn ask_for(&self, key: PathAndQuery) -> Asked<'_> {
+    fn ask_for(&self, key: Key) -> Asked<'_> {
         let together = Arc::clone(self.under_way().entry(key.clone()).or_default());
         Asked { answers: self, key, together }
     }
@@ -119,7 +145,7 @@ impl Found {
 /// Somebody who waits for an answer. The last one to leave forgets what was asked for.
 struct Asked<'a> {
     answers: &'a SharedAnswers,
-    key: PathAndQuery,
+    key: Key,
     together: Arc<Together<Found>>,
 }
 

@@ -16,11 +16,13 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use kit::rt::Instant;
 use kit::runtime::digest::sha256_hex;
 use serde::de::DeserializeOwned;
 use shared::views::{PostPage, Thread};
 use shared::{PostId, Problem, Sequence, routes};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The characters of an `ETag`: 64 bits.
 const TAG_CHARS: usize = 16;
@@ -29,7 +31,11 @@ const TAG_CHARS: usize = 16;
 /// sends to a page that resumes where it was rendered.
 const CHANGES_OF_OTHERS: i64 = 500;
 
-type Answer = Result<Option<Arc<CachedPage>>, Problem>;
+/// For how long an answer that is older than the page is taken for that of a replica that is behind. Then there is no
+/// other: the log was replaced by an older one.
+const NEWER_PAGE_STAYS: Duration = Duration::from_secs(10);
+
+type Answer = Result<Option<CurrentPage>, Problem>;
 
 /// What a page shows.
 #[derive(Debug, Clone)]
@@ -44,7 +50,17 @@ pub(super) enum Shows {
 #[derive(Debug, Default)]
 pub(super) struct SharedPage {
     asking: Arc<Together<Answer>>,
-    last: Mutex<Option<Arc<CachedPage>>>,
+    last: Mutex<Option<CurrentPage>>,
+}
+
+/// A page, and what query said about it last.
+#[derive(Debug, Clone)]
+struct CurrentPage {
+    page: Arc<CachedPage>,
+    /// The event up to which it is up to date; nothing where there is one replica of query.
+    sequence: Option<Sequence>,
+    /// When a replica last answered that is at least as far.
+    as_of: Instant,
 }
 
 /// A page, ready to be sent.
@@ -76,25 +92,62 @@ impl SharedPage {
                 this.ask(&shows, &site, &caller).await
             }
         };
-        Ok(self.asking.answer(ask).await?.map(|page| page.response(&site.new_key(), asked)))
+        let mut current = self.asking.answer(ask).await?;
+        // Those who wait together have not seen the same.
+        if current.as_ref().is_some_and(|current| current.is_older_than(caller.minimum())) {
+            current = self.ask(shows, site, &caller.without_cookies()).await?;
+        }
+        let Some(CurrentPage { page, sequence, .. }) = current else { return Ok(None) };
+        if let Some(seen) = caller.seen() {
+            seen.saw(sequence);
+        }
+        Ok(Some(page.response(&site.new_key(), asked)))
     }
 
     /// The bytes of the rendered page.
     pub(super) fn bytes(&self) -> usize {
-        locked(&self.last).as_ref().map_or(0, |page| page.bytes())
+        locked(&self.last).as_ref().map_or(0, |current| current.page.bytes())
     }
 
     async fn ask(&self, shows: &Shows, site: &Site, caller: &Caller) -> Answer {
-        let json = site.services.json(&shows.path(), caller).await?;
+        let (json, sequence) = site.services.json(&shows.path(), caller).await?;
         let assets = site.files.assets();
-        let last = locked(&self.last).clone();
-        if let Some(page) = last.filter(|page| page.assets == assets && shows.the_same(&page.json, &json)) {
-            return Ok(Some(page));
+        let last = locked(&self.last).clone().filter(|last| last.page.assets == assets);
+        if let Some(last) = last {
+            if last.is_newer_than(sequence) {
+                return Ok(Some(last));
+            }
+            if shows.the_same(&last.page.json, &json) {
+                return Ok(Some(self.keep(CurrentPage { sequence, as_of: Instant::now(), ..last })));
+            }
         }
-        let page = CachedPage::render(shows, site, json, assets).await?.map(Arc::new);
-        locked(&self.last).clone_from(&page);
-        site.shared_pages.rendered(page.as_ref().map_or(0, |page| page.bytes()));
-        Ok(page)
+        let Some(page) = CachedPage::render(shows, site, json, assets).await? else {
+            *locked(&self.last) = None;
+            site.shared_pages.rendered(0);
+            return Ok(None);
+        };
+        site.shared_pages.rendered(page.bytes());
+        Ok(Some(self.keep(CurrentPage { page: Arc::new(page), sequence, as_of: Instant::now() })))
+    }
+
+    /// Keeps the page for the next readers, unless there is a newer one by now.
+    fn keep(&self, current: CurrentPage) -> CurrentPage {
+        let mut last = locked(&self.last);
+        if !last.as_ref().is_some_and(|last| last.is_newer_than(current.sequence)) {
+            *last = Some(current.clone());
+        }
+        current
+    }
+}
+
+impl CurrentPage {
+    fn is_older_than(&self, minimum: Option<Sequence>) -> bool {
+        minimum.is_some_and(|minimum| self.sequence.is_none_or(|sequence| sequence < minimum))
+    }
+
+    /// Whether an answer that is up to date up to this event comes from a replica that is behind.
+    fn is_newer_than(&self, sequence: Option<Sequence>) -> bool {
+        sequence.is_some() && self.sequence > sequence && self.as_of.elapsed() < NEWER_PAGE_STAYS
     }
 }
 

@@ -6,6 +6,7 @@ mod forms;
 mod front_door;
 mod pages;
 mod passing_on;
+mod replicas;
 mod shared_pages;
 mod streams;
 mod world;

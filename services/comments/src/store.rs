@@ -1,9 +1,38 @@
 //! Comments, and the ids of the posts that they may belong to.
 
 use crate::domain::Comment;
-use kit::store::{Migration, Row, SqlError, Tx, Value, values};
+use kit::app::peer::tables;
+use kit::store::{Migration, Row, Schema, SqlError, Tx, Value, values};
 use shared::{CommentId, PostId, Timestamp};
 use std::ops::ControlFlow;
+
+pub const SCHEMA: Schema = Schema {
+    present: &[
+        tables::INBOX,
+        tables::CURSOR_ROW,
+        tables::OUTBOX,
+        tables::DEAD_LETTERS,
+        tables::IDEMPOTENCY,
+        "
+        CREATE TABLE posts (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+        CREATE TABLE comments (
+            n INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            post_id TEXT NOT NULL,
+            content TEXT NOT NULL,
+            author TEXT NOT NULL,
+            author_key TEXT,
+            created_at INTEGER,
+            status TEXT NOT NULL,
+            reason TEXT,
+            version INTEGER NOT NULL
+        ) STRICT;
+        CREATE INDEX comments_of_post ON comments (post_id, n);
+    ",
+    ],
+    history: MIGRATIONS,
+    oldest_program: 5,
+};
 
 pub const MIGRATIONS: &[Migration] = &[
     kit::app::peer::SCHEMA,
@@ -121,4 +150,14 @@ fn placed(row: &Row<'_>) -> Result<(i64, Comment), SqlError> {
         version: row.int(9)?,
     };
     Ok((row.int(0)?, comment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_present_tables_are_those_of_the_history() {
+        kit::store::Memory::compare(&SCHEMA);
+    }
 }

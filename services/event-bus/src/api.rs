@@ -149,6 +149,9 @@ fn log_failure(error: LogError) -> ApiError {
     if let LogError::DiskFloor { floor } = error {
         return WriteError::<SqlError>::DiskFloor { floor }.into();
     }
+    if let LogError::TooLarge(detail) = error {
+        return ApiError::new(ProblemKind::TooLarge).detail(detail);
+    }
     tracing::error!(%error, "the log cannot be read or written");
     match error {
         LogError::Panicked => ProblemKind::Internal.into(),

@@ -1,11 +1,13 @@
 //! The settings of the bus.
 
 use crate::addresses::AllowedOrigin;
+use crate::log::{EventLogLocation, EventLogUrl, EventLogUrlParser};
 use kit::app::StartError;
 use kit::app::config::{CommonConfig, SecretParser, ServiceConfig, StoreConfig, secret_env};
 use kit::messaging::signature::{Direction, SigningKey};
 use kit::runtime::secret::Secret;
 use shared::ServiceName;
+use std::path::PathBuf;
 
 #[derive(clap::Args, Debug, Clone)]
 pub struct Config {
@@ -32,6 +34,13 @@ pub struct Config {
     /// A host may begin with `*.`, for one label. Other registrations are refused [default: every address is accepted].
     #[arg(long = "subscriber-url", env = "SUBSCRIBER_URLS", value_delimiter = ',', value_parser = parse_origin, value_name = "NAME=URL")]
     pub subscriber_urls: Vec<(String, AllowedOrigin)>,
+    /// NATS servers that hold the log, in a stream of JetStream: nats://user:password@host:port/stream?replicas=3
+    /// [default: the bus's own database].
+    #[arg(long, env = "EVENT_LOG_URL", hide_env_values = true, value_parser = EventLogUrlParser, value_name = "URL")]
+    pub event_log_url: Option<EventLogUrl>,
+    /// File that holds this URL; it is read before each connection.
+    #[arg(long, env = "EVENT_LOG_URL_FILE", value_name = "FILE", conflicts_with = "event_log_url")]
+    pub event_log_url_file: Option<PathBuf>,
 }
 
 impl ServiceConfig for Config {
@@ -77,6 +86,12 @@ impl Config {
             ServiceName::Query => self.query_secret.as_ref(),
             ServiceName::EventBus | ServiceName::Frontend => None,
         }
+    }
+
+    /// Where the log is, if not in the bus's own database.
+    pub fn event_log(&self) -> Option<EventLogLocation> {
+        let file = || self.event_log_url_file.clone().map(EventLogLocation::File);
+        self.event_log_url.clone().map(EventLogLocation::Url).or_else(file)
     }
 
     /// The keys of all peers in one direction; `None` where the bus runs `--insecure` without secrets.

@@ -1,7 +1,7 @@
 //! The event bus: stores the log of events, and delivers it to every subscriber.
 //!
 //! - [`domain`]: who may publish what; [`registration`]: who may subscribe; [`addresses`]: and where.
-//! - [`log`]: the log of events, in SQLite; [`store`]: the database, and the table of subscriptions.
+//! - [`log`]: the log of events, in SQLite or NATS JetStream; [`store`]: the database, and the table of subscriptions.
 //! - [`delivery`]: one subscriber, as a state machine and its driver; [`subscriptions`]: all of them.
 //! - [`api`]: its HTTP; [`config`]: its settings.
 
@@ -19,7 +19,7 @@ pub use config::Config;
 
 use crate::addresses::SubscriberUrls;
 use crate::delivery::answer::Protocol;
-use crate::log::{EventLog, SqliteLog};
+use crate::log::{EventLog, EventLogLocation, SqliteLog};
 use crate::registration::Restored;
 use crate::store::{SavedSubscription, SubscriptionTable};
 use crate::subscriptions::Subscriptions;
@@ -40,9 +40,10 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     let store_error = |e: Box<dyn std::error::Error + Send + Sync>| StartError::Store(e);
     let store =
         store::open(&config.store.data_dir, config.store.options()).map_err(|e| store_error(Box::new(e)))?;
-    let log = SqliteLog::open(store.clone()).await;
-    let log = log.map_err(|e| store_error(Box::new(e)))?;
-    let log: Arc<dyn EventLog> = Arc::new(log);
+    let log: Arc<dyn EventLog> = match config.event_log() {
+        Some(location) => open_event_log(location).await?,
+        None => Arc::new(SqliteLog::open(store.clone()).await.map_err(|e| store_error(Box::new(e)))?),
+    };
     lifecycle.spawn("log", log.maintain(lifecycle.stopping()));
     let table = SubscriptionTable::new(store.clone());
     let saved = table.all().await.map_err(|e| store_error(Box::new(e)))?;
@@ -93,4 +94,17 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
     };
     let router = api::router(bus, config.store.operator_token.clone());
     Ok(Service::new(ServiceName::EventBus, &config, router, deps, lifecycle))
+}
+
+/// Opens the log in NATS JetStream.
+#[cfg(feature = "jetstream")]
+async fn open_event_log(location: EventLogLocation) -> Result<Arc<dyn EventLog>, StartError> {
+    let log = log::jetstream::JetStreamLog::open(location).await;
+    Ok(Arc::new(log.map_err(|error| StartError::Config(error.to_string()))?))
+}
+
+#[cfg(not(feature = "jetstream"))]
+async fn open_event_log(_: EventLogLocation) -> Result<Arc<dyn EventLog>, StartError> {
+    let why = "EVENT_LOG_URL is set, and this program was built without NATS JetStream: build it with --features jetstream";
+    Err(StartError::Config(why.to_owned()))
 }

@@ -1,15 +1,19 @@
-//! The log of events: what the bus requires of it ([`EventLog`]), and the log in SQLite. Nothing above the trait knows
-//! where the log is kept. The tests in `conformance` say what every log has to do, and run on each.
+//! The log of events: what the bus requires of it ([`EventLog`]), and the logs in SQLite and in NATS JetStream. Nothing
+//! above the trait knows where the log is kept. The tests in `conformance` say what every log has to do, and run on each.
 
 mod checksum;
 #[cfg(test)]
 mod conformance;
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
 mod recent;
 mod row;
 mod sqlite;
+mod url;
 mod verification;
 
 pub use sqlite::{SCHEMA, SqliteLog};
+pub use url::{BadUrl, EventLogLocation, EventLogUrl, EventLogUrlParser, LocationError};
 pub use verification::VERIFIED;
 
 use futures_util::future::BoxFuture;
@@ -51,6 +55,9 @@ pub enum LogError {
         /// Which event, and what is wrong with it.
         what: String,
     },
+    /// More than the log can store at once: a smaller append may succeed.
+    #[error("{0}")]
+    TooLarge(String),
     /// Another event is stored under the same `source` and `id`.
     #[error(transparent)]
     Conflict(#[from] IdConflict),

@@ -75,6 +75,24 @@ pub fn block_on<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Ou
     }
 }
 
+/// A runtime for one thread, which makes calls of its own and waits for each.
+#[derive(Debug)]
+#[cfg(feature = "postgres")]
+pub struct ThreadRuntime(tokio::runtime::Runtime);
+
+#[cfg(feature = "postgres")]
+impl ThreadRuntime {
+    /// For the present thread.
+    pub fn new() -> std::io::Result<Self> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map(Self)
+    }
+
+    /// Runs a future, and meanwhile all that it has spawned.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.0.block_on(future)
+    }
+}
+
 struct Unpark(Thread);
 
 impl Wake for Unpark {

@@ -1,54 +1,50 @@
-//! One SQLite file: one writer that commits for many at once, and readers beside it.
+//! Where a service keeps its state: a file of its own (SQLite), or a database that its replicas share (PostgreSQL).
 //!
-//! All writes of a service go through one thread. It takes all waiting closures, runs each in its own savepoint
-//! inside one transaction, commits once, and only then answers them: one `fsync` for many requests (group commit). A
-//! closure that fails rolls back its own savepoint only. Closures get a [`Tx`], the one place through which a service
-//! speaks SQL.
+//! Nothing above this module names one of them. A service writes closures over a [`Tx`], the one place through which it
+//! speaks SQL; a write names what it waits for ([`Guard`]). When [`Store::write`] returns `Ok`, the write is on disk; a write
+//! that may be lost with the process is lazy ([`Store::write_lazily`], [`Durability::Lazy`]).
 //!
-//! The file is in WAL mode with `synchronous=FULL`: when [`Store::write`] returns `Ok`, the write is on disk. A write
-//! that may be lost with the process ([`Store::write_lazily`], [`Durability::Lazy`]) waits in the open transaction for
-//! the next commit, at most [`LAZY_LIMIT`]. Writes take effect in the order in which they came, lazy or not.
-//!
-//! A damaged file is refused when it is opened, and left as it is; a disk that fails ends the store. Below the floor of
-//! free disk space ([`Options`]) writes are refused before SQLite meets a full disk.
+//! `sqlite` is one writer that commits for many at once, the default. `postgres` (feature `postgres`) is four writers with a
+//! connection each, which wait for the lock of their guard.
 
-use crate::rt;
-use rusqlite::{Connection, OpenFlags};
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
+mod database_url;
 mod disk_floor;
 mod guard;
 mod handover;
+mod leadership;
 #[cfg(any(test, feature = "memory"))]
 mod memory;
 mod opening;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod row;
+mod schema;
 mod sql_error;
+mod sqlite;
 mod task;
 mod tx;
 mod wal;
 mod writer;
 
 pub use crate::values;
+pub use database_url::{DatabaseLocation, DatabaseUrl, LocationError, NoDatabaseUrl};
 pub use disk_floor::DiskFloor;
 pub use guard::Guard;
 pub use handover::{AsOf, Handover};
+pub use leadership::Leadership;
 #[cfg(any(test, feature = "memory"))]
 pub use memory::Memory;
 pub use row::Row;
+pub use schema::Schema;
 pub use sql_error::SqlError;
 pub use task::Durability;
 pub use tx::{Tx, Value};
 
-/// The most closures that may wait for the writer; one more gets [`WriteError::Busy`].
-const QUEUE: usize = 8_192;
-/// The most simultaneous readers.
-const READERS: usize = 4;
 /// The longest that a lazy write waits for a commit. Where the disk is full, how long until it is tried again.
 pub const LAZY_LIMIT: Duration = Duration::from_secs(1);
 /// How many prepared statements each connection keeps.
@@ -75,6 +71,9 @@ pub enum OpenError {
         "the database {path} has schema {found}, and this program knows only up to {known}: use a newer one"
     )]
     NewerSchema { path: PathBuf, found: usize, known: usize },
+    /// The shared database cannot be used as it is configured; nothing in it was changed.
+    #[error("cannot use the database {0}")]
+    Database(String),
 }
 
 /// Why a write failed. Nothing of it is stored, except that with [`WriteError::Unknown`] it may be.
@@ -106,8 +105,19 @@ pub enum WriteError<E> {
 }
 
 impl<E> WriteError<E> {
-    fn ended() -> Self {
-        Self::Unavailable("the writer has ended".to_owned())
+    fn refused(why: sqlite::Refused) -> Self {
+        match why {
+            sqlite::Refused::Busy => Self::Busy,
+            sqlite::Refused::Ended => Self::Unavailable("the writer has ended".to_owned()),
+        }
+    }
+
+    fn failed(failure: task::Failure) -> Self {
+        match failure {
+            task::Failure::Busy => Self::Busy,
+            task::Failure::Unavailable(why) => Self::Unavailable(why),
+            task::Failure::Unknown(why) => Self::Unknown(why),
+        }
     }
 }
 
@@ -123,6 +133,9 @@ pub enum ReadError {
     /// The process stopped before the read was done.
     #[error("the reader was stopped")]
     Stopped,
+    /// There is no connection to the database.
+    #[error("the store cannot read: {0}")]
+    Unavailable(String),
 }
 
 /// One step of a schema: the statements of all its parts, run in one transaction.
@@ -147,30 +160,22 @@ impl Default for Options {
     }
 }
 
-/// A handle to one SQLite file; clones share it.
+/// A handle to where a service keeps its state; clones share it.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    engine: Engine,
 }
 
-struct Inner {
-    path: PathBuf,
-    is_checked: bool,
-    tasks: mpsc::Sender<task::Task>,
-    /// How many lazy writes wait for a commit.
-    lazy: Arc<AtomicUsize>,
-    committed: watch::Receiver<u64>,
-    observers: writer::Observers,
-    failed: Failed,
-    readers: Mutex<Vec<Connection>>,
-    permits: Arc<Semaphore>,
-    /// Held for as long as the file is open, here or on the writer, so that no second process writes to it.
-    _lock: Arc<File>,
+#[derive(Clone)]
+enum Engine {
+    Sqlite(Arc<sqlite::Sqlite>),
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<postgres::Postgres>),
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Store({})", self.inner.path.display())
+        write!(f, "Store({})", self.path().display())
     }
 }
 
@@ -188,56 +193,24 @@ impl Store {
         migrations: &[Migration],
         options: Options,
     ) -> Result<Self, OpenError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| OpenError::Io { path, source }
-        };
-        std::fs::create_dir_all(dir).map_err(io(dir))?;
-        let lock_path = dir.join(format!("{name}.lock"));
-        let lock = File::create(&lock_path).map_err(io(&lock_path))?;
-        let path = dir.join(format!("{name}.db"));
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
-            Err(std::fs::TryLockError::Error(source)) => return Err(io(&lock_path)(source)),
-        }
-        let lock = Arc::new(lock);
-        let suspicion = opening::suspicion(&path);
-        let is_checked = opening::length(&path) <= options.check_up_to || suspicion.exists();
-        let connection = opening::open(&path, migrations, is_checked)?;
-        if suspicion.exists() {
-            std::fs::remove_file(&suspicion).map_err(io(&suspicion))?;
-        }
-        let (tasks, queue) = mpsc::channel(QUEUE);
-        let (committed_tx, committed) = watch::channel(0);
-        let failed = Failed::default();
-        let permits = Arc::new(Semaphore::new(READERS));
-        let lazy = Arc::default();
-        let observers = writer::Observers::default();
-        let signals = writer::Signals {
-            committed: committed_tx,
-            observers: Arc::clone(&observers),
-            failed: failed.clone(),
-            lazy: Arc::clone(&lazy),
-        };
-        let wal = wal::Wal::new(Arc::clone(&permits));
-        let disk = disk_floor::Gauge::new(options.disk_floor, dir);
-        let writer = writer::Writer::new(connection, queue, signals, wal, disk, Arc::clone(&lock));
-        rt::spawn_thread(format!("{name}-writer"), move || writer.run()).map_err(io(&path))?;
-        let readers = Mutex::new(Vec::new());
-        let inner = Inner {
-            path,
-            is_checked,
-            tasks,
-            lazy,
-            committed,
-            observers,
-            failed,
-            readers,
-            permits,
-            _lock: lock,
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        let file = sqlite::Sqlite::open(dir, name, migrations, options)?;
+        Ok(Self { engine: Engine::Sqlite(Arc::new(file)) })
+    }
+
+    /// Connects to the database of the service `name`, and brings its schema up to date. Where the server cannot be reached,
+    /// the store is open all the same, and unavailable until it can be ([`Store::availability`]). Settings that a person has
+    /// to mend are an error.
+    #[cfg(feature = "postgres")]
+    pub async fn connect(location: &DatabaseLocation, name: &str, schema: Schema) -> Result<Self, OpenError> {
+        let database = postgres::Postgres::open(location, name, schema).await?;
+        Ok(Self { engine: Engine::Postgres(Arc::new(database)) })
+    }
+
+    /// As above, in a program that was built without.
+    #[cfg(not(feature = "postgres"))]
+    pub async fn connect(location: &DatabaseLocation, _: &str, _: Schema) -> Result<Self, OpenError> {
+        let url = location.read().map_or_else(|error| error.to_string(), |url| url.to_string());
+        Err(OpenError::Database(format!("{url}: this program was built without the feature \"postgres\"")))
     }
 
     /// Runs `f` in a transaction, once it has what `guard` names; when this returns `Ok`, the write is on disk.
@@ -276,13 +249,17 @@ impl Store {
         T: Send + 'static,
         E: std::error::Error + Send + 'static,
     {
-        // There is one writer.
-        drop(guard);
         let (reply, answer) = oneshot::channel();
-        self.inner.tasks.try_send(task::job(f, after, reply)).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => WriteError::Busy,
-            mpsc::error::TrySendError::Closed(_) => WriteError::ended(),
-        })?;
+        let job = task::job(f, after, reply);
+        match &self.engine {
+            Engine::Sqlite(file) => {
+                // There is one writer.
+                drop(guard);
+                file.submit(job).map_err(WriteError::refused)?;
+            }
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => database.submit(&guard, job).map_err(WriteError::failed)?,
+        }
         // The writer answers every job, unless it panics.
         answer.await.unwrap_or(Err(WriteError::Panicked))
     }
@@ -294,18 +271,21 @@ impl Store {
     where
         F: Fn(&Tx<'_>) -> Result<(), SqlError> + Send + 'static,
     {
-        self.inner.lazy.fetch_add(1, Ordering::SeqCst);
-        let queued = self.inner.tasks.send(task::Task::Lazy(Box::new(f))).await;
-        queued.map_err(|_| WriteError::ended())
+        match &self.engine {
+            Engine::Sqlite(file) => file.write_lazily(Box::new(f)).await.map_err(WriteError::refused),
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => database.write_lazily(Box::new(f)).map_err(WriteError::failed),
+        }
     }
 
     /// Commits the lazy writes that wait, and returns when they are on disk.
     pub async fn flush(&self) -> Result<(), WriteError<SqlError>> {
-        if self.inner.lazy.load(Ordering::SeqCst) == 0 {
-            return Ok(());
-        }
         let (reply, answer) = oneshot::channel();
-        self.inner.tasks.send(task::Task::Flush(reply)).await.map_err(|_| WriteError::ended())?;
+        match &self.engine {
+            Engine::Sqlite(file) => file.flush(reply).await.map_err(WriteError::refused)?,
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => database.flush(reply).map_err(WriteError::failed)?,
+        }
         answer.await.map_err(|_| WriteError::Panicked)?.map_err(WriteError::Unavailable)
     }
 
@@ -316,65 +296,108 @@ impl Store {
         F: FnOnce(&Tx<'_>) -> Result<T, SqlError> + Send + 'static,
         T: Send + 'static,
     {
-        let inner = Arc::clone(&self.inner);
-        let permit = Arc::clone(&inner.permits).acquire_owned().await.map_err(|_| ReadError::Stopped)?;
-        // The read keeps its permit even if its caller has left.
-        let read = rt::unblock(move || {
-            let result = inner.read(f);
-            drop(permit);
-            result
-        });
-        let stopped =
-            |error: rt::TaskError| if error.is_panic() { ReadError::Panicked } else { ReadError::Stopped };
-        read.await.map_err(stopped)?.map_err(ReadError::from)
+        match &self.engine {
+            Engine::Sqlite(file) => Arc::clone(file).read(f).await,
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => database.read(f).await,
+        }
     }
 
-    /// Changes with every commit. Take it *before* looking for work: then no commit in between is missed.
+    /// Changes with every commit, also of other replicas, and now and then without one. Take it *before* looking for work:
+    /// then no commit in between is missed.
     pub fn committed(&self) -> watch::Receiver<u64> {
-        self.inner.committed.clone()
+        match &self.engine {
+            Engine::Sqlite(file) => file.committed.clone(),
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => database.committed(),
+        }
+    }
+
+    /// Whether rows that the database numbers are committed in the order of their numbers: then none ever appears before one
+    /// that a reader has seen. So with one writer; several take numbers first, and commit in any order.
+    pub fn numbers_in_commit_order(&self) -> bool {
+        !self.is_shared()
     }
 
     /// Hands what each commit stored over to a task that waits for it. `read` returns what the store holds after a place,
     /// `None` where there is nothing; it runs on the writer after the commit, so that it must be quick and its result
-    /// bounded.
+    /// bounded. Where there are several writers, nothing is handed over, and the task is woken to read it itself.
     pub fn hand_over<T, F>(&self, read: F) -> Handover<T>
     where
         F: FnMut(&Tx<'_>, i64) -> Result<Option<T>, SqlError> + Send + 'static,
         T: Send + 'static,
     {
-        let (handover, observer) = handover::new(read);
-        self.inner.observers.lock().unwrap_or_else(PoisonError::into_inner).push(observer);
-        handover
+        match &self.engine {
+            Engine::Sqlite(file) => {
+                let (handover, observer) = handover::new(read);
+                file.observers.lock().unwrap_or_else(PoisonError::into_inner).push(observer);
+                handover
+            }
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => {
+                let (handover, wake) = handover::waking();
+                database.wake(wake);
+                handover
+            }
+        }
+    }
+
+    /// Waits until this replica has a duty that one replica has at a time: at once where it is the only one.
+    pub async fn lead(&self, duty: &'static str) -> Leadership {
+        match &self.engine {
+            Engine::Sqlite(_) => {
+                let _ = duty;
+                Leadership::of_the_only_one()
+            }
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => database.lead(duty).await,
+        }
+    }
+
+    /// Why the store cannot be used at the moment, if it cannot, and that it can be again; `None` for a store that is there
+    /// for as long as the process.
+    pub fn availability(&self) -> Option<watch::Receiver<Option<String>>> {
+        match &self.engine {
+            Engine::Sqlite(_) => None,
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => Some(database.availability()),
+        }
+    }
+
+    /// Whether other replicas may write to it.
+    pub fn is_shared(&self) -> bool {
+        self.file().is_none()
     }
 
     /// Ends when the disk has failed, the file was found damaged, or the writer has panicked. The process must then end
-    /// too: it is uncertain what was written last. The store writes nothing from then on.
+    /// too: it is uncertain what was written last. The store writes nothing from then on. A database that cannot be reached
+    /// is no failure.
     pub async fn failure(&self) -> String {
-        let mut failed = self.inner.failed.0.subscribe();
-        let reason = failed.wait_for(Option::is_some).await.ok().and_then(|r| r.clone());
-        reason.unwrap_or_else(|| "the writer has ended".to_owned())
+        match &self.engine {
+            Engine::Sqlite(file) => file.failed.seen().await,
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => database.failure().await,
+        }
     }
 
     /// Lets the next start check the file before it opens it, however large it is.
     pub fn suspect(&self, why: &str) {
-        if let Err(error) = std::fs::write(opening::suspicion(&self.inner.path), why) {
-            tracing::warn!(%error, "the next start has to find in the background what is wrong with the file");
+        if let Some(file) = self.file() {
+            file.suspect(why);
         }
     }
 
-    /// Whether the file was checked for damage when it was opened.
+    /// Whether the file was checked for damage when it was opened. A server checks its own.
     pub fn is_checked(&self) -> bool {
-        self.inner.is_checked
+        self.file().is_none_or(|file| file.is_checked)
     }
 
     /// Checks a file that was too large to be checked when it was opened, beside the other readers. Damage ends the
     /// store.
     pub async fn check_in_background(&self) {
-        if self.is_checked() {
-            return;
-        }
+        let Some(file) = self.file().filter(|file| !file.is_checked) else { return };
         match self.check().await {
-            Ok(None) => tracing::info!(file = %self.inner.path.display(), "the file is checked"),
+            Ok(None) => tracing::info!(file = %file.path.display(), "the file is checked"),
             Ok(Some(fault)) => self.end_as_damaged(&fault),
             Err(error) => tracing::warn!(%error, "the file could not be checked"),
         }
@@ -382,92 +405,37 @@ impl Store {
 
     /// Reads every page and checks that they fit together, beside the other readers; returns the first fault.
     pub async fn check(&self) -> Result<Option<String>, ReadError> {
-        let inner = Arc::clone(&self.inner);
-        // It takes long: on a connection of its own, so that it takes no place from the other readers.
-        let check = rt::unblock(move || {
-            let fault = inner.open_reader().and_then(|connection| opening::first_fault(&connection));
-            fault.map_err(SqlError::from).inspect_err(|error| inner.failed.note(error))
-        });
-        let stopped =
-            |error: rt::TaskError| if error.is_panic() { ReadError::Panicked } else { ReadError::Stopped };
-        check.await.map_err(stopped)?.map_err(ReadError::from)
+        match self.file() {
+            Some(file) => Arc::clone(file).check().await,
+            None => Ok(None),
+        }
     }
 
     /// Ends the store because what it holds is damaged, as seen by whoever reads it.
     pub fn end_as_damaged(&self, what: &str) {
-        self.inner.failed.end(self.inner.damaged(what));
+        match &self.engine {
+            Engine::Sqlite(file) => file.failed.end(file.damaged(what)),
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => database.end(what),
+        }
     }
 
-    /// The database file.
+    /// Where the data is: the database file, or in its place the URL of the database without its password.
     pub fn path(&self) -> &Path {
-        &self.inner.path
-    }
-}
-
-impl Inner {
-    fn damaged(&self, what: &str) -> String {
-        OpenError::Corrupt { path: self.path.clone(), what: what.to_owned() }.to_string()
-    }
-
-    fn read<T>(&self, f: impl FnOnce(&Tx<'_>) -> Result<T, SqlError>) -> Result<T, SqlError> {
-        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = idle.map_or_else(|| self.open_reader(), Ok)?;
-        let result = in_snapshot(&connection, f);
-        if let Err(error) = &result {
-            self.failed.note(error);
-        }
-        // A connection whose transaction could not be ended is not used again.
-        if connection.is_autocommit() {
-            self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        }
-        result
-    }
-
-    fn open_reader(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(opening::BUSY_TIMEOUT)?;
-        // There may be no temporary folder for a sort that is larger than the cache.
-        connection.execute_batch("PRAGMA temp_store=MEMORY")?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Ok(connection)
-    }
-}
-
-fn in_snapshot<T>(
-    connection: &Connection,
-    f: impl FnOnce(&Tx<'_>) -> Result<T, SqlError>,
-) -> Result<T, SqlError> {
-    connection.execute_batch("BEGIN")?;
-    let result = f(&Tx::new(connection));
-    // The first error is the cause: it may have ended the transaction already.
-    let ended = connection.execute_batch("COMMIT");
-    result.and_then(|value| ended.map(|()| value).map_err(SqlError::from))
-}
-
-/// Why the store has ended, once it has. Clones share it.
-#[derive(Clone, Default)]
-struct Failed(Arc<watch::Sender<Option<String>>>);
-
-impl Failed {
-    /// Ends the store if the error means a failing disk or a damaged file.
-    fn note(&self, error: &SqlError) {
-        if error.ends_the_store() {
-            self.end(error.to_string());
+        match &self.engine {
+            Engine::Sqlite(file) => &file.path,
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(database) => database.place(),
         }
     }
 
-    /// Ends the store. The first reason counts.
-    fn end(&self, why: String) {
-        self.0.send_if_modified(|reason| {
-            let first = reason.is_none();
-            reason.get_or_insert(why);
-            first
-        });
-    }
-
-    fn reason(&self) -> Option<String> {
-        self.0.borrow().clone()
+    #[cfg_attr(not(feature = "postgres"), expect(clippy::unnecessary_wraps, reason = "there is one engine"))]
+    fn file(&self) -> Option<&Arc<sqlite::Sqlite>> {
+        match &self.engine {
+            Engine::Sqlite(file) => Some(file),
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(_) => None,
+        }
     }
 }
 

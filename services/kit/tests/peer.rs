@@ -12,7 +12,7 @@ use kit::rt;
 use kit::runtime::deps::{Deps, SystemClock, SystemIds};
 use kit::runtime::lifecycle::Lifecycle;
 use kit::runtime::transport::{Exchange, Transport};
-use kit::store::{Guard, SqlError, Store, Tx, values};
+use kit::store::{Guard, Schema, SqlError, Store, Tx, values};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use shared::ServiceName;
@@ -66,17 +66,16 @@ impl Transport for EmptyBus {
     }
 }
 
-fn peer(dir: &Path, bus: Arc<dyn Transport>) -> Peer {
+const SCHEMA: Schema = Schema {
+    present: &[],
+    history: &[kit::app::peer::SCHEMA, kit::app::peer::CURSOR_ROW],
+    oldest_program: 1,
+};
+
+async fn peer(dir: &Path, bus: Arc<dyn Transport>) -> Peer {
     let deps = Deps { clock: Arc::new(SystemClock), ids: Arc::new(SystemIds), transport: bus };
     let config = PeerConfig::insecure(ServiceName::Posts, dir.to_owned());
-    Peer::open(
-        ServiceName::Posts,
-        &config,
-        deps,
-        Lifecycle::new(),
-        &[kit::app::peer::SCHEMA, kit::app::peer::CURSOR_ROW],
-    )
-    .unwrap()
+    Peer::open(ServiceName::Posts, &config, deps, Lifecycle::new(), SCHEMA).await.unwrap()
 }
 
 /// With its clock paused, the runtime moves on in time only when nothing else is left to do.
@@ -93,7 +92,7 @@ async fn stop(lifecycle: &Lifecycle) {
 #[tokio::test(start_paused = true)]
 async fn a_consumer_registers_once_its_port_is_open() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::<EmptyBus>::default());
-    let service = peer(dir.path(), bus.clone()).service(Router::new(), Nothing, Readiness::AtOnce);
+    let service = peer(dir.path(), bus.clone()).await.service(Router::new(), Nothing, Readiness::AtOnce);
     rt::sleep(A_WHILE).await;
     assert_eq!(bus.registrations(), 0, "the bus would deliver to a closed port");
     service.lifecycle.set_listening();
@@ -106,7 +105,7 @@ async fn a_consumer_registers_once_its_port_is_open() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_stops_before_its_port_is_open_ends_without_a_crash() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::<EmptyBus>::default());
-    let service = peer(dir.path(), bus.clone()).service(Router::new(), Nothing, Readiness::AtOnce);
+    let service = peer(dir.path(), bus.clone()).await.service(Router::new(), Nothing, Readiness::AtOnce);
     stop(&service.lifecycle).await;
     assert_eq!(service.lifecycle.crashed(), None);
 }
@@ -121,7 +120,7 @@ async fn the_gauge_of_failed_attempts_says_how_it_is_now() {
         handle.render().lines().any(|found| found == line)
     };
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::<EmptyBus>::default());
-    let peer = peer(dir.path(), bus.clone());
+    let peer = peer(dir.path(), bus.clone()).await;
     let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
     let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
     rt::sleep(A_WHILE).await;
@@ -138,7 +137,7 @@ async fn the_gauge_of_failed_attempts_says_how_it_is_now() {
 #[tokio::test(start_paused = true)]
 async fn only_the_first_registration_says_that_the_consumer_has_started() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::<EmptyBus>::default());
-    let service = peer(dir.path(), bus.clone()).service(Router::new(), Nothing, Readiness::AtOnce);
+    let service = peer(dir.path(), bus.clone()).await.service(Router::new(), Nothing, Readiness::AtOnce);
     service.lifecycle.set_listening();
     rt::sleep(A_WHILE).await;
     let started: Vec<_> = bus.requests("/subscriptions").iter().map(|r| r["started"].clone()).collect();
@@ -195,7 +194,7 @@ impl Transport for SlowBus {
 async fn a_row_that_appears_behind_what_is_published_is_published_too() {
     let dir = tempfile::tempdir().unwrap();
     let bus = Arc::<SlowBus>::default();
-    let peer = peer(dir.path(), bus.clone());
+    let peer = peer(dir.path(), bus.clone()).await;
     let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
     store.write(Guard::None, queue(&[(10, "first"), (20, "second")])).await.unwrap();
     *bus.store.lock().unwrap() = Some(store.clone());
@@ -228,7 +227,7 @@ async fn outbox(store: &Store) -> Vec<i64> {
 #[tokio::test(start_paused = true)]
 async fn an_event_whose_id_the_log_has_for_another_does_not_stop_the_others() {
     let (dir, bus) = (tempfile::tempdir().unwrap(), Arc::<EmptyBus>::default());
-    let peer = peer(dir.path(), bus.clone());
+    let peer = peer(dir.path(), bus.clone()).await;
     let (store, lifecycle) = (peer.store.clone(), peer.lifecycle.clone());
     let _service = peer.service(Router::new(), Nothing, Readiness::AtOnce);
     store.write(Guard::None, queue(&[(1, "a"), (2, CONFLICTING), (3, "b")])).await.unwrap();

@@ -55,7 +55,7 @@ pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<S
             Rules::from_json(&json).map_err(|e| bad(e.to_string()))?
         }
     };
-    let peer = Peer::open(ServiceName::Moderation, &config.peer, deps, lifecycle, store::MIGRATIONS)?;
+    let peer = Peer::open(ServiceName::Moderation, &config.peer, deps, lifecycle, store::SCHEMA).await?;
     let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone() };
     let router = api::router(api, config.peer.store.operator_token.clone());
     Ok(peer.service(router, events::ModerationEvents { rules }, Readiness::AtOnce))

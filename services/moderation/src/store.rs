@@ -1,10 +1,38 @@
 //! Verdicts, and comments that wait for a person.
 
 use crate::domain::Verdict;
-use kit::store::{Migration, Row, SqlError, Tx, values};
+use kit::app::peer::tables;
+use kit::store::{Migration, Row, Schema, SqlError, Tx, values};
 use serde::Serialize;
 use shared::events::CommentCreated;
 use shared::{CommentId, Envelope, Timestamp};
+
+pub const SCHEMA: Schema = Schema {
+    present: &[
+        tables::INBOX,
+        tables::CURSOR_ROW,
+        tables::OUTBOX,
+        tables::DEAD_LETTERS,
+        tables::IDEMPOTENCY,
+        "
+        CREATE TABLE verdicts (
+            comment_id TEXT PRIMARY KEY,
+            status TEXT NOT NULL,
+            reason TEXT,
+            rule TEXT
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE held (
+            comment_id TEXT PRIMARY KEY,
+            rule TEXT NOT NULL,
+            envelope TEXT NOT NULL,
+            held_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX held_by_age ON held (held_at);
+    ",
+    ],
+    history: MIGRATIONS,
+    oldest_program: 5,
+};
 
 pub const MIGRATIONS: &[Migration] = &[
     kit::app::peer::SCHEMA,
@@ -96,4 +124,14 @@ fn held(row: &Row<'_>) -> Result<Held, SqlError> {
     let comment = serde_json::from_str(envelope.data.get()).map_err(SqlError::data)?;
     let held_at = Timestamp::from_unix_ms(row.int(2)?);
     Ok(Held { comment, rule: row.text(0)?.to_owned(), held_at, envelope })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_present_tables_are_those_of_the_history() {
+        kit::store::Memory::compare(&SCHEMA);
+    }
 }

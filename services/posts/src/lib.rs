@@ -19,7 +19,7 @@ use shared::ServiceName;
 pub type Config = PeerConfig;
 
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
-    let peer = Peer::open(ServiceName::Posts, &config, deps, lifecycle, store::MIGRATIONS)?;
+    let peer = Peer::open(ServiceName::Posts, &config, deps, lifecycle, store::SCHEMA).await?;
     let api = api::Api { store: peer.store.clone(), deps: peer.deps.clone() };
     Ok(peer.service(api::router(api), events::PostEvents, Readiness::AtOnce))
 }

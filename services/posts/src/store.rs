@@ -1,10 +1,35 @@
 //! Posts.
 
-use kit::store::{Migration, Row, SqlError, Tx, values};
+use kit::app::peer::tables;
+use kit::store::{Migration, Row, Schema, SqlError, Tx, values};
 use shared::Timestamp;
 use shared::events::PostCreated;
 use shared::views::PostView;
 use std::ops::ControlFlow;
+
+pub const SCHEMA: Schema = Schema {
+    present: &[
+        tables::INBOX,
+        tables::CURSOR_ROW,
+        tables::OUTBOX,
+        tables::DEAD_LETTERS,
+        tables::IDEMPOTENCY,
+        "
+        CREATE TABLE posts (
+            n INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            title TEXT NOT NULL,
+            body TEXT NOT NULL,
+            author TEXT NOT NULL,
+            created_at INTEGER,
+            version INTEGER
+        ) STRICT;
+        CREATE INDEX posts_by_age ON posts (created_at);
+    ",
+    ],
+    history: MIGRATIONS,
+    oldest_program: 7,
+};
 
 pub const MIGRATIONS: &[Migration] = &[
     kit::app::peer::SCHEMA,
@@ -187,5 +212,10 @@ mod tests {
         }
         let found = store.read(|tx| find(tx, "d")).await.unwrap().unwrap();
         assert_eq!((found.body.as_str(), found.version), ("hidden", Some(1)));
+    }
+
+    #[test]
+    fn the_present_tables_are_those_of_the_history() {
+        kit::store::Memory::compare(&SCHEMA);
     }
 }

@@ -34,7 +34,7 @@ pub use config::Config;
 pub async fn build(config: Config, deps: Deps, lifecycle: Lifecycle) -> Result<Service, StartError> {
     let Config { peer: config, instance } = config;
     let operator = config.store.operator_token.clone();
-    let mut peer = Peer::open(ServiceName::Query, &config, deps, lifecycle, store::MIGRATIONS)?;
+    let mut peer = Peer::open(ServiceName::Query, &config, deps, lifecycle, store::SCHEMA).await?;
     let is_one_of_several = instance.is_some();
     peer.instance = instance;
     fill_excerpts(&peer.store).await.map_err(StartError::Store)?;

@@ -16,7 +16,7 @@ pub use list::{Listed, list};
 pub use merge::{merge_comment, merge_post};
 pub use pending::Pending;
 pub use rows::{Entry, Spot, Touched, rows_after, touched_after};
-pub use schema::MIGRATIONS;
+pub use schema::{MIGRATIONS, SCHEMA};
 pub use thread::{Comments, ThreadPage, thread};
 
 use crate::domain::{Comment, Origin, Position, Post, excerpt};

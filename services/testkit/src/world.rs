@@ -187,6 +187,8 @@ impl World {
             query_secret: self.secret(ServiceName::Query),
             subscribe: Vec::new(),
             subscriber_urls: Vec::new(),
+            event_log_url: None,
+            event_log_url_file: None,
         }
     }
 

@@ -62,8 +62,8 @@ struct Follower {
     url: String,
     /// The sequence of the last event that the page has received.
     after: RefCell<String>,
-    load_again: Box<dyn Fn()>,
-    on_change: Box<dyn Fn(&str)>,
+    load_again: Box<dyn Fn(&MessageEvent)>,
+    on_change: Box<dyn Fn(&MessageEvent)>,
     stream: RefCell<Option<Stream>>,
     other_pages: RefCell<Option<OtherPages>>,
     failures: Cell<u32>,
@@ -71,13 +71,13 @@ struct Follower {
     retry: Cell<Option<TimeoutHandle>>,
 }
 
-/// Calls `on_change` with the data of each update after `sequence`, and `load_again` if there were too many to send, for
-/// as long as the page exists. The sequence is appended to `url`.
+/// Calls `on_change` with each update after `sequence`, and `load_again` if there were too many to send, for as long as the
+/// page exists. The sequence is appended to `url`. What is loaded because of an event must be as new as its id says.
 pub(crate) fn follow(
     url: String,
     sequence: String,
-    load_again: impl Fn() + 'static,
-    on_change: impl Fn(&str) + 'static,
+    load_again: impl Fn(&MessageEvent) + 'static,
+    on_change: impl Fn(&MessageEvent) + 'static,
 ) {
     let follower = Rc::new(Follower {
         url,
@@ -127,16 +127,9 @@ impl Follower {
             set_state("on");
         });
         let this = self.clone();
-        let change = Listener::new(move |event: JsValue| {
-            if let Some(data) = this.seen(event).data().as_string() {
-                (this.on_change)(&data);
-            }
-        });
+        let change = Listener::new(move |event: JsValue| (this.on_change)(&this.seen(event)));
         let this = self.clone();
-        let reload = Listener::new(move |event: JsValue| {
-            this.seen(event);
-            (this.load_again)();
-        });
+        let reload = Listener::new(move |event: JsValue| (this.load_again)(&this.seen(event)));
         let this = self.clone();
         let error = Listener::new(move |_| this.on_error());
         let listeners = [("open", open), (CHANGE, change), (RELOAD, reload), ("error", error)];

@@ -7,6 +7,7 @@ use leptos::prelude::set_timeout_with_handle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::Problem;
+use shared::views::MIN_SEQUENCE_HEADER;
 use std::time::Duration;
 use web_sys::AbortController;
 
@@ -46,6 +47,12 @@ pub(crate) async fn post<T: Serialize>(url: &str, key: &str, body: &T) -> Result
 
 pub(crate) async fn get(url: &str) -> Result<String, Problem> {
     send(Request::get(url), None).await
+}
+
+/// What query knows now, which is at least what an event of the stream with this id has said: the answer may come from
+/// another replica than the stream.
+pub(crate) async fn get_as_of(url: &str, id: &str) -> Result<String, Problem> {
+    send(Request::get(url).header(MIN_SEQUENCE_HEADER, id), None).await
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Problem> {

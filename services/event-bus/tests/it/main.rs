@@ -6,6 +6,7 @@ mod course;
 mod damage;
 mod delivery;
 mod instances;
+mod jetstream;
 mod lost_tail;
 mod publish;
 mod read;

@@ -10,11 +10,13 @@ use crate::messaging::consumer::{Consumer, Handler};
 use crate::messaging::relay::Relay;
 use crate::messaging::subscriber::{Readiness, Subscriber};
 use crate::messaging::{dead_letters, inbox, outbox};
+use crate::rt;
 use crate::runtime::deps::Deps;
 use crate::runtime::lifecycle::Lifecycle;
-use crate::store::{Migration, Store};
+use crate::store::{Migration, Schema, Store};
 use axum::Router;
 use shared::ServiceName;
+use tokio_util::sync::CancellationToken;
 
 /// The first migration of every peer: the tables that the kit itself uses.
 pub const SCHEMA: Migration = &[inbox::SCHEMA, outbox::SCHEMA, dead_letters::SCHEMA, idempotency::SCHEMA];
@@ -27,6 +29,26 @@ pub const DEAD_LETTERS_EVENT_COLUMNS: Migration = &[dead_letters::EVENT_COLUMNS]
 
 /// The last one: the row of the cursor.
 pub const CURSOR_ROW: Migration = &[inbox::CURSOR_ROW];
+
+/// The tables that the kit itself uses as they are now: every peer's present tables begin with them.
+pub mod tables {
+    use crate::http::idempotency;
+    use crate::messaging::{dead_letters, inbox, outbox};
+
+    /// The consumer's cursor, and the events without a sequence.
+    pub const INBOX: &str = inbox::SCHEMA;
+    /// The row of the cursor.
+    pub const CURSOR_ROW: &str = inbox::CURSOR_ROW;
+    /// Events on their way to the bus.
+    pub const OUTBOX: &str = outbox::SCHEMA;
+    /// Events that could not be applied.
+    pub const DEAD_LETTERS: &str = dead_letters::PRESENT;
+    /// The keys of requests that may be repeated.
+    pub const IDEMPOTENCY: &str = idempotency::SCHEMA;
+}
+
+/// How long a replica that was deposed leaves the duty to others.
+const AFTER_A_TERM: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// A peer of the bus, with its store open.
 #[derive(Debug)]
@@ -45,18 +67,26 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Opens the store in the data directory. `migrations` begin with [`SCHEMA`], and hold [`DEAD_LETTERS_BY_EVENT`],
-    /// [`DEAD_LETTERS_EVENT_COLUMNS`] and [`CURSOR_ROW`].
-    pub fn open(
+    /// Opens the store: the database that is configured, else a file in the data directory. The history of the schema begins
+    /// with [`SCHEMA`], and holds [`DEAD_LETTERS_BY_EVENT`], [`DEAD_LETTERS_EVENT_COLUMNS`] and [`CURSOR_ROW`]; its present
+    /// tables begin with [`tables`], and are empty for a service that keeps a file of its own in any case.
+    pub async fn open(
         name: ServiceName,
         config: &PeerConfig,
         deps: Deps,
         lifecycle: Lifecycle,
-        migrations: &[Migration],
+        schema: Schema,
     ) -> Result<Self, StartError> {
         let (dir, options) = (&config.store.data_dir, config.store.options());
-        let store = Store::open_with(dir, name.as_str(), migrations, options)
-            .map_err(|error| StartError::Store(Box::new(error)))?;
+        let store = match config.store.database() {
+            Some(_) if schema.present.is_empty() => {
+                let why = format!("{name} keeps its data in a file of its own: leave out --database-url");
+                return Err(StartError::Config(why));
+            }
+            Some(location) => Store::connect(&location, name.as_str(), schema).await,
+            None => Store::open_with(dir, name.as_str(), schema.history, options),
+        };
+        let store = store.map_err(|error| StartError::Store(Box::new(error)))?;
         lifecycle.spawn("store", watch_store(store.clone(), lifecycle.stopping()));
         Ok(Self { name, store, deps, lifecycle, instance: None, config: config.clone() })
     }
@@ -69,7 +99,11 @@ impl Peer {
         let checks = ReadinessChecks::new();
         // Every peer publishes: query has no events of its own, but its discards.
         let relay = Relay { store: store.clone(), bus: bus.clone(), deps: deps.clone() };
-        lifecycle.spawn("relay", relay.run(lifecycle.stopping()));
+        let leading = while_leading(store.clone(), "relay", lifecycle.stopping(), move |term| {
+            let Relay { store, bus, deps } = &relay;
+            Relay { store: store.clone(), bus: bus.clone(), deps: deps.clone() }.run(term)
+        });
+        lifecycle.spawn("relay", leading);
         let subscriber = Subscriber {
             name: instance.map_or(name.to_string(), |instance| format!("{name}/{instance}")),
             url: format!("{}/events", config.advertised()),
@@ -79,13 +113,31 @@ impl Peer {
             ready: checks.register("subscription"),
             readiness,
         };
-        let (stopping, opened) = (lifecycle.stopping(), lifecycle.clone());
+        if readiness == Readiness::AtOnce {
+            // Also where another replica is the one that registers.
+            subscriber.ready.set(true, "");
+        }
+        let (stopping, opened, leads) = (lifecycle.stopping(), lifecycle.clone(), store.clone());
         lifecycle.spawn("subscriber", async move {
             // The bus delivers as soon as a consumer has registered.
             if stopping.run_until_cancelled(opened.listening()).await.is_some() {
-                subscriber.run(stopping).await;
+                let run = move |term| subscriber.clone().run(term);
+                while_leading(leads, "subscriber", stopping, run).await;
             }
         });
+        if let Some(mut availability) = store.availability() {
+            let (ready, stopping) = (checks.register("store"), lifecycle.stopping());
+            lifecycle.spawn("availability of the store", async move {
+                loop {
+                    let why = availability.borrow_and_update().clone();
+                    ready.set(why.is_none(), why.unwrap_or_default());
+                    // It ends with the store, which this service holds.
+                    if stopping.run_until_cancelled(availability.changed()).await.is_none_or(|c| c.is_err()) {
+                        return stopping.cancelled().await;
+                    }
+                }
+            });
+        }
         let token = config.store.operator_token.clone();
         let api = match config.store.common.rate_limits {
             RateLimits::On => WriteLimits::new(token.clone()).guard(api),
@@ -98,5 +150,35 @@ impl Peer {
             hosts: config.hosts(),
             ..Service::new(name, &config, router, deps, lifecycle)
         }
+    }
+}
+
+/// Runs what one replica does at a time, whenever this one leads, until `stopping`.
+async fn while_leading<F: Future<Output = ()>>(
+    store: Store,
+    duty: &'static str,
+    stopping: CancellationToken,
+    run: impl Fn(CancellationToken) -> F,
+) {
+    while let Some(leadership) = stopping.run_until_cancelled(store.lead(duty)).await {
+        let term = stopping.child_token();
+        let acting = run(term.clone());
+        let deposed = async {
+            leadership.lost().await;
+            term.cancel();
+            // What is under way ends first.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = deposed => {}
+            () = acting => {}
+        }
+        if stopping.is_cancelled() {
+            return;
+        }
+        tracing::warn!(duty, "this replica no longer leads");
+        // Not at once: the session has just been lost.
+        rt::sleep(AFTER_A_TERM).await;
     }
 }

@@ -29,7 +29,7 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Sql(error) => error.into(),
-            ReadError::Stopped => Self::new(ProblemKind::Unavailable),
+            ReadError::Stopped | ReadError::Unavailable(_) => Self::new(ProblemKind::Unavailable),
             ReadError::Panicked => Self::new(ProblemKind::Internal),
         }
     }

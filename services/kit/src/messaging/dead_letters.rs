@@ -39,6 +39,24 @@ pub const EVENT_COLUMNS: &str = "
     CREATE INDEX dead_letters_by_event ON dead_letters (event_id, event_source);
 ";
 
+/// The table and its indexes after all of these.
+pub const PRESENT: &str = "
+    CREATE TABLE dead_letters (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        key TEXT NOT NULL,
+        seq INTEGER,
+        envelope TEXT NOT NULL,
+        error TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        parked_at INTEGER NOT NULL,
+        discarded_at INTEGER,
+        event_source TEXT,
+        event_id TEXT
+    ) STRICT;
+    CREATE INDEX dead_letters_waiting ON dead_letters (key, id) WHERE discarded_at IS NULL;
+    CREATE INDEX dead_letters_by_event ON dead_letters (event_id, event_source);
+";
+
 /// Finds the dead letter of an event by its id and source.
 const FIND: &str = "
     SELECT id, key, discarded_at IS NOT NULL FROM dead_letters

@@ -1,13 +1,18 @@
 //! The relay publishes the rows of the outbox, in order, for as long as the service runs.
 //!
-//! It deletes exactly the rows that the bus has on disk, and lazily: a row whose deletion is lost with the process is
-//! published again after the next start, and the bus knows it by its id. Meanwhile the relay remembers how far it has
-//! published. A row that appears behind that, where the database numbers rows in another order than it commits them, is
-//! found when the relay is idle.
+//! It deletes exactly the rows that the bus has on disk: a row whose deletion is lost with the process is published again
+//! after the next start, and the bus knows it by its id. How it finds the next rows depends on the store
+//! ([`Store::numbers_in_commit_order`]):
+//!
+//! - Where no row appears before one that was there already, the relay reads what comes after the last that it has
+//!   published, and deletes lazily.
+//! - Elsewhere it reads from the start each time, and skips what is published and not deleted yet; it waits only once that
+//!   is deleted.
 //!
 //! A relay that waits gets the rows of the next commit from the writer ([`Handover`]).
 
 mod outbox_rows;
+mod place;
 
 use crate::messaging::bus_client::BusClient;
 use crate::messaging::trace;
@@ -16,8 +21,9 @@ use crate::runtime::backoff::Backoff;
 use crate::runtime::crash_points;
 use crate::runtime::deps::Deps;
 use crate::runtime::transport;
-use crate::store::{AsOf, Guard, Handover, ReadError, SqlError, Store, WriteError, values};
+use crate::store::{AsOf, Guard, Handover, ReadError, SqlError, Store, Tx, WriteError, values};
 use outbox_rows::{Unpublished, oldest};
+use place::{Place, Run};
 use shared::bus::Published;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
 use std::pin::pin;
@@ -64,11 +70,15 @@ pub struct Relay {
 impl Relay {
     /// Runs until `stopping`. Rows that are left in the outbox then are published after the next start.
     pub async fn run(self, stopping: CancellationToken) {
-        let handover = self
-            .store
-            .hand_over(|tx, after| oldest(tx, after).map(|found| (!found.rows.is_empty()).then_some(found)));
+        let place = Place::start(self.store.numbers_in_commit_order());
+        self.run_from(place, stopping).await;
+    }
+
+    async fn run_from(self, mut place: Place, stopping: CancellationToken) {
+        let handover = self.store.hand_over(|tx, after| {
+            oldest(tx, after, &[]).map(|found| (!found.rows.is_empty()).then_some(found))
+        });
         let mut attempts: u32 = 0;
-        let mut place = Place::default();
         let mut given = None;
         loop {
             let published = self.publish_some(&mut place, &handover, given.take()).await;
@@ -109,7 +119,10 @@ impl Relay {
         handover: &Handover<Unpublished>,
         as_of: AsOf,
     ) -> Option<(Unpublished, AsOf)> {
-        let mut rows = pin!(handover.next(place.published, as_of));
+        if !place.in_order {
+            self.delete_published(place).await;
+        }
+        let mut rows = pin!(handover.next(place.after, as_of));
         let soon = rt::timeout(DELETE_AFTER, &mut rows).await;
         if let Ok(rows) = soon {
             return rows;
@@ -118,7 +131,7 @@ impl Relay {
         if let Ok(rows) = rt::timeout(IDLE_POLL_INTERVAL, rows).await {
             return rows;
         }
-        place.published = 0;
+        place.after = 0;
         None
     }
 
@@ -130,17 +143,18 @@ impl Relay {
         handover: &Handover<Unpublished>,
         given: Option<(Unpublished, AsOf)>,
     ) -> Result<More, RelayError> {
-        let (Unpublished { rows, depth }, as_of) = if let Some(given) = given {
+        let (Unpublished { mut rows, depth, has_more }, as_of) = if let Some(given) = given {
             given
         } else {
             // Taken before the outbox is read, so that a commit during the read is not missed.
-            let (after, as_of) = (place.published, handover.now());
-            (self.store.read(move |tx| oldest(tx, after)).await?, as_of)
+            let as_of = handover.now();
+            let (after, published) = (place.after, place.to_delete.clone());
+            (self.store.read(move |tx| oldest(tx, after, &published)).await?, as_of)
         };
+        // Those given may hold some whose deletion has failed.
+        rows.retain(|(row, _)| !place.to_delete.iter().any(|run| run.has(*row)));
         metrics::gauge!("outbox_depth").set(depth as f64);
-        let (Some(first), Some(last)) = (rows.first(), rows.last().map(|row| row.0)) else {
-            return Ok(More::No(as_of));
-        };
+        let Some(first) = rows.first() else { return Ok(More::No(as_of)) };
         let (count, trace) = (rows.len(), trace::of_json(&first.1));
         let mut body = String::with_capacity(rows.iter().map(|row| row.1.len() + 1).sum::<usize>() + 1);
         for (at, (_, envelope)) in rows.iter().enumerate() {
@@ -173,30 +187,34 @@ impl Relay {
         }
         crash_points::reach("after-publish");
         // Only now: the bus has them on disk.
-        place.published = last;
-        place.to_delete.extend(runs(&rows));
-        Ok(match depth > count as i64 {
+        place.add_published(&rows);
+        Ok(match has_more {
             true => More::Now,
             false if count >= MANY => More::Soon,
             false => More::No(as_of),
         })
     }
 
-    /// Deletes what is published, with the next commit.
+    /// Deletes what is published; where the outbox is read from its start, before this returns. What cannot be deleted
+    /// stays to be.
     async fn delete_published(&self, place: &mut Place) {
         if place.to_delete.is_empty() {
             return;
         }
-        let runs = std::mem::take(&mut place.to_delete);
-        let deleted = runs.clone();
-        let delete = self.store.write_lazily(move |tx| {
-            deleted.iter().try_for_each(|Run { first, last }| {
+        let runs = place.to_delete.clone();
+        let delete = move |tx: &Tx<'_>| {
+            runs.iter().try_for_each(|Run { first, last }| {
                 tx.execute("DELETE FROM outbox WHERE seq BETWEEN $1 AND $2", values![*first, *last]).map(drop)
             })
-        });
-        if let Err(error) = delete.await {
-            tracing::warn!(%error, "published rows stay in the outbox until the next start");
-            place.to_delete = runs;
+        };
+        let deleted = if place.in_order {
+            self.store.write_lazily(delete).await
+        } else {
+            self.store.write(Guard::None, delete).await
+        };
+        match deleted {
+            Ok(()) => place.to_delete.clear(),
+            Err(error) => tracing::warn!(%error, "published rows cannot be deleted from the outbox yet"),
         }
     }
 
@@ -241,53 +259,5 @@ enum More {
     No(AsOf),
 }
 
-/// How far the relay is.
-#[derive(Debug, Default)]
-struct Place {
-    /// The last row that the bus has.
-    published: i64,
-    /// The rows that the bus has, and whose deletion is not queued.
-    to_delete: Vec<Run>,
-}
-
-/// Rows that the bus has, without a gap between them: nearly always all of a publication.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Run {
-    first: i64,
-    last: i64,
-}
-
-fn runs(rows: &[(i64, String)]) -> impl Iterator<Item = Run> {
-    let runs = rows.chunk_by(|row, next| row.0 + 1 == next.0);
-    runs.filter_map(|run| Some(Run { first: run.first()?.0, last: run.last()?.0 }))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_deleted_is_exactly_what_was_published() {
-        let runs = |places: &[i64]| {
-            let rows: Vec<_> = places.iter().map(|place| (*place, String::new())).collect();
-            runs(&rows).map(|run| (run.first, run.last)).collect::<Vec<_>>()
-        };
-        assert_eq!(runs(&[4, 5, 6]), [(4, 6)]);
-        assert_eq!(runs(&[4, 6, 7, 9]), [(4, 4), (6, 7), (9, 9)]);
-        assert_eq!(runs(&[]), []);
-    }
-
-    #[test]
-    fn the_bus_may_ask_for_time_but_not_for_ever() {
-        let wait = |seconds| {
-            let retry_after = Some(Duration::from_secs(seconds));
-            let status = http::StatusCode::SERVICE_UNAVAILABLE;
-            wait_after(&RelayError::Refused { status, body: String::new(), retry_after }, 1, 0)
-        };
-        assert_eq!(wait(60), Duration::from_secs(60));
-        assert_eq!(wait(300), Duration::from_secs(300));
-        assert_eq!(wait(31_536_000), Duration::from_secs(300));
-        assert_eq!(wait(u64::MAX), Duration::from_secs(300));
-        assert!(wait(0) > Duration::ZERO, "and the backoff holds in any case");
-    }
-}
+mod tests;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Registers a service, and keeps it registered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Subscriber {
     /// The name of the subscription: the service, and `/instance` where it is one of several replicas.
     pub name: String,

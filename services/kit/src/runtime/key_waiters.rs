@@ -80,6 +80,13 @@ impl<K: Eq + Hash + Clone> KeyWaiters<K> {
         }
     }
 
+    /// Wakes all who wait: what they wait for may have become visible by somebody else's doing.
+    pub fn wake_all(&self) {
+        for key in self.inner.lock().keys.values() {
+            key.wake.notify_waiters();
+        }
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.inner.lock().count

@@ -67,6 +67,26 @@ pub(super) fn new<T: Send + 'static>(
     (handover, Box::new(observer))
 }
 
+/// Wakes the task after each commit. It reads what was committed itself.
+#[cfg(feature = "postgres")]
+pub(super) type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// Both sides, where what is committed is not handed over.
+#[cfg(feature = "postgres")]
+pub(super) fn waking<T: Send + 'static>() -> (Handover<T>, Wake) {
+    let state = State { commits: AsOf::default(), waits_after: None, given: None };
+    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
+    let handover = Handover { shared: Arc::clone(&shared) };
+    let wake = move || {
+        let mut state = shared.lock();
+        state.commits.0 += 1;
+        if state.waits_after.take().is_some() {
+            shared.changed.notify_one();
+        }
+    };
+    (handover, Box::new(wake))
+}
+
 impl<T> Handover<T> {
     /// To be taken before the store is read.
     pub fn now(&self) -> AsOf {

@@ -1,5 +1,7 @@
 //! Why a statement failed, whatever the database.
 
+#[cfg(feature = "postgres")]
+use super::postgres::{CallError, Class};
 use rusqlite::{ErrorCode, ffi};
 use std::error::Error;
 
@@ -13,6 +15,9 @@ pub struct SqlError(#[source] Cause);
 enum Cause {
     #[error(transparent)]
     Sqlite(rusqlite::Error),
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(CallError),
     #[error(transparent)]
     Data(Box<dyn Error + Send + Sync>),
     #[error("a statement that always returns a row has returned none")]
@@ -38,8 +43,21 @@ impl SqlError {
                     | ErrorCode::TooBig
                     | ErrorCode::ParameterOutOfRange
             ),
+            #[cfg(feature = "postgres")]
+            Cause::Postgres(error) => error.class() == Class::Data,
             Cause::Sqlite(_) | Cause::NoRow | Cause::Parameters(_) => false,
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(super) fn postgres(error: CallError) -> Self {
+        Self(Cause::Postgres(error))
+    }
+
+    /// Whether the connection to the database is lost.
+    #[cfg(feature = "postgres")]
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(&self.0, Cause::Postgres(error) if error.class() == Class::Lost)
     }
 
     pub(super) fn no_row() -> Self {
@@ -79,6 +97,10 @@ impl SqlError {
 
     /// Whether the disk or the machine is at fault, so that the same write may succeed later.
     pub(super) fn is_of_the_moment(&self) -> bool {
+        #[cfg(feature = "postgres")]
+        if let Cause::Postgres(error) = &self.0 {
+            return !matches!(error.class(), Class::Data | Class::Program);
+        }
         matches!(
             self.code(),
             Some(

@@ -20,7 +20,24 @@ pub(super) enum Task {
     Write(Box<dyn Job>),
     Lazy(LazyWrite),
     /// Commit the lazy writes that wait.
-    Flush(oneshot::Sender<Result<(), String>>),
+    Flush(Flush),
+}
+
+/// Whoever waits for what is lazy.
+pub(super) type Flush = oneshot::Sender<Result<(), String>>;
+
+/// Why a write that was run is not answered with its result.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Failure {
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "no write waits for a lock"))]
+    #[error("another write holds what it waits for")]
+    Busy,
+    #[error("{0}")]
+    Unavailable(String),
+    /// It may stand.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a file tells"))]
+    #[error("{0}")]
+    Unknown(String),
 }
 
 /// A write that nobody waits for. It can run more than once: a transaction that fails takes it along.
@@ -29,13 +46,13 @@ pub(super) type LazyWrite = Box<dyn Fn(&Tx<'_>) -> Result<(), SqlError> + Send>;
 /// What was run and is to be answered.
 pub(super) enum Done {
     Write(Box<dyn Job>),
-    Flush(oneshot::Sender<Result<(), String>>),
+    Flush(Flush),
 }
 
 impl Done {
     pub(super) fn answer(self, commit: Result<(), String>) {
         match self {
-            Self::Write(job) => job.answer(commit),
+            Self::Write(job) => job.answer(commit.map_err(Failure::Unavailable)),
             // Nobody waits any more.
             Self::Flush(reply) => drop(reply.send(commit)),
         }
@@ -49,7 +66,7 @@ pub(super) trait Job: Send {
     /// Why the store has to end, where the closure's error says so.
     fn failure(&self) -> Option<String>;
     /// Answers the caller: with the closure's result if the commit succeeded, else with the error of the commit.
-    fn answer(self: Box<Self>, commit: Result<(), String>);
+    fn answer(self: Box<Self>, commit: Result<(), Failure>);
     /// Answers the caller that the closure was not run.
     fn refuse(self: Box<Self>, floor: DiskFloor);
 }
@@ -63,14 +80,18 @@ struct Closure<T, E, F, A> {
     reply: oneshot::Sender<Result<T, WriteError<E>>>,
 }
 
-pub(super) fn job<T, E, F, A>(f: F, after: A, reply: oneshot::Sender<Result<T, WriteError<E>>>) -> Task
+pub(super) fn job<T, E, F, A>(
+    f: F,
+    after: A,
+    reply: oneshot::Sender<Result<T, WriteError<E>>>,
+) -> Box<dyn Job>
 where
     F: Fn(&Tx<'_>) -> Result<(T, Durability), E> + Send + 'static,
     A: FnOnce(&T) + Send + 'static,
     T: Send + 'static,
     E: Error + Send + 'static,
 {
-    Task::Write(Box::new(Closure { f, result: None, after, reply }))
+    Box::new(Closure { f, result: None, after, reply })
 }
 
 impl<T, E, F, A> Job for Closure<T, E, F, A>
@@ -96,7 +117,7 @@ where
         SqlError::failure_in(error)
     }
 
-    fn answer(self: Box<Self>, commit: Result<(), String>) {
+    fn answer(self: Box<Self>, commit: Result<(), Failure>) {
         let Self { f, result, after, reply } = *self;
         // What it holds may be its caller's again, who then frees it.
         drop(f);
@@ -104,7 +125,7 @@ where
             Ok(()) => {
                 result.unwrap_or_else(|| Err(WriteError::Unavailable("the write was not run".to_owned())))
             }
-            Err(why) => Err(WriteError::Unavailable(why)),
+            Err(failure) => Err(WriteError::failed(failure)),
         };
         if let Ok(value) = &answer {
             // The panic hook has logged it. The write stands.

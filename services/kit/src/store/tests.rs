@@ -1,4 +1,8 @@
+use super::sqlite::{QUEUE, READERS};
 use super::*;
+use crate::rt;
+use std::fs::File;
+use tokio::sync::mpsc;
 
 mod damage;
 mod disk;
@@ -95,7 +99,7 @@ async fn many_writers_share_one_commit() {
             })
         })
         .collect();
-    while store.inner.tasks.capacity() > QUEUE - 100 {
+    while store.file().unwrap().tasks.capacity() > QUEUE - 100 {
         tokio::task::yield_now().await;
     }
     let before = *store.committed().borrow();
@@ -136,7 +140,7 @@ async fn a_write_can_run_again_and_what_follows_from_it_happens_once() {
     };
     let (stood, mut stands) = mpsc::unbounded_channel();
     let after = move |n: &i64| stood.send(*n).unwrap();
-    let task::Task::Write(mut job) = task::job(count, after, reply) else { panic!("not a write") };
+    let mut job = task::job(count, after, reply);
     let taken_back = memory.tx().savepoint(|tx| {
         assert_eq!(job.run(tx), Some(Durability::Now));
         Err::<(), _>(refusal())
@@ -220,9 +224,9 @@ async fn a_read_keeps_its_place_until_it_ends_although_whoever_asked_has_left() 
     begun.await.unwrap();
     asked.abort();
     assert!(asked.await.unwrap_err().is_cancelled());
-    assert_eq!(store.inner.permits.available_permits(), READERS - 1);
+    assert_eq!(store.file().unwrap().permits.available_permits(), READERS - 1);
     end.send(()).unwrap();
-    let all_places = store.inner.permits.acquire_many(READERS as u32);
+    let all_places = store.file().unwrap().permits.acquire_many(READERS as u32);
     drop(rt::timeout(std::time::Duration::from_secs(10), all_places).await.expect("it is free again"));
 }
 

@@ -15,6 +15,8 @@
 //!
 //! Two things are only for SQLite, and may use more: migrations, and the read model of query.
 
+#[cfg(feature = "postgres")]
+use super::postgres::PgTx;
 use super::{Row, SqlError};
 use rusqlite::{CachedStatement, Connection};
 use std::ops::ControlFlow;
@@ -71,18 +73,34 @@ macro_rules! values {
 ///
 /// Statements are prepared once for each connection: write them as constants, and never put a value into their text.
 #[derive(Debug)]
-pub struct Tx<'a>(&'a Connection);
+pub struct Tx<'a>(Inner<'a>);
+
+#[derive(Debug)]
+enum Inner<'a> {
+    Sqlite(&'a Connection),
+    #[cfg(feature = "postgres")]
+    Postgres(&'a PgTx<'a>),
+}
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(connection: &'a Connection) -> Self {
-        Self(connection)
+        Self(Inner::Sqlite(connection))
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(super) fn postgres(tx: &'a PgTx<'a>) -> Self {
+        Self(Inner::Postgres(tx))
     }
 }
 
 impl Tx<'_> {
     /// Runs a statement that returns no rows; returns how many it changed.
     pub fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, SqlError> {
-        Ok(self.prepared(sql, values)?.raw_execute()? as u64)
+        match self.0 {
+            Inner::Sqlite(connection) => Ok(prepared(connection, sql, values)?.raw_execute()? as u64),
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(tx) => tx.execute(sql, values),
+        }
     }
 
     /// All rows.
@@ -93,10 +111,21 @@ impl Tx<'_> {
         mut read: impl FnMut(&Row<'_>) -> Result<T, SqlError>,
     ) -> Result<Vec<T>, SqlError> {
         let mut all = Vec::new();
-        self.each(sql, values, |row| {
-            all.push(read(row)?);
-            Ok(ControlFlow::Continue(()))
-        })?;
+        match self.0 {
+            Inner::Sqlite(connection) => {
+                let mut statement = prepared(connection, sql, values)?;
+                let mut rows = statement.raw_query();
+                while let Some(row) = rows.next()? {
+                    all.push(read(&Row::new(row))?);
+                }
+            }
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(tx) => {
+                for row in tx.rows(sql, values)? {
+                    all.push(read(&Row::postgres(&row))?);
+                }
+            }
+        }
         Ok(all)
     }
 
@@ -107,9 +136,17 @@ impl Tx<'_> {
         values: &[Value<'_>],
         read: impl FnOnce(&Row<'_>) -> Result<T, SqlError>,
     ) -> Result<Option<T>, SqlError> {
-        let mut statement = self.prepared(sql, values)?;
-        let mut rows = statement.raw_query();
-        rows.next()?.map(|row| read(&Row::new(row))).transpose()
+        match self.0 {
+            Inner::Sqlite(connection) => {
+                let mut statement = prepared(connection, sql, values)?;
+                let mut rows = statement.raw_query();
+                rows.next()?.map(|row| read(&Row::new(row))).transpose()
+            }
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(tx) => {
+                tx.rows(sql, values)?.first().map(|row| read(&Row::postgres(row))).transpose()
+            }
+        }
     }
 
     /// The row of a statement that always returns one.
@@ -129,66 +166,109 @@ impl Tx<'_> {
         values: &[Value<'_>],
         mut take: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, SqlError>,
     ) -> Result<bool, SqlError> {
-        let mut statement = self.prepared(sql, values)?;
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next()? {
-            if take(&Row::new(row))?.is_break() {
-                return Ok(false);
+        match self.0 {
+            Inner::Sqlite(connection) => {
+                let mut statement = prepared(connection, sql, values)?;
+                let mut rows = statement.raw_query();
+                while let Some(row) = rows.next()? {
+                    if take(&Row::new(row))?.is_break() {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
             }
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(tx) => tx.each(sql, values, |row| take(&Row::postgres(row))),
         }
-        Ok(true)
     }
 
     /// Runs `f`; where it fails, what it has written is taken back, and the transaction goes on.
     pub fn savepoint<T, E: From<SqlError>>(&self, f: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
-        self.execute("SAVEPOINT part", &[])?;
-        let result = f(self);
-        // The error that has ended the whole transaction is more than that there is nothing to take back.
-        if result.is_err() && self.0.is_autocommit() {
-            return result;
+        match self.0 {
+            Inner::Sqlite(connection) => {
+                self.execute("SAVEPOINT part", &[])?;
+                let result = f(self);
+                // The error that has ended the whole transaction is more than that there is nothing to take back.
+                if result.is_err() && connection.is_autocommit() {
+                    return result;
+                }
+                if result.is_err() {
+                    self.execute("ROLLBACK TO part", &[])?;
+                }
+                self.execute("RELEASE part", &[])?;
+                result
+            }
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(tx) => {
+                tx.savepoint()?;
+                match f(self) {
+                    // Where an error inside was passed over, this fails.
+                    Ok(value) => tx.keep().map(|()| value).map_err(E::from),
+                    // The first error is the cause where the connection is lost.
+                    Err(error) => match tx.take_back() {
+                        Ok(()) => Err(error),
+                        Err(lost) if lost.is_lost() => Err(error),
+                        Err(other) => Err(other.into()),
+                    },
+                }
+            }
         }
-        if result.is_err() {
-            self.execute("ROLLBACK TO part", &[])?;
-        }
-        self.execute("RELEASE part", &[])?;
-        result
     }
 
     /// Waits for every other write that changes what belongs to this key, until the transaction ends. Only for the
     /// consumer: a command has its key's lock already ([`super::Guard::Key`]). Costs nothing on SQLite, which has one writer.
-    pub fn lock(&self, _key: &str) -> Result<(), SqlError> {
-        Ok(())
+    pub fn lock(&self, key: &str) -> Result<(), SqlError> {
+        match self.0 {
+            Inner::Sqlite(_) => {
+                let _ = key;
+                Ok(())
+            }
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(tx) => tx.lock(key),
+        }
     }
 
     /// How many rows were changed by this connection's statements up to now.
     pub(crate) fn changes(&self) -> u64 {
-        self.0.total_changes()
-    }
-
-    fn prepared(&self, sql: &str, values: &[Value<'_>]) -> Result<CachedStatement<'_>, SqlError> {
-        let mut statement = self.0.prepare_cached(sql)?;
-        // Otherwise it would be committed by itself.
-        if !statement.readonly() && self.0.is_autocommit() {
-            return Err(SqlError::transaction_ended());
+        match self.0 {
+            Inner::Sqlite(connection) => connection.total_changes(),
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(tx) => tx.changes(),
         }
-        if cfg!(debug_assertions) {
-            check_parameters(&statement, sql)?;
-        }
-        let expected = statement.parameter_count();
-        if expected != values.len() {
-            return Err(rusqlite::Error::InvalidParameterCount(values.len(), expected).into());
-        }
-        for (at, value) in values.iter().enumerate() {
-            statement.raw_bind_parameter(at + 1, value)?;
-        }
-        Ok(statement)
     }
 
     /// For tests of what only SQLite has.
     #[cfg(test)]
     pub(crate) fn connection(&self) -> &Connection {
-        self.0
+        match self.0 {
+            Inner::Sqlite(connection) => connection,
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(_) => panic!("this transaction is not SQLite's"),
+        }
     }
+}
+
+fn prepared<'c>(
+    connection: &'c Connection,
+    sql: &str,
+    values: &[Value<'_>],
+) -> Result<CachedStatement<'c>, SqlError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    // Otherwise it would be committed by itself.
+    if !statement.readonly() && connection.is_autocommit() {
+        return Err(SqlError::transaction_ended());
+    }
+    if cfg!(debug_assertions) {
+        check_parameters(&statement, sql)?;
+    }
+    let expected = statement.parameter_count();
+    if expected != values.len() {
+        return Err(rusqlite::Error::InvalidParameterCount(values.len(), expected).into());
+    }
+    for (at, value) in values.iter().enumerate() {
+        statement.raw_bind_parameter(at + 1, value)?;
+    }
+    Ok(statement)
 }
 
 /// SQLite numbers the parameters in the order in which they come, whatever their names are.

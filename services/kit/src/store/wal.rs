@@ -64,7 +64,7 @@ impl Wal {
     }
 
     fn restart(&mut self, connection: &Connection, pages: usize) -> rusqlite::Result<()> {
-        let all = u32::try_from(super::READERS).unwrap_or(u32::MAX);
+        let all = u32::try_from(super::sqlite::READERS).unwrap_or(u32::MAX);
         let deadline = Instant::now() + self.patience;
         // Nobody closes the semaphore.
         let paused = rt::block_on(self.readers.acquire_many(all), Some(deadline)).and_then(Result::ok);

@@ -2,9 +2,10 @@
 
 use super::disk_floor::Gauge;
 use super::handover::Observer;
+use super::sqlite::Failed;
 use super::task::{Done, Durability, Job, LazyWrite, Task};
 use super::wal::Wal;
-use super::{Failed, LAZY_LIMIT, SqlError, Tx};
+use super::{LAZY_LIMIT, SqlError, Tx};
 use crate::rt::{self, Instant};
 use crate::runtime::crash_points;
 use rusqlite::config::DbConfig;

@@ -1,6 +1,9 @@
 //! The schema of the read model.
 
-use kit::store::Migration;
+use kit::store::{Migration, Schema};
+
+/// Each replica keeps a file of its own.
+pub const SCHEMA: Schema = Schema { present: &[], history: MIGRATIONS, oldest_program: 0 };
 
 /// No foreign keys: a comment may arrive before its post.
 pub const MIGRATIONS: &[Migration] = &[

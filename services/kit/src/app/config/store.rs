@@ -3,10 +3,32 @@
 use super::{CommonConfig, SecretParser, ServiceConfig};
 use crate::app::StartError;
 use crate::runtime::secret::Secret;
-use crate::store::{self, DiskFloor};
-use clap::builder::BoolishValueParser;
+use crate::store::{self, DatabaseLocation, DatabaseUrl, DiskFloor, NoDatabaseUrl};
+use clap::builder::{BoolishValueParser, TypedValueParser};
+use clap::error::ErrorKind;
 use shared::ServiceName;
+use std::ffi::OsStr;
 use std::path::PathBuf;
+
+/// Reads the URL of a database: clap's own parsers would repeat a refused value, and with it a password, in the error.
+#[derive(Debug, Clone, Copy)]
+struct DatabaseUrlParser;
+
+impl TypedValueParser for DatabaseUrlParser {
+    type Value = DatabaseUrl;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<DatabaseUrl, clap::Error> {
+        value.to_str().unwrap_or_default().parse().map_err(|error: NoDatabaseUrl| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("--database-url: {error}\n"))
+                .with_cmd(command)
+        })
+    }
+}
 
 /// The settings of a service that stores data, and so has routes that only its operator may use.
 #[derive(clap::Args, Debug, Clone)]
@@ -20,6 +42,13 @@ pub struct StoreConfig {
     /// Free disk space, in MiB, below which writes are refused; 0 for none.
     #[arg(long, env = "DISK_FLOOR_MIB", default_value_t = DiskFloor::default(), value_name = "MIB")]
     pub disk_floor_mib: DiskFloor,
+    /// Database that holds the service's data in place of a file: postgres://USER:PASSWORD@HOST/DATABASE.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = DatabaseUrlParser, value_name = "URL",
+        conflicts_with = "database_url_file")]
+    pub database_url: Option<DatabaseUrl>,
+    /// File that holds that URL; read again before each connection.
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    pub database_url_file: Option<PathBuf>,
     /// Token that the operator's routes require.
     #[arg(long, env = "OPERATOR_TOKEN", hide_env_values = true, value_parser = SecretParser, value_name = "TOKEN")]
     pub operator_token: Option<Secret>,
@@ -35,6 +64,8 @@ impl StoreConfig {
             common: CommonConfig::new(name),
             data_dir: data_dir.into(),
             disk_floor_mib: DiskFloor::default(),
+            database_url: None,
+            database_url_file: None,
             operator_token: None,
             insecure: true,
         }
@@ -42,6 +73,12 @@ impl StoreConfig {
 }
 
 impl StoreConfig {
+    /// The database, if the data is not in a file of its own.
+    pub fn database(&self) -> Option<DatabaseLocation> {
+        let file = self.database_url_file.clone().map(DatabaseLocation::File);
+        self.database_url.clone().map(DatabaseLocation::Url).or(file)
+    }
+
     /// How the store is run.
     pub fn options(&self) -> store::Options {
         store::Options { disk_floor: self.disk_floor_mib, ..store::Options::default() }
@@ -62,5 +99,37 @@ impl ServiceConfig for StoreConfig {
             return Ok(());
         }
         Err(StartError::MissingSecret { flag: "--operator-token", env: "OPERATOR_TOKEN".to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{command, parse};
+    use super::*;
+    use std::ffi::OsString;
+
+    fn read(args: &[&str]) -> Result<StoreConfig, clap::Error> {
+        parse(ServiceName::Posts, ["test"].iter().chain(args).map(OsString::from))
+    }
+
+    #[test]
+    fn a_database_is_named_by_its_url_or_by_a_file_with_it() {
+        assert_eq!(read(&[]).unwrap().database(), None);
+        let url = read(&["--database-url", "postgres://u:hidden@db/posts"]).unwrap();
+        assert!(
+            matches!(url.database(), Some(DatabaseLocation::Url(url)) if url.to_string() == "postgres://u@db/posts")
+        );
+        assert!(!format!("{url:?}").contains("hidden"));
+        let file = read(&["--database-url-file", "/run/url"]).unwrap();
+        assert_eq!(file.database(), Some(DatabaseLocation::File("/run/url".into())));
+        for bad in [
+            &["--database-url", "mysql://u:hidden@db/posts"][..],
+            &["--database-url", "postgres://u:hidden@db/posts", "--database-url-file", "/run/url"],
+        ] {
+            let error = read(bad).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(!error.to_string().contains("hidden"), "{error}");
+        }
+        assert!(!command::<StoreConfig>(ServiceName::Posts).render_help().to_string().contains("hidden"));
     }
 }

@@ -20,7 +20,7 @@ async fn notes(store: &Store) -> Result<Vec<(i64, String)>, SqlError> {
     });
     rows.await.map_err(|e| match e {
         ReadError::Sql(error) => error,
-        ReadError::Stopped | ReadError::Panicked => super::refusal(),
+        ReadError::Stopped | ReadError::Panicked | ReadError::Unavailable(_) => super::refusal(),
     })
 }
 

@@ -53,7 +53,7 @@ async fn what_does_not_fit_is_not_done_and_fits_again_when_there_is_space() {
     limit(&store, 100_000).await;
     store.write(Guard::None, blob(2, 1_000_000)).await.unwrap();
     assert_eq!(kept(&store).await, [1, 2, 3]);
-    assert_eq!(store.inner.failed.reason(), None, "a full disk is no failing disk");
+    assert_eq!(store.file().unwrap().failed.reason(), None, "a full disk is no failing disk");
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn damage_that_a_reader_finds_ends_the_store_too() {
     let store = Store::open(dir.path(), "s", BLOBS).unwrap();
     let full = store.read(|_| Err::<(), _>(failing(ffi::SQLITE_BUSY))).await;
     assert!(full.is_err());
-    assert_eq!(store.inner.failed.reason(), None);
+    assert_eq!(store.file().unwrap().failed.reason(), None);
     let found = store.read(|_| Err::<(), _>(failing(ffi::SQLITE_CORRUPT))).await;
     assert!(
         matches!(found, Err(ReadError::Sql(e)) if e.code() == Some(rusqlite::ErrorCode::DatabaseCorrupt))
@@ -158,5 +158,5 @@ async fn a_read_that_fails_or_panics_costs_no_place_and_says_its_own_reason() {
         assert!(matches!(panicked, Err(ReadError::Panicked)));
         assert_eq!(kept(&store).await, [0_i64; 0]);
     }
-    assert!(store.inner.readers.lock().unwrap().len() <= READERS);
+    assert!(store.file().unwrap().readers.lock().unwrap().len() <= READERS);
 }

@@ -111,7 +111,7 @@ async fn on_a_full_disk_a_lazy_write_is_tried_again_and_one_that_fails_by_itself
     becomes(&store, &[1]).await;
     store.write(Guard::None, insert(2)).await.unwrap();
     assert_eq!(all(&store).await, [1, 2]);
-    assert_eq!(store.inner.failed.reason(), None);
+    assert_eq!(store.file().unwrap().failed.reason(), None);
 }
 
 #[tokio::test]
