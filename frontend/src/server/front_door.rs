@@ -118,7 +118,7 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     let (mut head, body) = answer.into_parts();
     strip_hop_by_hop(&mut head.headers);
     if is_behind(head.status, &head.headers, seen.minimum().unwrap_or_default()) {
-        seen.is_unknown();
+        seen.refused();
     } else if route.service == ServiceName::Query {
         seen.saw(sequence_of(&head.headers));
     }

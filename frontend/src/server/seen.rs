@@ -21,6 +21,11 @@ const SEQUENCE: HeaderName = HeaderName::from_static(SEQUENCE_HEADER);
 /// Up to which event an answer has to be.
 pub(super) const MIN_SEQUENCE: HeaderName = HeaderName::from_static(MIN_SEQUENCE_HEADER);
 
+/// How long a place stays that no replica has reached: in seconds. The log may have been replaced by an older one.
+const EXPIRES_IN: u32 = 30;
+/// Follows the place in a cookie that expires, so that it is not made to last by each refusal.
+const EXPIRES: char = '!';
+
 /// On https no other host of the same domain can set it.
 const fn cookie_name(https: HttpsOnly) -> &'static str {
     if https.0 { "__Host-seen" } else { "seen" }
@@ -53,17 +58,26 @@ pub(super) struct Seen(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     https: HttpsOnly,
-    cookie: Sequence,
+    cookie: Cookie,
     highest: AtomicI64,
-    is_unknown: AtomicBool,
+    was_answered: AtomicBool,
+    was_refused: AtomicBool,
+}
+
+/// What the browser has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cookie {
+    place: Sequence,
+    expires: bool,
 }
 
 impl Seen {
     /// Takes the cookie out of a request.
     pub(super) fn take(headers: &mut HeaderMap, https: HttpsOnly) -> Self {
         let cookie = take_cookie(headers, cookie_name(https)).unwrap_or_default();
-        let (highest, is_unknown) = (AtomicI64::new(cookie.get()), AtomicBool::new(false));
-        Self(Arc::new(Inner { https, cookie, highest, is_unknown }))
+        let highest = AtomicI64::new(cookie.place.get());
+        let (was_answered, was_refused) = Default::default();
+        Self(Arc::new(Inner { https, cookie, highest, was_answered, was_refused }))
     }
 
     /// Up to which event the next answer has to be up to date; nothing for a reader who has seen nothing.
@@ -89,27 +103,32 @@ impl Seen {
     pub(super) fn saw(&self, sequence: Option<Sequence>) {
         if let Some(sequence) = sequence {
             self.0.highest.fetch_max(sequence.get(), Ordering::Relaxed);
+            self.0.was_answered.store(true, Ordering::Relaxed);
         }
     }
 
-    /// No replica has what the reader has seen, after a wait. They are told so; and as the log may have been replaced by an
-    /// older one, they must not wait for it for ever.
-    pub(super) fn is_unknown(&self) {
-        self.0.is_unknown.store(true, Ordering::Relaxed);
+    /// A replica has not reached what the reader has seen, after a wait. They are told so; and unless another replica
+    /// answers soon, the place is forgotten: nobody must wait for ever for what was lost.
+    pub(super) fn refused(&self) {
+        self.0.was_refused.store(true, Ordering::Relaxed);
     }
 
-    /// Sets or deletes the cookie, if it is not what the browser has.
+    /// Sets the cookie, if it is not what the browser has.
     pub(super) fn remember(&self, headers: &mut HeaderMap) {
         let Inner { https, cookie, .. } = *self.0;
-        let (name, secure) = (cookie_name(https), if https.0 { "; Secure" } else { "" });
-        let attributes = format!("Path=/; HttpOnly; SameSite=Lax{secure}");
-        let set = if self.0.is_unknown.load(Ordering::Relaxed) {
-            (cookie > Sequence::START).then(|| format!("{name}=; Max-Age=0; {attributes}"))
-        } else {
-            let highest = self.minimum().filter(|highest| *highest > cookie);
-            highest.map(|highest| format!("{name}={}; {attributes}", highest.get()))
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let (was_answered, was_refused) = (is_set(&self.0.was_answered), is_set(&self.0.was_refused));
+        let expiry = match self.minimum() {
+            Some(place) if was_answered && (cookie.expires || place > cookie.place) => String::new(),
+            Some(_) if was_refused && !was_answered && !cookie.expires => {
+                format!("{EXPIRES}; Max-Age={EXPIRES_IN}")
+            }
+            _ => return,
         };
-        if let Some(value) = set.and_then(|set| HeaderValue::from_str(&set).ok()) {
+        let place = self.0.highest.load(Ordering::Relaxed);
+        let (name, secure) = (cookie_name(https), if https.0 { "; Secure" } else { "" });
+        let set = format!("{name}={place}{expiry}; Path=/; HttpOnly; SameSite=Lax{secure}");
+        if let Ok(value) = HeaderValue::from_str(&set) {
             headers.append(header::SET_COOKIE, value);
         }
     }
@@ -124,12 +143,14 @@ pub(super) async fn remembered(State(https): State<HttpsOnly>, mut request: Requ
     response
 }
 
-/// Removes a cookie from a request; returns its place of the log, if it is one.
-fn take_cookie(headers: &mut HeaderMap, name: &str) -> Option<Sequence> {
+/// Removes a cookie from a request; returns what it says, if it is a place of the log.
+fn take_cookie(headers: &mut HeaderMap, name: &str) -> Option<Cookie> {
     let is_named = |pair: &&str| pair.trim().split_once('=').is_some_and(|(found, _)| found == name);
     let texts = || headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let found = texts().flat_map(|text| text.split(';')).find(is_named)?;
-    let place = found.trim().split_once('=').and_then(|(_, place)| place.parse().ok());
+    let text = found.trim().split_once('=').map_or("", |(_, text)| text);
+    let (text, expires) = text.strip_suffix(EXPIRES).map_or((text, false), |text| (text, true));
+    let cookie = text.parse().ok().map(|place| Cookie { place, expires });
     let others = |text: &str| text.split(';').filter(|pair| !is_named(pair)).collect::<Vec<_>>().join(";");
     let rest: Vec<HeaderValue> = texts()
         .map(|text| others(text).trim().to_owned())
@@ -140,7 +161,7 @@ fn take_cookie(headers: &mut HeaderMap, name: &str) -> Option<Sequence> {
     for value in rest {
         headers.append(header::COOKIE, value);
     }
-    place
+    cookie
 }
 
 #[cfg(test)]
@@ -161,6 +182,7 @@ mod tests {
             (&["seen=7"][..], 7, &[][..]),
             (&["author=x; seen=7; theme=dark"], 7, &["author=x; theme=dark"]),
             (&["seen=7; author=x"], 7, &["author=x"]),
+            (&["seen=7!; author=x"], 7, &["author=x"]),
             (&["author=x", "seen=007"], 7, &["author=x"]),
             (&["author=x; unseen=7"], 0, &["author=x; unseen=7"]),
             (&["seen=; author=x"], 0, &["author=x"]),
@@ -215,8 +237,22 @@ mod tests {
         let again = seen(&["seen=9"]);
         again.saw(Some(Sequence::new(9)));
         assert_eq!(set(&again), None);
-        again.is_unknown();
-        assert_eq!(set(&again).unwrap(), "seen=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax");
+
+        // It expires from the first refusal on, unless there is an answer.
+        let refused = |sent| {
+            let reader = seen(sent);
+            reader.refused();
+            reader
+        };
+        assert_eq!(
+            set(&refused(&["seen=9"])).unwrap(),
+            "seen=9!; Max-Age=30; Path=/; HttpOnly; SameSite=Lax"
+        );
+        let again = refused(&["seen=9!"]);
+        assert_eq!(set(&again), None);
+        again.saw(Some(Sequence::new(9)));
+        assert_eq!(set(&again).unwrap(), "seen=9; Path=/; HttpOnly; SameSite=Lax");
+        assert_eq!(set(&refused(&[])), None);
 
         let secure = Seen::take(&mut cookies(&["seen=5; __Host-seen=7"]), HttpsOnly(true));
         assert_eq!(secure.minimum(), Some(Sequence::new(7)));

@@ -181,7 +181,7 @@ impl Services {
         }
         if let Some(seen) = caller.seen() {
             if is_behind(&answer) {
-                seen.is_unknown();
+                seen.refused();
             } else {
                 seen.saw(sequence_of(answer.headers()));
             }

@@ -20,7 +20,7 @@ use kit::rt::Instant;
 use kit::runtime::digest::sha256_hex;
 use serde::de::DeserializeOwned;
 use shared::views::{PostPage, Thread};
-use shared::{PostId, Problem, Sequence, routes};
+use shared::{PostId, Problem, ProblemKind, Sequence, routes};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -92,12 +92,12 @@ impl SharedPage {
                 this.ask(&shows, &site, &caller).await
             }
         };
-        let mut current = self.asking.answer(ask).await?;
+        let mut answer = self.asking.answer(ask).await;
         // Those who wait together have not seen the same.
-        if current.as_ref().is_some_and(|current| current.is_older_than(caller.minimum())) {
-            current = self.ask(shows, site, &caller.without_cookies()).await?;
+        if caller.minimum().is_some_and(|minimum| is_older_than(&answer, minimum)) {
+            answer = self.ask(shows, site, &caller.without_cookies()).await;
         }
-        let Some(CurrentPage { page, sequence, .. }) = current else { return Ok(None) };
+        let Some(CurrentPage { page, sequence, .. }) = answer? else { return Ok(None) };
         if let Some(seen) = caller.seen() {
             seen.saw(sequence);
         }
@@ -141,13 +141,19 @@ impl SharedPage {
 }
 
 impl CurrentPage {
-    fn is_older_than(&self, minimum: Option<Sequence>) -> bool {
-        minimum.is_some_and(|minimum| self.sequence.is_none_or(|sequence| sequence < minimum))
-    }
-
     /// Whether an answer that is up to date up to this event comes from a replica that is behind.
     fn is_newer_than(&self, sequence: Option<Sequence>) -> bool {
         sequence.is_some() && self.sequence > sequence && self.as_of.elapsed() < NEWER_PAGE_STAYS
+    }
+}
+
+/// Whether a reader who has seen the state up to `minimum` cannot be shown this. A replica that is behind may not know the
+/// post.
+fn is_older_than(answer: &Answer, minimum: Sequence) -> bool {
+    match answer {
+        Ok(Some(current)) => current.sequence < Some(minimum),
+        Ok(None) => false,
+        Err(problem) => problem.status == ProblemKind::NotFound.status(),
     }
 }
 

@@ -21,7 +21,7 @@ use kit::rt::{self, Instant};
 use message::NewMessage;
 use reader::Reader;
 use shared::{Envelope, Sequence, Timestamp};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use stream::{CheckError, Info};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -53,11 +53,14 @@ struct Shared {
     recent: Recent,
     /// Why nothing is appended at present: the last look found the stream not as it must be.
     fault: Mutex<Option<String>>,
+    /// Why nothing is appended until the bus is started again: the stream is not the one that the bus knew.
+    broken: OnceLock<String>,
 }
 
 impl Shared {
     fn fault(&self) -> Option<String> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let fault = || self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.broken.get().cloned().or_else(fault)
     }
 
     /// Logs what changes.
@@ -186,6 +189,7 @@ impl JetStreamLog {
             head: watch::Sender::new(sequence(info.state.last_seq)),
             recent: Recent::default(),
             fault: Mutex::default(),
+            broken: OnceLock::new(),
         });
         let (jobs, waiting) = mpsc::channel(WAITING);
         // Its end is noticed by each append, which then fails.

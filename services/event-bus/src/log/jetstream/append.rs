@@ -1,10 +1,12 @@
-//! Appends: all that wait are stored in one batch of the server, which stores all of it or nothing.
+//! Appends: all that wait are stored in one batch of the server, which stores all of it or nothing. A few events that were
+//! appended one by one are sent one by one.
 
-use super::api::{CallError, Held, Wanted, code, message, request};
+use super::api::{CallError, Held, REQUEST, Wanted, code, message, request};
 use super::message::{NewMessage, Read};
 use super::{Shared, sequence};
 use crate::log::{IdConflict, LogError};
 use async_nats::HeaderMap;
+use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kit::rt::{self, Instant};
 use serde::Deserialize;
@@ -20,6 +22,8 @@ pub(super) const MOST: usize = 1_000;
 const GROUP: usize = 256;
 /// The most bytes of several appends that share a batch.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
+/// The most appends of one event each that are sent for themselves: a batch takes the server as long as some 25 messages.
+const SINGLES: usize = 16;
 /// How long a batch is tried. The events may be stored after that, too: whoever appends them again finds them.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// The first wait between two attempts; each is twice as long, up to [`MAX_WAIT`].
@@ -178,25 +182,41 @@ impl<'s> Batch<'s> {
         }
     }
 
-    /// Sends the messages as one batch, and notes their places.
+    /// Sends the messages, and notes the places of those that are stored.
     async fn send(&mut self, open: &[(usize, usize)]) -> Result<(), CallError> {
         let before = *self.shared.head.borrow();
         let messages: Vec<_> = open.iter().filter_map(|&at| self.message(at)).collect();
-        let ack = send_batch(self.shared, &messages).await?;
-        let first = sequence(ack.seq).get() - messages.len() as i64 + 1;
-        if first <= before.get() {
-            let what = format!("its place {first} is given again, and {before} was acknowledged before");
-            self.shared.set_fault(Some(what.clone()));
-            return Err(CallError::Unreadable(what));
+        let jobs: HashSet<_> = open.iter().map(|(job, _)| job).collect();
+        let (places, error) = if jobs.len() == open.len() && open.len() <= SINGLES {
+            send_singly(self.shared, &messages).await
+        } else {
+            let last = send_batch(self.shared, &messages).await?;
+            let first = last - messages.len() as i64 + 1;
+            ((first..=last).map(Some).collect(), None)
+        };
+        let mut stored = Vec::with_capacity(open.len());
+        for (message, place) in messages.into_iter().zip(&places) {
+            let Some(place) = *place else { continue };
+            if place <= before.get() {
+                let what = format!(
+                    "it gives the place {place} again, and {before} was acknowledged: it has lost its tail"
+                );
+                let what = self.shared.broken.get_or_init(|| what).clone();
+                tracing::error!(
+                    stream = self.shared.url.stream,
+                    what,
+                    "nothing is appended until the bus is started again"
+                );
+                return Err(CallError::Unreadable(what));
+            }
+            stored.push(message.logged(Sequence::new(place)));
         }
-        let places = (first..).map(Sequence::new);
-        let stored: Vec<_> =
-            places.clone().zip(&messages).map(|(place, message)| message.logged(place)).collect();
         for (&(job, message), place) in open.iter().zip(places) {
-            self.places[job][message] = Some(place);
+            self.places[job][message] = place.map(Sequence::new);
         }
+        stored.sort_by_key(|event| event.sequence);
         self.shared.stored(&stored).await;
-        Ok(())
+        error.map_or(Ok(()), Err)
     }
 
     /// Asks for each message whether the log holds it already; returns whether any was found.
@@ -247,19 +267,19 @@ impl<'s> Batch<'s> {
     }
 }
 
-async fn send_batch(shared: &Shared, messages: &[&NewMessage]) -> Result<Ack, CallError> {
+/// Sends each message for itself, all at once; returns the places of those that are stored, and the first error.
+async fn send_singly(shared: &Shared, messages: &[&NewMessage]) -> (Vec<Option<i64>>, Option<CallError>) {
+    let mut error = None;
+    let acks = join_all(messages.iter().map(|message| send(shared, message, message.headers()))).await;
+    let places = acks.into_iter().map(|ack| ack.map_err(|e| error = error.take().or(Some(e))).ok());
+    (places.collect(), error)
+}
+
+/// Sends the messages as one batch, and returns the place of the last.
+async fn send_batch(shared: &Shared, messages: &[&NewMessage]) -> Result<i64, CallError> {
     let Some((last, others)) = messages.split_last() else {
         return Err(CallError::Unreadable("an empty batch".to_owned()));
     };
-    if others.is_empty() {
-        return request(
-            &shared.client,
-            last.subject.clone(),
-            Some(last.headers()),
-            last.event.json.clone().into(),
-        )
-        .await;
-    }
     // Unique among the batches that a server has open.
     let id = shared.client.new_inbox();
     let headers = |message: &NewMessage, number: usize| -> HeaderMap {
@@ -277,9 +297,16 @@ async fn send_batch(shared: &Shared, messages: &[&NewMessage]) -> Result<Ack, Ca
         }
         Ok(())
     };
-    let published = rt::timeout(super::api::REQUEST, publish_others).await;
+    let published = rt::timeout(REQUEST, publish_others).await;
     published.map_err(|_| CallError::NoAnswer("timed out".to_owned()))??;
     let mut headers = headers(last, messages.len());
     headers.insert("Nats-Batch-Commit", "1");
-    request(&shared.client, last.subject.clone(), Some(headers), last.event.json.clone().into()).await
+    send(shared, last, headers).await
+}
+
+/// Sends a message, and returns its place.
+async fn send(shared: &Shared, message: &NewMessage, headers: HeaderMap) -> Result<i64, CallError> {
+    let (subject, json) = (message.subject.clone(), message.event.json.clone());
+    let ack: Ack = request(&shared.client, subject, Some(headers), json.into()).await?;
+    Ok(sequence(ack.seq).get())
 }

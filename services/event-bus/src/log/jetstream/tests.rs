@@ -215,6 +215,22 @@ async fn a_stream_that_is_made_anew_is_not_appended_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_gives_a_place_again_is_appended_to_no_more() {
+    let Some(engine) = JetStream::start() else { return };
+    let log = engine.open().await;
+    append_ids(&log, &["a", "b"]).await;
+    // As if the server had lost what follows the second one.
+    log.shared.advance(Sequence::new(5));
+    let refused = log.append(vec![event("c")], Timestamp::default()).await;
+    assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refused:?}");
+    assert_eq!(log.read_recent(Sequence::new(2), 9, usize::MAX), None);
+    let look = stream::info(&log.shared.client, &log.shared.url).await.unwrap();
+    log.shared.looked(Sequence::new(3), &look);
+    let refused = log.append(vec![event("d")], Timestamp::default()).await;
+    assert!(matches!(refused, Err(LogError::Damaged { .. })), "whatever a look finds: {refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_settings_of_a_stream_are_named_and_not_changed() {
     let Some(engine) = JetStream::start() else { return };
     let client = engine.client().await;
@@ -379,8 +395,8 @@ async fn more_than_the_server_stores_as_a_whole_is_refused() {
 
 /// The log with three replicas on three servers.
 async fn three(nodes: &[Nats]) -> JetStreamLog {
-    let others: String = nodes[1..].iter().map(|node| format!(",127.0.0.1:{}", node.port())).collect();
-    let url = format!("{}{others}/ev?replicas=3", nodes[0].url()).parse().unwrap();
+    let others: Vec<_> = nodes[1..].iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+    let url = format!("{},{}/ev?replicas=3", nodes[0].url(), others.join(",")).parse().unwrap();
     let log = JetStreamLog::open(EventLogLocation::Url(url)).await.unwrap();
     rt::spawn(log.maintain(CancellationToken::new()));
     log
