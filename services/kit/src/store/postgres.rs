@@ -67,6 +67,16 @@ fn lock_number(namespace: &Namespace, kind: &str, name: &str) -> i64 {
     i64::from_be_bytes(first)
 }
 
+/// How many locks the keys of a service share. A large delivery takes those of all its events, and the server's table of
+/// locks, 64 for each connection that it allows, is shared by all its databases. A power of two.
+const KEY_LOCKS: i64 = 1_024;
+
+/// The number of a key's lock. Keys that share one only wait for each other.
+fn key_lock(namespace: &Namespace, key: &str) -> i64 {
+    let which = KEY_LOCKS - 1;
+    lock_number(namespace, "keys", "") & !which | lock_number(namespace, "key", key) & which
+}
+
 /// What all connections of one store know.
 struct Program {
     location: DatabaseLocation,
@@ -226,7 +236,7 @@ impl Postgres {
 
     pub(super) fn submit(&self, guard: &Guard, job: Box<dyn Job>) -> Result<(), Failure> {
         let lock = match guard {
-            Guard::Key(key) => Some(lock_number(&self.program.namespace, "key", key)),
+            Guard::Key(key) => Some(key_lock(&self.program.namespace, key)),
             Guard::Consumer => Some(lock_number(&self.program.namespace, "consumer", "")),
             Guard::None => None,
         };
@@ -305,5 +315,22 @@ impl From<Refused> for Failure {
             Refused::NoConnection(why) => Self::Unavailable(why),
             Refused::Closed => Self::Unavailable("the store has ended".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_largest_delivery_takes_a_bounded_number_of_locks() {
+        let (posts, comments) = (Namespace("posts".into()), Namespace("comments".into()));
+        let locks = |namespace: &Namespace| -> HashSet<_> {
+            (0..20_000).map(|n| key_lock(namespace, &format!("post {n}"))).collect()
+        };
+        let (of_posts, of_comments) = (locks(&posts), locks(&comments));
+        assert_eq!((of_posts.len(), of_comments.len()), (KEY_LOCKS as usize, KEY_LOCKS as usize));
+        assert!(of_posts.is_disjoint(&of_comments), "services that share a database share no locks");
     }
 }

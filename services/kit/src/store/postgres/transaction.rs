@@ -2,7 +2,7 @@
 
 use super::error::{CallError, Class};
 use super::session::Shared;
-use super::{Namespace, lock_number};
+use super::{Namespace, key_lock};
 use crate::store::row::Content;
 use crate::store::{SqlError, Value};
 use bytes::BytesMut;
@@ -130,7 +130,7 @@ impl<'a> PgTx<'a> {
     }
 
     pub(in crate::store) fn lock(&self, key: &str) -> Result<(), SqlError> {
-        let number = lock_number(self.namespace, "key", key);
+        let number = key_lock(self.namespace, key);
         if self.locked.borrow_mut().insert(number) {
             // What the function returns is no value that could be read.
             let sql = "SELECT 1 FROM pg_advisory_xact_lock($1)";
