@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::labels::Output;
 use crate::parent;
 use crate::plan::Ports;
-use crate::process_name::ProcessName;
+use crate::process_name::{MAX_REPLICAS, ProcessName};
 use crate::seed::{self, Amount};
 use crate::status;
 use crate::supervisor::{self, Options};
@@ -76,6 +76,12 @@ struct Up {
     /// Which ports the services use
     #[arg(long, value_enum, default_value_t = Ports::Course)]
     ports: Ports,
+    /// Where the services keep their state
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
+    /// How many processes of each service but the site; more than one needs --engine postgres
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_REPLICAS)))]
+    replicas: u8,
     /// Do not start this service (may be repeated)
     #[arg(long, value_name = "SERVICE")]
     without: Vec<ServiceName>,
@@ -96,7 +102,7 @@ struct Where {
 
 #[derive(Debug, Args)]
 struct Target {
-    /// One of event-bus, posts, comments, moderation, query or frontend
+    /// One of event-bus, posts, comments, moderation, query or frontend; of several replicas one, as in comments/1
     service: ProcessName,
     #[command(flatten)]
     place: Where,
@@ -142,7 +148,7 @@ enum Resolve {
 
 #[derive(Debug, Args)]
 struct Letter {
-    /// One of posts, comments, moderation or query
+    /// One of posts, comments, moderation or query; of several replicas of query one, as in query/1
     #[arg(value_parser = consumer)]
     service: ProcessName,
     /// The ID in the list
@@ -204,10 +210,11 @@ fn run_up(up: Up) -> ExitCode {
         ports: up.ports,
         without: up.without,
         rate_limits: up.rate_limits,
-        engine: Engine::Sqlite,
-        replicas: 1,
+        engine: up.engine,
+        replicas: up.replicas,
     };
     let (output, writer) = Output::stdout();
+    let output = if options.replicas > 1 { output.with_numbers() } else { output };
     let code = on_runtime(async {
         match supervisor::up(options, &output).await {
             Ok(true) => ExitCode::SUCCESS,
@@ -370,5 +377,9 @@ mod tests {
         assert_eq!(up.host.to_string(), "127.0.0.1");
         assert_eq!(up.without, [ServiceName::Query, ServiceName::Posts]);
         assert_eq!(up.rate_limits, RateLimits::On);
+        assert_eq!((up.engine, up.replicas), (Engine::Sqlite, 1));
+        for wrong in ["--replicas 0", "--replicas 10", "--engine mysql"] {
+            assert_eq!(parse(&format!("mini-blog up {wrong}")).unwrap_err().exit_code(), 2, "{wrong}");
+        }
     }
 }

@@ -16,9 +16,9 @@ use tokio::sync::{oneshot, watch};
 /// How often its process is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The services that keep their state in it. A read model is a copy, and each replica of query has its own.
-const SERVICES: [ServiceName; 4] =
-    [ServiceName::EventBus, ServiceName::Posts, ServiceName::Comments, ServiceName::Moderation];
+/// The services that keep their state in it. A read model is a copy, and each replica of query has its own; the log of
+/// the event bus is a file.
+const SERVICES: [ServiceName; 3] = [ServiceName::Posts, ServiceName::Comments, ServiceName::Moderation];
 
 /// A running server, supervised by a thread of its own. It ends with this value, and with this process.
 #[derive(Debug)]
@@ -130,8 +130,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (output, _writer) = Output::to(std::io::sink(), false);
         let database = Database::start(dir.path(), &output).await.unwrap();
-        assert_eq!(database.urls().len(), 4);
-        let url = database.urls()[&ServiceName::EventBus].clone();
+        assert_eq!(database.urls().len(), SERVICES.len());
+        let url = database.urls()[&ServiceName::Posts].clone();
         run(&url, "CREATE TABLE t (n BIGINT); INSERT INTO t VALUES (7)");
         let first = database.pid().borrow().unwrap();
         processes::send(first, Signal::KILL);
@@ -143,8 +143,8 @@ mod tests {
         assert!(!processes::runs(second));
 
         let again = Database::start(dir.path(), &output).await.unwrap();
-        assert_ne!(again.urls()[&ServiceName::EventBus], url, "the password or the port is another");
-        assert_eq!(run(&again.urls()[&ServiceName::EventBus], "SELECT n FROM t"), "7");
+        assert_ne!(again.urls()[&ServiceName::Posts], url, "the password or the port is another");
+        assert_eq!(run(&again.urls()[&ServiceName::Posts], "SELECT n FROM t"), "7");
         let third = again.pid().borrow().unwrap();
         drop(again);
         eventually(LIMIT, "it ends with its owner", async || !processes::runs(third)).await;

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 /// In the data folder: the server's own folder.
 const SERVER: &str = "postgres";
 /// A file that every stack on SQLite has.
-const FILE_OF_SQLITE: &str = "event-bus.db";
+const FILE_OF_SQLITE: &str = "posts.db";
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Engine {
+    /// A file for each service
     #[default]
     Sqlite,
+    /// A PostgreSQL server that the stack starts, with a database for each service
     Postgres,
 }
 
@@ -20,6 +22,8 @@ pub enum Engine {
 pub enum EngineError {
     #[error("--replicas {0} needs --engine postgres: a file of SQLite has one writer")]
     OneWriter(u8),
+    #[error("this program was built without PostgreSQL (feature `postgres`)")]
+    NotBuilt,
     #[error("the data in {} is in PostgreSQL: start with --engine postgres, or choose another folder with --data-dir", .0.display())]
     InPostgres(PathBuf),
     #[error("the data in {} is in files of SQLite: start with --engine sqlite, or choose another folder with --data-dir", .0.display())]
@@ -32,6 +36,7 @@ impl Engine {
         match self {
             Self::Sqlite if replicas > 1 => Err(EngineError::OneWriter(replicas)),
             Self::Sqlite if folder(data_dir).exists() => Err(EngineError::InPostgres(data_dir.to_owned())),
+            Self::Postgres if cfg!(not(feature = "postgres")) => Err(EngineError::NotBuilt),
             Self::Postgres if data_dir.join(FILE_OF_SQLITE).exists() => {
                 Err(EngineError::InFiles(data_dir.to_owned()))
             }
@@ -74,7 +79,7 @@ mod tests {
         assert!(
             check(Engine::Sqlite, 1).unwrap_err().contains("is in PostgreSQL: start with --engine postgres")
         );
-        std::fs::write(dir.path().join("event-bus.db"), "").unwrap();
+        std::fs::write(dir.path().join("posts.db"), "").unwrap();
         assert!(check(Engine::Postgres, 1).unwrap_err().contains("is in files of SQLite"));
     }
 }

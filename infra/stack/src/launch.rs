@@ -251,14 +251,14 @@ mod tests {
             assert_eq!(get(name, "DATABASE_URL"), "postgres://comments@db/comments");
             assert_eq!(get(name, "LISTEN"), format!("127.0.0.1:{port}"));
             assert_eq!(get(name, "ADVERTISE_URL"), format!("http://127.0.0.1:{port}"));
-            assert_eq!(get(name, "EVENT_BUS_URL"), "http://127.0.0.1:4005,http://127.0.0.1:4105");
+            assert_eq!(get(name, "EVENT_BUS_URL"), "http://127.0.0.1:4005");
             assert_eq!(get(name, "INSTANCE"), "");
         }
         assert_eq!(get("frontend", "COMMENTS_URL"), "http://127.0.0.1:4001,http://127.0.0.1:4101");
         assert_eq!(get("query/2", "INSTANCE"), "2");
         assert_eq!(get("query/2", "DATABASE_URL"), "");
         assert_eq!(get("query/2", "DATA_DIR"), dir.path().join("query-2").to_str().unwrap());
-        let registered = get("event-bus/1", "SUBSCRIBER_URLS");
+        let registered = get("event-bus", "SUBSCRIBER_URLS");
         assert_eq!(registered.split(',').count(), 8);
         for entry in ["query=http://127.0.0.1:4002", "query=http://127.0.0.1:4102"] {
             assert!(registered.split(',').any(|e| e == entry), "{entry} is not in {registered}");

@@ -3,7 +3,8 @@
 use mini_blog::state_file::{self, StackFile};
 use rustix::process::Signal;
 use shared::ServiceName;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -30,9 +31,14 @@ impl Up {
     }
 
     fn start_with(data: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_as(data, &[], environment)
+    }
+
+    fn start_as(data: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["up", "--ports", "free", "--without", "frontend", "--data-dir"])
             .arg(data)
+            .args(flags)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -282,4 +288,94 @@ fn a_service_alone_takes_its_own_flags_and_refuses_to_run_without_secrets() {
     let posts = mini_blog(dir.path(), &["posts"]);
     assert_eq!(posts.status.code(), Some(2));
     assert!(said(&posts).contains("POSTS_SECRET"), "{}", said(&posts));
+}
+
+/// Sends a request to a process of the stack; returns the status and the body.
+fn send_to(url: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    let host = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let answer = test_support::raw::Answer::parse(&answer);
+    (answer.status, answer.body)
+}
+
+#[test]
+fn two_processes_of_each_service_share_a_database_and_one_may_die() {
+    if servers::testing::postgres_database("only to see whether a server can run").is_none() {
+        return;
+    }
+    let dir = folder();
+    servers::Account::for_postgres().unwrap().admit(dir.path()).unwrap();
+    let data = dir.path().join("data");
+    let flags = ["--engine", "postgres", "--replicas", "2"];
+    let mut up = Up::start_as(&data, &flags, &[]);
+    up.wait_for_line("mini-blog is ready");
+    let url = |up: &Up, name: &str| up.file().services[&name.parse().unwrap()].url.clone();
+
+    let (status, post) = send_to(&url(&up, "posts/1"), "POST", "/posts/create", r#"{"title": "shared"}"#);
+    assert_eq!(status, 201, "{post}");
+    let id = post.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let comments = format!("/posts/{id}/comments");
+    let comment = |up: &Up, name: &str, text: &str| {
+        send_to(&url(up, name), "POST", &comments, &format!(r#"{{"content": "{text}"}}"#)).0
+    };
+    let seen = |up: &Up, texts: &[&str]| {
+        for query in ["query/1", "query/2"] {
+            eventually(&format!("{query} has {texts:?}"), || {
+                let (_, body) = send_to(&url(up, query), "GET", &format!("/query/posts/{id}"), "");
+                texts.iter().all(|text| body.contains(text)) && !body.contains("pending")
+            });
+        }
+    };
+    eventually("the post is known to comments", || comment(&up, "comments/2", "first") == 201);
+    seen(&up, &["first"]);
+
+    let killed = mini_blog(&data, &["kill", "comments/1"]);
+    assert!(killed.status.success() && said(&killed).contains("killed comments/1"), "{}", said(&killed));
+    assert!(row(&data, "comments/1").contains("stopped") && row(&data, "comments/2").contains("running"));
+    let ambiguous = said(&mini_blog(&data, &["kill", "comments"]));
+    assert!(ambiguous.contains("comments/1, comments/2"), "{ambiguous}");
+    assert_eq!(comment(&up, "comments/2", "second"), 201);
+    seen(&up, &["first", "second"]);
+    assert!(said(&mini_blog(&data, &["dead-letters"])).contains("No dead letters."));
+    let started = mini_blog(&data, &["start", "comments/1"]);
+    assert!(started.status.success(), "{}", said(&started));
+    let (_, body) = send_to(&url(&up, "comments/1"), "GET", &comments, "");
+    assert!(body.contains("first") && body.contains("second"), "{body}");
+
+    // Killed as a whole, it comes back with everything.
+    let database = up.file().database.unwrap();
+    let all: Vec<_> = up.services().into_iter().chain([database]).collect();
+    assert_eq!(all.len(), 10);
+    drop(up);
+    eventually("nothing is left running", || all.iter().all(|&pid| !runs(pid)));
+    let log = std::fs::read_to_string(data.join("postgres/postgres.log")).unwrap();
+    assert!(log.trim_end().ends_with("database system is shut down"), "{log}");
+    let mut up = Up::start_as(&data, &flags, &[]);
+    up.wait_for_line("mini-blog is ready");
+    seen(&up, &["first", "second"]);
+    let database = up.file().database.unwrap();
+    up.signal(Signal::INT);
+    assert_eq!(up.exit_code(), Some(0));
+    assert!(!runs(database), "the server is stopped");
+
+    let other = said(&mini_blog(&data, &["up", "--ports", "free", "--without", "frontend"]));
+    assert!(other.contains("start with --engine postgres"), "{other}");
+}
+
+#[test]
+fn replicas_need_a_database_that_they_can_share() {
+    let dir = folder();
+    let refused =
+        mini_blog(dir.path(), &["up", "--ports", "free", "--without", "frontend", "--replicas", "2"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("--replicas 2 needs --engine postgres"), "{}", said(&refused));
 }
