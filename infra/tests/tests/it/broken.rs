@@ -3,6 +3,8 @@
 mod network;
 mod overlays;
 mod pods;
+mod postgres;
+mod replicas;
 mod rollouts;
 mod routes;
 mod services;
@@ -51,7 +53,9 @@ fn faults() -> Vec<(&'static str, Fault)> {
         network::faults(),
     ];
     let anywhere = anywhere.into_iter().flatten().map(|fault| (render::ALL, fault));
-    anywhere.chain(overlays::faults()).collect()
+    let on_several = postgres::faults().into_iter().chain(replicas::faults());
+    let on_several = on_several.map(|fault| (render::SCALE, fault));
+    anywhere.chain(overlays::faults()).chain(on_several).collect()
 }
 
 /// What is removed (kind and name), and the policy that must notice.

@@ -27,7 +27,7 @@ fn skaffold_builds_the_images_that_the_manifests_run() {
     for cluster in clusters {
         let images = cluster.workloads().flat_map(Workload::containers).map(|c| text(at(c, "/image")));
         let (prefix, tag) =
-            if cluster.name == "production" { ("registry.example.com/", ":0.1.0") } else { ("", "") };
+            if cluster.is_production() { ("registry.example.com/", ":0.1.0") } else { ("", "") };
         let bare: Option<BTreeSet<_>> =
             images.map(|image| image.strip_prefix(prefix)?.strip_suffix(tag).map(str::to_owned)).collect();
         assert_eq!(bare.as_ref(), Some(&all_images()), "{}", cluster.name);
