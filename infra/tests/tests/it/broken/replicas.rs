@@ -12,7 +12,8 @@ pub fn faults() -> Vec<Fault> {
     let query = |pointer: String, value, policy| (SET, "query", pointer, value, policy);
     let addresses = "=SUBSCRIBER_URLS/value";
     let listed = json!(
-        "posts=http://posts-clusterip-srv:4000,comments=http://comments-srv:4001,moderation=http://moderation-srv:4003,query=http://query-0.query-headless:4002"
+        "posts=http://posts-clusterip-srv:4000,comments=http://comments-srv:4001,\
+         moderation=http://moderation-srv:4003,query=http://query-0.query-headless:4002"
     );
     vec![
         query(container("/env/=INSTANCE"), Value::Null, names),
