@@ -274,9 +274,9 @@ pub fn no_secret_is_written_down(cluster: &Cluster) -> Vec<String> {
     }
     for workload in cluster.workloads() {
         for (name, _) in workload.settings() {
-            // The address of a database has its password; a file with it is no variable.
+            // The address of a database or of NATS has its password; a file with it is no variable.
             let words = ["SECRET", "TOKEN", "PASSWORD", "KEY"].iter().any(|word| name.contains(word));
-            if words || name == "DATABASE_URL" {
+            if words || ["DATABASE_URL", "EVENT_LOG_URL"].contains(&name) {
                 complaints.push(format!("{}: {name} is in plain text", workload.0.name()));
             }
         }

@@ -75,6 +75,13 @@ pub fn faults() -> Vec<Fault> {
         ),
         (
             DEPLOYMENT,
+            "event-bus-depl",
+            container("/env/-"),
+            json!({"name": "EVENT_LOG_URL", "value": "nats://bus:in-plain@nats:4222/log"}),
+            "no secret is in a manifest",
+        ),
+        (
+            DEPLOYMENT,
             POSTS,
             container("/env/-"),
             json!({"name": "DATA_DIR", "value": "/data"}),
