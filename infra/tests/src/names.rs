@@ -14,6 +14,11 @@ pub fn deployment(service: ServiceName) -> String {
     format!("{}-depl", object(service))
 }
 
+/// The workload whose pods have fixed names.
+pub const fn stateful_set(service: ServiceName) -> &'static str {
+    object(service)
+}
+
 /// The Service that leads to the pods of this service.
 pub const fn cluster_service(service: ServiceName) -> &'static str {
     match service {

@@ -83,6 +83,11 @@ impl Cluster {
         self.components.contains(&component)
     }
 
+    /// Whether it is the production's overlay, or built on it.
+    pub fn is_production(&self) -> bool {
+        self.name == "production" || self.name.starts_with("scale")
+    }
+
     pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Object> {
         self.objects.iter().filter(move |object| object.kind() == kind)
     }
@@ -204,9 +209,38 @@ impl<'a> Workload<'a> {
             .filter_map(|v| v.pointer("/persistentVolumeClaim/claimName")?.as_str())
     }
 
-    /// Name and value of the variables that are plain text.
-    pub fn settings(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.variables().filter_map(|v| Some((v.get("name")?.as_str()?, v.get("value")?.as_str()?)))
+    /// The claims that are made for each of its pods.
+    pub fn own_claims(self) -> impl Iterator<Item = &'a Value> {
+        list(self.0.at("/spec/volumeClaimTemplates"))
+    }
+
+    /// The name of its first pod, if pods have fixed names.
+    pub fn first_pod(self) -> Option<String> {
+        (self.0.kind() == "StatefulSet").then(|| format!("{}-0", self.0.name()))
+    }
+
+    /// Name and value of the variables that are no secrets, as the first pod gets them: `$(NAME)` stands for the value of a
+    /// variable that comes before.
+    pub fn settings(self) -> Vec<(&'a str, String)> {
+        let mut known: Vec<(&str, String)> = Vec::new();
+        for variable in self.variables() {
+            let field = variable.get("valueFrom").and_then(|from| from.pointer("/fieldRef/fieldPath"));
+            let pod = field.filter(|field| *field == "metadata.name").and_then(|_| self.first_pod());
+            let value = variable.get("value").and_then(Value::as_str).map(|value| {
+                known
+                    .iter()
+                    .fold(value.to_owned(), |text, (name, value)| text.replace(&format!("$({name})"), value))
+            });
+            if let (Some(name), Some(value)) = (variable.get("name").and_then(Value::as_str), value.or(pod)) {
+                known.push((name, value));
+            }
+        }
+        known
+    }
+
+    /// The value of a variable that is no secret.
+    pub fn setting(self, name: &str) -> Option<String> {
+        self.settings().into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
     pub fn variables(self) -> impl Iterator<Item = &'a Map<String, Value>> {

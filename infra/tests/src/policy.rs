@@ -3,6 +3,8 @@
 pub mod network;
 pub mod overlays;
 pub mod pods;
+pub mod postgres;
+pub mod replicas;
 pub mod rollouts;
 pub mod routes;
 pub mod services;
@@ -123,6 +125,61 @@ pub const POLICIES: &[Policy] = &[
         writers::several_are_spread_and_budgeted,
     ),
     policy("the autoscaler can act", "a website that stays small under load", writers::autoscaler_can_act),
+    policy(
+        "what readers use is scaled",
+        "one service that stays small under load, and slows down all others",
+        replicas::what_readers_use_is_scaled,
+    ),
+    policy(
+        "pods of query know their names",
+        "two pods that subscribe as one, each with half of the events; deliveries to the wrong pod, or refused by it",
+        replicas::pods_know_their_names,
+    ),
+    policy(
+        "files go with their pods",
+        "a pod that comes back with a file from which the bus no longer knows how to go on",
+        replicas::files_go_with_their_pods,
+    ),
+    policy(
+        "commits are on two nodes",
+        "an acknowledged write that is lost with one node, or by the promotion of an instance that lacks it",
+        postgres::commits_are_on_two_nodes,
+    ),
+    policy(
+        "texts compare by bytes",
+        "pages in another order than with SQLite, and indexes that an update of the image damages",
+        postgres::texts_compare_by_bytes,
+    ),
+    policy(
+        "each service has its own database",
+        "a service that reads or changes what belongs to another",
+        postgres::each_service_has_its_own_database,
+    ),
+    policy(
+        "addresses of databases are mounted",
+        "a password that is in the environment or is old; a pod that gets another's, or the authority's key",
+        postgres::addresses_are_mounted,
+    ),
+    policy(
+        "connections suffice",
+        "pods that are refused by the database under load or during an update",
+        postgres::connections_suffice,
+    ),
+    policy(
+        "dead sessions end",
+        "locks of a pod whose node has vanished, for which all others wait for hours",
+        postgres::dead_sessions_end,
+    ),
+    policy(
+        "no pooler stands before the database",
+        "locks and notifications of a session that another one gets",
+        postgres::no_pooler,
+    ),
+    policy(
+        "instances of the database have room",
+        "a database that changes its version by itself, is evicted first, or stops on a full disk",
+        postgres::instances_have_room,
+    ),
     policy(
         "programs accept their settings",
         "pods that end at their start, and misspelt variables that change nothing",

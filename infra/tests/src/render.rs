@@ -9,13 +9,21 @@ use std::{fs, thread};
 use tempfile::TempDir;
 
 /// All overlays, each with its components.
-pub const OVERLAYS: [(&str, &[&str]); 3] = [
+pub const OVERLAYS: [(&str, &[&str]); 4] = [
     ("dev", &["traefik"]),
     ("dev-gateway", &["gateway-api", "traefik"]),
     ("production", &["hpa", "monitoring", "network-policy", "traefik"]),
+    (SCALE, &["hpa", "monitoring", "network-policy", "postgres", "query-replicas", "traefik"]),
 ];
+/// Components that can be combined freely.
 pub const COMPONENTS: [&str; 6] =
     ["gateway-api", "hpa", "monitoring", "network-policy", "nodeport", "traefik"];
+/// Components that change Deployments and come after all others: with the base alone, and in an overlay.
+pub const LAST_COMPONENTS: [&str; 2] = ["postgres", "query-replicas"];
+/// The overlay with several pods of every service.
+pub const SCALE: &str = "scale";
+/// The overlay with the example of backups, and with a cluster that is made from one.
+pub const EXAMPLES: [&str; 2] = ["scale+backup", "scale+restore"];
 /// All components at once, from which broken copies are made.
 pub const ALL: &str = "base+gateway-api+hpa+monitoring+network-policy+nodeport+traefik";
 
@@ -69,7 +77,9 @@ fn render_all(renderer: &[&str]) -> Vec<Cluster> {
         OVERLAYS.map(|(name, _)| name),
         "the overlays in the folder"
     );
-    assert_eq!(folders(&source.join("components")), COMPONENTS, "the components in the folder");
+    let mut components = [&COMPONENTS[..], &LAST_COMPONENTS].concat();
+    components.sort_unstable();
+    assert_eq!(folders(&source.join("components")), components, "the components in the folder");
     let copy = copy_with_secrets();
 
     let overlays = OVERLAYS.map(|(name, components)| Way {
@@ -77,8 +87,13 @@ fn render_all(renderer: &[&str]) -> Vec<Cluster> {
         components: components.to_vec(),
         folder: copy.path().join("overlays").join(name),
     });
-    let sets = (0..1 << COMPONENTS.len()).map(|set: usize| combination(copy.path(), set));
-    let ways: Vec<_> = overlays.into_iter().chain(sets).collect();
+    let sets = (0..1 << COMPONENTS.len()).map(|set: usize| {
+        let chosen = COMPONENTS.into_iter().enumerate().filter(|(bit, _)| set & 1 << bit != 0);
+        combination(copy.path(), chosen.map(|(_, component)| component).collect())
+    });
+    let last = LAST_COMPONENTS.map(|component| combination(copy.path(), vec![component]));
+    let examples = EXAMPLES.map(|name| example(copy.path(), name));
+    let ways: Vec<_> = overlays.into_iter().chain(sets).chain(last).chain(examples).collect();
     let at_once = thread::available_parallelism().map_or(2, usize::from);
     thread::scope(|scope| {
         let workers: Vec<_> = ways
@@ -96,24 +111,37 @@ struct Way {
     folder: PathBuf,
 }
 
-/// Writes the kustomization of the base with a set of components, given as bits.
-fn combination(copy: &Path, set: usize) -> Way {
-    let chosen = COMPONENTS.into_iter().enumerate().filter(|(bit, _)| set & 1 << bit != 0);
-    let components: Vec<_> = chosen.map(|(_, component)| component).collect();
+/// Writes the kustomization of the base with a set of components.
+fn combination(copy: &Path, components: Vec<&'static str>) -> Way {
     let name = [&["base"], &components[..]].concat().join("+");
     let listed: Vec<_> = components.iter().map(|component| format!("../../components/{component}")).collect();
-    let folder = copy.join("tests").join(&name);
-    let text = format!(
-        "namespace: mini-blog
-resources: [../../base]
-components: [{}]
-",
-        listed.join(", ")
-    );
-    fs::create_dir_all(&folder)
-        .and_then(|()| fs::write(folder.join("kustomization.yaml"), text))
-        .expect("it is written");
+    let folder =
+        written(copy, &name, &format!("resources: [../../base]\ncomponents: [{}]", listed.join(", ")));
     Way { name, components, folder }
+}
+
+/// Writes the kustomization of the overlay `scale` with the example of backups, with or without its patch for a restore.
+fn example(copy: &Path, name: &str) -> Way {
+    const FOLDER: &str = "examples/postgres-backup";
+    let mut text = format!("resources: [../../overlays/{SCALE}]\ncomponents: [../../{FOLDER}]");
+    if name.ends_with("restore") {
+        text += "\npatches: [{path: restore.yaml, target: {kind: Cluster}}]";
+    }
+    let folder = written(copy, name, &text);
+    // kustomize reads no file outside its folder.
+    fs::copy(copy.join(FOLDER).join("restore.yaml"), folder.join("restore.yaml")).expect("a copy");
+    let (_, components) = OVERLAYS.into_iter().find(|(known, _)| *known == SCALE).expect("it is listed");
+    Way { name: name.to_owned(), components: components.to_vec(), folder }
+}
+
+fn written(copy: &Path, name: &str, text: &str) -> PathBuf {
+    let folder = copy.join("tests").join(name);
+    fs::create_dir_all(&folder)
+        .and_then(|()| {
+            fs::write(folder.join("kustomization.yaml"), format!("namespace: mini-blog\n{text}\n"))
+        })
+        .expect("it is written");
+    folder
 }
 
 fn render(renderer: &[&str], way: &Way) -> Cluster {

@@ -43,9 +43,9 @@ pub fn lesson() -> Cluster {
     Cluster::parse("the lesson", vec![], &read("infra/k8s/examples/lone-pod.yaml"))
 }
 
-/// The edges in the table of the architecture.
-pub fn listed_edges(architecture: &str) -> BTreeSet<Edge> {
-    let section = architecture.split("### Network policy").nth(1).expect("the list of edges");
+/// The edges in the table under this heading of the architecture.
+pub fn listed_edges(architecture: &str, heading: &str) -> BTreeSet<Edge> {
+    let section = architecture.split(&format!("\n### {heading}\n")).nth(1).expect("the list of edges");
     let section = section.split("\n#").next().unwrap_or_default();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.flat_map(|row| {

@@ -4,11 +4,15 @@ use crate::object::Cluster;
 use serde_json::json;
 
 /// The kinds that one component alone adds. What the other components add, other policies miss.
-const BROUGHT: [(&str, &str); 4] = [
+const BROUGHT: [(&str, &str); 8] = [
     ("gateway-api", "Gateway"),
     ("gateway-api", "HTTPRoute"),
     ("hpa", "HorizontalPodAutoscaler"),
     ("network-policy", "NetworkPolicy"),
+    ("postgres", "Cluster"),
+    ("postgres", "Database"),
+    ("postgres", "DatabaseRole"),
+    ("query-replicas", "StatefulSet"),
 ];
 
 /// A component that is listed has its object, and the other way round.
@@ -25,7 +29,7 @@ pub fn components_bring_what_they_are_for(cluster: &Cluster) -> Vec<String> {
 
 /// Every Ingress of production has the certificate and the controller that the overlay names.
 pub fn production_is_served_as_it_says(cluster: &Cluster) -> Vec<String> {
-    if cluster.name != "production" {
+    if !cluster.is_production() {
         return vec![];
     }
     let mut complaints = Vec::new();

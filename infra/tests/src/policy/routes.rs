@@ -243,7 +243,7 @@ pub fn one_host(cluster: &Cluster) -> Vec<String> {
             _ => {}
         }
     }
-    let wanted = if cluster.name == "production" { "blog.example.com" } else { HOST };
+    let wanted = if cluster.is_production() { "blog.example.com" } else { HOST };
     if hosts == BTreeSet::from([wanted.to_owned()]) {
         vec![]
     } else {

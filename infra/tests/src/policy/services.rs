@@ -1,7 +1,7 @@
 //! Names and ports of Services, and the namespace.
 
 use super::traefik;
-use crate::names::{cluster_service, deployment};
+use crate::names::{cluster_service, deployment, stateful_set};
 use crate::object::{Cluster, at, list, text};
 use shared::ServiceName;
 use std::collections::BTreeSet;
@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 const NODE_PORT: &str = "posts-srv";
 /// Through it query gets deliveries before it is ready.
 const DELIVERIES: &str = "query-deliveries-srv";
+/// Through it each of several pods of query gets its own.
+const HEADLESS: &str = "query-headless";
 const NAMESPACE: &str = "mini-blog";
 
 /// Every selector of a Deployment, a Service or a budget matches the pods of one workload.
@@ -29,6 +31,7 @@ pub fn selectors_match(cluster: &Cluster) -> Vec<String> {
         ("Service", "/spec/selector"),
         ("PodDisruptionBudget", "/spec/selector/matchLabels"),
         ("Deployment", "/spec/selector/matchLabels"),
+        ("StatefulSet", "/spec/selector/matchLabels"),
     ] {
         for object in cluster.of_kind(kind) {
             let selected = cluster.selected(object.at(pointer)).count();
@@ -98,11 +101,19 @@ pub fn names_of_the_course(cluster: &Cluster) -> Vec<String> {
         }
     };
     let services = ServiceName::ALL;
-    compare("Deployment", services.map(deployment).into());
+    // Only query has pods that must be told apart, and only where it has several.
+    let several = cluster.has("query-replicas");
+    let is_set = |service: &ServiceName| several && *service == ServiceName::Query;
+    compare("Deployment", services.iter().filter(|s| !is_set(s)).map(|s| deployment(*s)).collect());
+    compare(
+        "StatefulSet",
+        services.iter().filter(|s| is_set(s)).map(|s| stateful_set(*s).to_owned()).collect(),
+    );
     let with_traefik = cluster.has("traefik").then_some(traefik::NAME);
     compare("Ingress", ["ingress-srv"].into_iter().chain(with_traefik).map(str::to_owned).collect());
     let with_nodeport = cluster.has("nodeport").then_some(NODE_PORT);
-    let ours = services.map(cluster_service).into_iter().chain([DELIVERIES]).chain(with_nodeport);
+    let deliveries = if several { HEADLESS } else { DELIVERIES };
+    let ours = services.map(cluster_service).into_iter().chain([deliveries]).chain(with_nodeport);
     compare("Service", ours.map(str::to_owned).collect());
     for service in services {
         let found = cluster.find("Service", cluster_service(service));
@@ -111,7 +122,8 @@ pub fn names_of_the_course(cluster: &Cluster) -> Vec<String> {
             complaints.push(format!("{service}: port {port:?}, not the course's"));
         }
         let behind = found.and_then(|object| cluster.selected(object.at("/spec/selector")).next());
-        if behind.is_none_or(|workload| workload.0.name() != deployment(service)) {
+        let wanted = if is_set(&service) { stateful_set(service).to_owned() } else { deployment(service) };
+        if behind.is_none_or(|workload| workload.0.name() != wanted) {
             complaints.push(format!("{service}: its Service leads to another workload"));
         }
     }

@@ -1,6 +1,6 @@
 //! The settings of the programs.
 
-use crate::names::{cluster_service, deployment};
+use crate::names::{cluster_service, deployment, stateful_set};
 use crate::object::{Cluster, Workload, at, text};
 use clap::Command;
 use kit::app::config::{command, secret_env};
@@ -29,23 +29,24 @@ pub fn program(service: ServiceName) -> Command {
 /// The public address of the site; every other `*_URL` is a Service's.
 const SITE_URL: &str = "SITE_URL";
 
+/// The file with the address of a service's database.
+pub const DATABASE: &str = "DATABASE_URL_FILE";
+
 /// Where the bus delivers to a service.
 const ADVERTISE_URL: &str = "ADVERTISE_URL";
 
-fn workloads(cluster: &Cluster) -> impl Iterator<Item = (ServiceName, Workload<'_>)> {
+/// The services with their workloads.
+pub fn workloads(cluster: &Cluster) -> impl Iterator<Item = (ServiceName, Workload<'_>)> {
     ServiceName::ALL.into_iter().filter_map(|service| {
-        let name = deployment(service);
-        Some((service, cluster.workloads().find(|workload| workload.0.name() == name)?))
+        let found = cluster
+            .find("Deployment", &deployment(service))
+            .or_else(|| cluster.find("StatefulSet", stateful_set(service)));
+        Some((service, Workload(found?)))
     })
 }
 
-/// The value of a variable in plain text.
-fn setting<'a>(workload: Workload<'a>, name: &str) -> Option<&'a str> {
-    workload.settings().find(|(n, _)| *n == name).map(|(_, value)| value)
-}
-
-fn service_urls(workload: Workload<'_>) -> impl Iterator<Item = (&str, &str)> {
-    workload.settings().filter(|(name, _)| name.ends_with("_URL") && *name != SITE_URL)
+fn service_urls(workload: Workload<'_>) -> impl Iterator<Item = (&str, String)> {
+    workload.settings().into_iter().filter(|(name, _)| name.ends_with("_URL") && *name != SITE_URL)
 }
 
 /// The program knows every variable and accepts every value, and listens on the port of the pod.
@@ -63,26 +64,33 @@ pub fn taken(cluster: &Cluster) -> Vec<String> {
                 complaints.push(format!("{service}: has no setting {name}"));
                 continue;
             };
-            let value = variable.get("value").map_or(ANY_SECRET, text);
+            let value = workload.setting(name).unwrap_or_else(|| ANY_SECRET.to_owned());
             args.extend([format!("--{flag}").into(), value.into()]);
         }
         if let Err(error) = program.try_get_matches_from(args) {
             complaints.push(format!("{service}: does not accept its settings: {error}"));
         }
-        for (name, value) in workload.settings().filter(|(name, _)| name.ends_with("LISTEN")) {
+        for (name, value) in workload.settings().iter().filter(|(name, _)| name.ends_with("LISTEN")) {
             let port = value.strip_prefix("0.0.0.0:").and_then(|port| port.parse::<u64>().ok());
             if port.is_none_or(|port| workload.port(&Value::from(port)).is_none()) {
                 complaints.push(format!("{service}: {name} is {value}, which is no port of the pod"));
             }
         }
-        for needed in ["LISTEN", if service == ServiceName::Frontend { "ADMIN_LISTEN" } else { "DATA_DIR" }] {
-            if workload.settings().all(|(name, _)| name != needed) {
-                complaints
-                    .push(format!("{service}: {needed} is not set, and its default is for one machine"));
+        let needed: &[&[&str]] = match service {
+            ServiceName::Frontend => &[&["LISTEN"], &["ADMIN_LISTEN"]],
+            ServiceName::Query => &[&["LISTEN"], &["DATA_DIR"]],
+            _ => &[&["LISTEN"], &["DATA_DIR", DATABASE]],
+        };
+        for one_of in needed {
+            let found = workload.settings().iter().filter(|(name, _)| one_of.contains(name)).count();
+            if found != 1 {
+                complaints.push(format!(
+                    "{service}: {found} of {one_of:?} are set; the defaults are for one machine"
+                ));
             }
         }
-        let site = setting(workload, "LEPTOS_SITE_ROOT");
-        if site != (service == ServiceName::Frontend).then_some(SITE) {
+        let site = workload.setting("LEPTOS_SITE_ROOT");
+        if site.as_deref() != (service == ServiceName::Frontend).then_some(SITE) {
             complaints.push(format!("{service}: looks for the site in {site:?}"));
         }
         complaints.extend(wrong_addresses(service, workload));
@@ -101,18 +109,19 @@ fn wrong_addresses(service: ServiceName, workload: Workload<'_>) -> Vec<String> 
     let mut complaints = Vec::new();
     for other in called {
         let name = format!("{}_URL", other.as_str().to_uppercase().replace('-', "_"));
-        let found = setting(workload, &name);
-        if found != Some(&of(other)) {
+        let found = workload.setting(&name);
+        if found != Some(of(other)) {
             complaints.push(format!("{service}: {name} is {found:?}, not {}", of(other)));
         }
     }
     complaints
 }
 
-/// The Service and the port that an address names.
+/// The Service and the port that an address names; it may name one pod of a headless Service.
 pub fn service_of(url: &str) -> Option<(&str, u64)> {
-    let (name, port) = url.strip_prefix("http://")?.split_once(':')?;
-    Some((name, port.parse().ok()?))
+    let (host, port) = url.strip_prefix("http://")?.split_once(':')?;
+    let service = host.split_once('.').map_or(host, |(_, service)| service);
+    Some((service, port.parse().ok()?))
 }
 
 /// Every address is a Service's, with one of its ports.
@@ -120,7 +129,7 @@ pub fn addresses_lead_to_services(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for workload in cluster.workloads() {
         for (name, value) in service_urls(workload) {
-            let found = service_of(value).and_then(|(service, port)| {
+            let found = service_of(&value).and_then(|(service, port)| {
                 let ports = cluster.find("Service", service)?.at("/spec/ports").as_array()?;
                 ports.iter().find(|p| at(p, "/port") == &Value::from(port))
             });
@@ -143,8 +152,8 @@ pub fn behind_the_ingress(cluster: &Cluster) -> Vec<String> {
         let is_behind = service != ServiceName::EventBus;
         for (name, wanted) in [(SITE_URL, site.as_str()), ("TRUSTED_PROXIES", "1")] {
             let wanted = is_behind.then_some(wanted);
-            let found = setting(workload, name);
-            if found != wanted {
+            let found = workload.setting(name);
+            if found.as_deref() != wanted {
                 complaints.push(format!("{service}: {name} is {found:?}, not {wanted:?}"));
             }
         }
@@ -157,13 +166,18 @@ pub fn only_advertised_addresses_may_register(cluster: &Cluster) -> Vec<String> 
     let Some((_, bus)) = workloads(cluster).find(|(service, _)| *service == ServiceName::EventBus) else {
         return vec![];
     };
-    let allowed: BTreeSet<_> = setting(bus, "SUBSCRIBER_URLS")
-        .into_iter()
-        .flat_map(|list| list.split(','))
-        .map(str::to_owned)
-        .collect();
+    let listed = bus.setting("SUBSCRIBER_URLS").unwrap_or_default();
+    let allowed: BTreeSet<_> =
+        listed.split(',').filter(|entry| !entry.is_empty()).map(str::to_owned).collect();
     let advertised: BTreeSet<_> = workloads(cluster)
-        .filter_map(|(service, workload)| Some(format!("{service}={}", setting(workload, ADVERTISE_URL)?)))
+        .filter_map(|(service, workload)| {
+            let url = workload.setting(ADVERTISE_URL)?;
+            // The addresses of several pods differ in their first label, for which the bus has a `*`.
+            let pod = workload.first_pod().map(|pod| format!("http://{pod}."));
+            let pod = pod.filter(|pod| url.starts_with(pod));
+            let url = pod.map_or(url.clone(), |pod| url.replacen(&pod, "http://*.", 1));
+            Some(format!("{service}={url}"))
+        })
         .collect();
     let complain = |what: &str, entries: &mut dyn Iterator<Item = &String>| -> Vec<String> {
         entries.map(|entry| format!("event-bus: {what} {entry}")).collect()
@@ -181,8 +195,8 @@ pub fn deliveries_reach_who_is_not_ready(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for service in ServiceName::PEERS {
         let Some((_, workload)) = workloads(cluster).find(|(name, _)| *name == service) else { continue };
-        let url = setting(workload, ADVERTISE_URL);
-        let through = url.and_then(service_of).and_then(|(name, _)| cluster.find("Service", name));
+        let url = workload.setting(ADVERTISE_URL);
+        let through = url.as_deref().and_then(service_of).and_then(|(name, _)| cluster.find("Service", name));
         let Some(through) = through else {
             complaints.push(format!("{service}: advertises {url:?}"));
             continue;
@@ -201,7 +215,7 @@ pub fn deliveries_reach_who_is_not_ready(cluster: &Cluster) -> Vec<String> {
     // A query that has not caught up must not tell readers that there are no posts.
     for (service, workload) in workloads(cluster) {
         for (name, url) in service_urls(workload).filter(|(name, _)| *name != ADVERTISE_URL) {
-            let through = service_of(url).and_then(|(name, _)| cluster.find("Service", name));
+            let through = service_of(&url).and_then(|(name, _)| cluster.find("Service", name));
             if through.is_some_and(|s| !s.at("/spec/publishNotReadyAddresses").is_null()) {
                 complaints.push(format!("{service}: {name} leads to pods that are not ready"));
             }
@@ -225,7 +239,9 @@ pub fn own_secrets_only(cluster: &Cluster) -> Vec<String> {
         let mut found = BTreeSet::new();
         for variable in workload.variables() {
             let name = text(&variable["name"]);
-            let Some(from) = variable.get("valueFrom") else { continue };
+            let Some(from) = variable.get("valueFrom").filter(|from| from.get("fieldRef").is_none()) else {
+                continue;
+            };
             found.insert(name.to_owned());
             if text(at(from, "/secretKeyRef/key")) != name
                 || at(from, "/secretKeyRef/optional") == &Value::Bool(true)
@@ -258,7 +274,9 @@ pub fn no_secret_is_written_down(cluster: &Cluster) -> Vec<String> {
     }
     for workload in cluster.workloads() {
         for (name, _) in workload.settings() {
-            if ["SECRET", "TOKEN", "PASSWORD", "KEY"].iter().any(|word| name.contains(word)) {
+            // The address of a database or of NATS has its password; a file with it is no variable.
+            let words = ["SECRET", "TOKEN", "PASSWORD", "KEY"].iter().any(|word| name.contains(word));
+            if words || ["DATABASE_URL", "EVENT_LOG_URL"].contains(&name) {
                 complaints.push(format!("{}: {name} is in plain text", workload.0.name()));
             }
         }

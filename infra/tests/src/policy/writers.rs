@@ -26,12 +26,19 @@ pub fn alone(cluster: &Cluster) -> Vec<String> {
                 complaints.push(format!("{name}: an update would start the new pod beside the old one"));
             }
         }
-        let data_dir = workload.settings().find(|(name, _)| *name == "DATA_DIR").map(|(_, value)| value);
+        for claim in workload.own_claims() {
+            if at(claim, "/spec/accessModes") != &json!(["ReadWriteOncePod"]) {
+                complaints.push(format!("{name}: two pods could mount one claim: {claim}"));
+            }
+        }
+        let data_dir = workload.setting("DATA_DIR");
         let mounted = workload.containers().flat_map(|c| list(at(c, "/volumeMounts"))).find(|mount| {
-            let volume = list(at(workload.pod(), "/volumes")).find(|v| at(v, "/name") == at(mount, "/name"));
+            let named = |v: &&Value| at(v, "/name") == at(mount, "/name");
+            let volume = list(at(workload.pod(), "/volumes")).find(named);
             volume.is_some_and(|v| !at(v, "/persistentVolumeClaim").is_null())
+                || workload.own_claims().any(|claim| at(claim, "/metadata/name") == at(mount, "/name"))
         });
-        if data_dir != mounted.map(|mount| text(at(mount, "/mountPath"))) {
+        if data_dir.as_deref() != mounted.map(|mount| text(at(mount, "/mountPath"))) {
             complaints.push(format!("{name}: stores its data in {data_dir:?}, where no claim is mounted"));
         }
     }
@@ -65,14 +72,18 @@ pub fn stores_can_be_written(cluster: &Cluster) -> Vec<String> {
 pub fn claims_fit_any_cluster(cluster: &Cluster) -> Vec<String> {
     let least = quantity(&Value::from(LEAST_ROOM));
     let mut complaints = Vec::new();
-    for claim in cluster.of_kind("PersistentVolumeClaim") {
-        let found = claim.at("/spec/resources/requests/storage");
+    let claims = cluster.of_kind("PersistentVolumeClaim").map(|claim| (claim.name(), claim.at("/spec")));
+    let own = cluster
+        .workloads()
+        .flat_map(|workload| workload.own_claims().map(move |claim| (workload.0.name(), at(claim, "/spec"))));
+    for (name, claim) in claims.chain(own) {
+        let found = at(claim, "/resources/requests/storage");
         if quantity(found) < least {
-            complaints.push(format!("claim {}: its size is {found}, not {LEAST_ROOM}", claim.name()));
+            complaints.push(format!("claim of {name}: its size is {found}, not {LEAST_ROOM}"));
         }
-        let class = claim.at("/spec/storageClassName");
-        if !class.is_null() && cluster.name != "production" {
-            complaints.push(format!("claim {}: not every cluster has the class {class}", claim.name()));
+        let class = at(claim, "/storageClassName");
+        if !class.is_null() && !cluster.is_production() {
+            complaints.push(format!("claim of {name}: not every cluster has the class {class}"));
         }
     }
     complaints
@@ -88,10 +99,10 @@ pub fn several_are_spread_and_budgeted(cluster: &Cluster) -> Vec<String> {
         let budgeted = cluster
             .of_kind("PodDisruptionBudget")
             .any(|budget| selects(budget.at("/spec/selector/matchLabels"), workload.labels()));
-        let spread = list(at(workload.pod(), "/topologySpreadConstraints")).next().is_some();
-        let update = workload.0.at("/spec/strategy/rollingUpdate");
-        let gapless = at(update, "/maxUnavailable") == &json!(0)
-            && at(update, "/maxSurge").as_u64().is_some_and(|surge| surge > 0);
+        let over =
+            list(at(workload.pod(), "/topologySpreadConstraints")).map(|s| text(at(s, "/topologyKey")));
+        let spread = over.eq(["topology.kubernetes.io/zone", "kubernetes.io/hostname"]);
+        let gapless = replaced_without_a_gap(workload);
         if [budgeted, spread, gapless] != [several; 3] {
             complaints.push(format!(
                 "{name}: several {several}, budget {budgeted}, spread {spread}, replaced without a gap {gapless}"
@@ -122,7 +133,19 @@ pub fn several_are_spread_and_budgeted(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// It scales a Deployment that exists, between two pods and more, and no policy keeps it from scaling up.
+/// A Deployment starts the new pod before the old one stops. A StatefulSet replaces one pod after the other, while the
+/// others serve.
+fn replaced_without_a_gap(workload: Workload<'_>) -> bool {
+    if workload.0.kind() == "StatefulSet" {
+        return workload.0.at("/spec/updateStrategy").is_null()
+            && workload.0.at("/spec/replicas") != &json!(1);
+    }
+    let update = workload.0.at("/spec/strategy/rollingUpdate");
+    at(update, "/maxUnavailable") == &json!(0)
+        && at(update, "/maxSurge").as_u64().is_some_and(|surge| surge > 0)
+}
+
+/// It scales a workload that exists, between two pods and more, and no policy keeps it from scaling up.
 pub fn autoscaler_can_act(cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
     for scaler in cluster.of_kind("HorizontalPodAutoscaler") {
@@ -141,10 +164,11 @@ pub fn autoscaler_can_act(cluster: &Cluster) -> Vec<String> {
     complaints
 }
 
-/// The number of pods without the autoscaler is one that the autoscaler may choose: adding it changes nothing at first.
+/// The number of pods without the component `hpa` is one that its autoscaler may choose: adding it changes nothing at first.
 pub fn scaled_around(base: &Cluster, cluster: &Cluster) -> Vec<String> {
     let mut complaints = Vec::new();
-    for scaler in cluster.of_kind("HorizontalPodAutoscaler") {
+    let website = |scaler: &&Object| scaler.name() == "client";
+    for scaler in cluster.of_kind("HorizontalPodAutoscaler").filter(website) {
         let target = base.find("Deployment", text(scaler.at("/spec/scaleTargetRef/name")));
         let own = target.and_then(|target| target.at("/spec/replicas").as_u64());
         let (least, most) = bounds(scaler);
@@ -156,7 +180,7 @@ pub fn scaled_around(base: &Cluster, cluster: &Cluster) -> Vec<String> {
 }
 
 /// The fewest and the most pods that an autoscaler chooses.
-fn bounds(scaler: &Object) -> (u64, u64) {
+pub(super) fn bounds(scaler: &Object) -> (u64, u64) {
     let [least, most] =
         ["/spec/minReplicas", "/spec/maxReplicas"].map(|bound| scaler.at(bound).as_u64().unwrap_or(0));
     (least, most)

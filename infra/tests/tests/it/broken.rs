@@ -3,6 +3,8 @@
 mod network;
 mod overlays;
 mod pods;
+mod postgres;
+mod replicas;
 mod rollouts;
 mod routes;
 mod services;
@@ -51,23 +53,34 @@ fn faults() -> Vec<(&'static str, Fault)> {
         network::faults(),
     ];
     let anywhere = anywhere.into_iter().flatten().map(|fault| (render::ALL, fault));
-    anywhere.chain(overlays::faults()).collect()
+    let on_several = postgres::faults().into_iter().chain(replicas::faults());
+    let on_several = on_several.map(|fault| (render::SCALE, fault));
+    anywhere.chain(overlays::faults()).chain(on_several).collect()
 }
 
-/// What is removed (kind and name), and the policy that must notice.
-const MISSING: &[(&str, &str, &str)] = &[
-    ("NetworkPolicy", "default-deny", "the network denies by default"),
-    ("NetworkPolicy", "dns", "the network denies by default"),
-    ("NetworkPolicy", "client", "network edges are allowed at both ends"),
-    ("PodDisruptionBudget", "client", "replicated workloads survive a drain"),
-    ("PersistentVolumeClaim", "posts-data", "a store has one writer"),
-    ("Service", "query-deliveries-srv", "deliveries reach services that are not ready"),
-    ("Ingress", "ingress-srv", "the Ingress has the public routes"),
-    ("Ingress", "ingress-exact-srv", "exact paths come first with Traefik"),
-    ("HTTPRoute", "mini-blog", "the HTTPRoute has the public routes"),
-    ("Namespace", "mini-blog", "everything is in one namespace"),
-    ("Deployment", "moderation-depl", "names are the course's"),
-    ("HorizontalPodAutoscaler", "client", "each component adds its objects"),
+/// What is removed (rendering, kind and name), and the policy that must notice.
+const MISSING: &[(&str, &str, &str, &str)] = &[
+    (render::ALL, "NetworkPolicy", "default-deny", "the network denies by default"),
+    (render::ALL, "NetworkPolicy", "dns", "the network denies by default"),
+    (render::ALL, "NetworkPolicy", "client", "network edges are allowed at both ends"),
+    (render::ALL, "PodDisruptionBudget", "client", "replicated workloads survive a drain"),
+    (render::ALL, "PersistentVolumeClaim", "posts-data", "a store has one writer"),
+    (render::ALL, "Service", "query-deliveries-srv", "deliveries reach services that are not ready"),
+    (render::ALL, "Ingress", "ingress-srv", "the Ingress has the public routes"),
+    (render::ALL, "Ingress", "ingress-exact-srv", "exact paths come first with Traefik"),
+    (render::ALL, "HTTPRoute", "mini-blog", "the HTTPRoute has the public routes"),
+    (render::ALL, "Namespace", "mini-blog", "everything is in one namespace"),
+    (render::ALL, "Deployment", "moderation-depl", "names are the course's"),
+    (render::ALL, "HorizontalPodAutoscaler", "client", "each component adds its objects"),
+    (render::SCALE, "NetworkPolicy", "postgres", "the network allows every call"),
+    (render::SCALE, "PodDisruptionBudget", "event-bus", "replicated workloads survive a drain"),
+    (render::SCALE, "PodDisruptionBudget", "query", "replicated workloads survive a drain"),
+    (render::SCALE, "HorizontalPodAutoscaler", "comments", "what readers use is scaled"),
+    (render::SCALE, "Service", "query-headless", "pods of query know their names"),
+    (render::SCALE, "StatefulSet", "query", "names are the course's"),
+    (render::SCALE, "Cluster", "postgres", "each component adds its objects"),
+    (render::SCALE, "Database", "moderation", "each service has its own database"),
+    (render::SCALE, "DatabaseRole", "event-bus", "each service has its own database"),
 ];
 
 fn complaints(cluster: &Cluster, policy: &str) -> Vec<String> {
@@ -105,10 +118,10 @@ fn an_autoscaler_that_would_begin_elsewhere_is_noticed() {
 
 #[test]
 fn what_is_missing_altogether_is_noticed() {
-    let Some(all) = render::one(render::ALL) else { return };
-    for (kind, name, policy) in MISSING {
+    for (rendering, kind, name, policy) in MISSING {
+        let Some(cluster) = render::one(rendering) else { return };
         assert!(
-            !complaints(&all.without(kind, name), policy).is_empty(),
+            !complaints(&cluster.without(kind, name), policy).is_empty(),
             "{policy:?} does not miss {kind} {name}"
         );
     }

@@ -1,8 +1,10 @@
 //! `skaffold.yaml`, the Dockerfiles and the laptop's secrets, and what they share with the manifests.
 
+use manifest_tests::costs::{Load, costs, table};
 use manifest_tests::names::cluster_service;
-use manifest_tests::object::{Object, Workload, at, list, text};
-use manifest_tests::policy::pods;
+use manifest_tests::object::{Cluster, Object, Workload, at, list, text};
+use manifest_tests::policy::settings::DATABASE;
+use manifest_tests::policy::{pods, postgres};
 use manifest_tests::render;
 use manifest_tests::repository::{lesson, read, skaffold};
 use manifest_tests::tools::{python, root};
@@ -27,7 +29,7 @@ fn skaffold_builds_the_images_that_the_manifests_run() {
     for cluster in clusters {
         let images = cluster.workloads().flat_map(Workload::containers).map(|c| text(at(c, "/image")));
         let (prefix, tag) =
-            if cluster.name == "production" { ("registry.example.com/", ":0.1.0") } else { ("", "") };
+            if cluster.is_production() { ("registry.example.com/", ":0.1.0") } else { ("", "") };
         let bare: Option<BTreeSet<_>> =
             images.map(|image| image.strip_prefix(prefix)?.strip_suffix(tag).map(str::to_owned)).collect();
         assert_eq!(bare.as_ref(), Some(&all_images()), "{}", cluster.name);
@@ -166,8 +168,13 @@ fn names_in(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn the_documents_name_what_is_there() {
-    let (Some(all), Some(dev)) = (render::one(render::ALL), render::one("dev")) else { return };
-    let there: BTreeSet<_> = all.objects.iter().chain(&dev.objects).map(Object::name).collect();
+    let (Some(all), Some(dev), Some(scale)) =
+        (render::one(render::ALL), render::one("dev"), render::one(render::SCALE))
+    else {
+        return;
+    };
+    let there: BTreeSet<_> =
+        all.objects.iter().chain(&dev.objects).chain(&scale.objects).map(Object::name).collect();
     let mut named = BTreeSet::new();
     let documents = ["README.md", "infra/README.md", "docs/ARCHITECTURE.md"].map(|path| (path, read(path)));
     for (path, text) in &documents {
@@ -180,7 +187,14 @@ fn the_documents_name_what_is_there() {
         assert!(named.contains(object.name()), "no document explains {}", object.name());
     }
     let explained = &documents[1].1;
-    for component in render::COMPONENTS {
+    for kind in ["StatefulSet", "Cluster"] {
+        let object = scale.of_kind(kind).next().expect("one");
+        assert!(
+            explained.contains(&format!("`{}`", object.name())),
+            "infra/README.md does not explain {kind}"
+        );
+    }
+    for component in render::COMPONENTS.iter().chain(&render::LAST_COMPONENTS) {
         assert!(
             explained.contains(&format!("component `{component}`")),
             "infra/README.md does not explain {component}"
@@ -240,6 +254,98 @@ fn git_holds_no_secret() {
         for word in ["kind: Secret\n", "stringData:", "literals:"] {
             assert!(!text.contains(word), "{}: {word}", path.display());
         }
+    }
+}
+
+/// The Secrets, with their values, that the script prints.
+fn printed_secrets() -> Cluster {
+    let script = root().join("infra/k8s/components/postgres/secrets.sh");
+    let output = Command::new("sh").arg(script).output().expect("sh");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Cluster::parse("the script", vec![], &String::from_utf8_lossy(&output.stdout))
+}
+
+#[test]
+fn the_secrets_of_several_machines_are_all_there_and_lead_to_the_database() {
+    let Some(scale) = render::one(render::SCALE) else { return };
+    let secrets = printed_secrets();
+    let found: BTreeSet<_> = secrets
+        .objects
+        .iter()
+        .flat_map(|secret| {
+            let keys = secret.at("/stringData").as_object().expect("values").keys();
+            keys.map(|key| (secret.name().to_owned(), key.clone()))
+        })
+        .collect();
+    let mut needed = BTreeSet::new();
+    let mut need = |secret: &Value, key: &str| needed.insert((text(secret).to_owned(), key.to_owned()));
+    for workload in scale.workloads() {
+        for variable in workload.variables() {
+            if let Some(from) = variable.get("valueFrom").and_then(|from| from.get("secretKeyRef")) {
+                need(at(from, "/name"), text(at(from, "/key")));
+            }
+        }
+        let sources = list(at(workload.pod(), "/volumes")).flat_map(|v| list(at(v, "/projected/sources")));
+        for secret in sources.map(|source| at(source, "/secret")) {
+            // The operator makes this one.
+            if text(at(secret, "/name")) != "postgres-ca" {
+                need(at(secret, "/name"), text(at(secret, "/items/0/key")));
+            }
+        }
+    }
+    for role in scale.of_kind("DatabaseRole") {
+        for key in ["username", "password"] {
+            need(role.at("/spec/passwordSecret/name"), key);
+        }
+    }
+    assert_eq!(found, needed, "what is made, and what is needed");
+
+    let mut values = BTreeSet::new();
+    let again = printed_secrets();
+    for object in secrets.objects.iter().chain(&again.objects) {
+        assert_eq!(object.at("/metadata/namespace"), "mini-blog");
+        for (key, value) in object.at("/stringData").as_object().expect("values") {
+            if !["username", "url"].contains(&key.as_str()) {
+                assert!(text(value).len() == 64 && values.insert(text(value).to_owned()), "{key}: random");
+            }
+        }
+    }
+    for service in postgres::USERS {
+        let secret = secrets.find("Secret", &format!("postgres-{service}")).expect("a Secret");
+        assert_eq!(secret.at("/type"), "kubernetes.io/basic-auth");
+        assert_eq!(secret.at("/metadata/labels/cnpg.io~1reload"), "true");
+        assert_eq!(secret.at("/stringData/username"), service.as_str());
+        let workload =
+            scale.find("Deployment", &format!("{service}-depl")).map(Workload).expect("a workload");
+        let file = workload.setting(DATABASE).expect("the setting");
+        let folder = file.strip_suffix("/url").expect("the key of the Secret");
+        let password = text(secret.at("/stringData/password"));
+        let (host, port) = (format!("{}-rw", postgres::NAME), postgres::PORT);
+        let url = format!(
+            "postgres://{service}:{password}@{host}:{port}/{service}?sslmode=verify-full&sslrootcert={folder}/ca.crt"
+        );
+        assert_eq!(text(secret.at("/stringData/url")), url);
+    }
+}
+
+#[test]
+fn the_documents_say_what_several_machines_cost() {
+    let (Some(production), Some(scale)) = (render::one("production"), render::one(render::SCALE)) else {
+        return;
+    };
+    let columns = [costs(production, Load::Least), costs(scale, Load::Least), costs(scale, Load::Most)];
+    let document = read("infra/README.md");
+    for row in table(&columns) {
+        assert!(document.contains(&row), "infra/README.md does not have this row: {row}");
+    }
+    // A pod more is noticed, and so is a larger claim.
+    for (kind, name, pointer, value) in [
+        ("Deployment", "moderation-depl", "/spec/replicas", 3.into()),
+        ("Cluster", "postgres", "/spec/walStorage/size", Value::from("6Gi")),
+        ("HorizontalPodAutoscaler", "query", "/spec/maxReplicas", 7.into()),
+    ] {
+        let more = costs(&scale.with(kind, name, pointer, value), Load::Most);
+        assert_ne!(more, columns[2], "{pointer} of {name}");
     }
 }
 

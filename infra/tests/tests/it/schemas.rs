@@ -1,6 +1,6 @@
 //! Manifests and `skaffold.yaml` against the schemas of the programs that read them.
 
-use manifest_tests::object::{Cluster, Object};
+use manifest_tests::object::{Cluster, Object, text};
 use manifest_tests::render;
 use manifest_tests::repository::{lesson, skaffold};
 use manifest_tests::tools::{python, root, schemas};
@@ -33,10 +33,17 @@ fn faults(python: &Path, how: &[&str], documents: impl Iterator<Item = Value>) -
     found
 }
 
+/// Whether a CRD describes it, and not Kubernetes itself.
+fn has_crd(object: &Object) -> bool {
+    let group = text(object.at("/apiVersion"));
+    ["gateway.networking.k8s.io/", "postgresql.cnpg.io/", "barmancloud.cnpg.io/"]
+        .iter()
+        .any(|known| group.starts_with(known))
+}
+
 /// Every object of every rendering, once.
-fn objects(clusters: &[Cluster], gateway: bool) -> impl Iterator<Item = Value> {
-    let is_gateway = |o: &&Object| ["Gateway", "HTTPRoute"].contains(&o.kind());
-    let chosen = clusters.iter().flat_map(|c| &c.objects).filter(|o| is_gateway(o) == gateway);
+fn objects(clusters: &[Cluster], crd: bool) -> impl Iterator<Item = Value> {
+    let chosen = clusters.iter().flat_map(|c| &c.objects).filter(move |object| has_crd(object) == crd);
     let texts: BTreeSet<String> = chosen.map(|object| object.0.to_string()).collect();
     texts.into_iter().map(|text| serde_json::from_str(&text).expect("it was written just now"))
 }
@@ -57,21 +64,39 @@ fn every_object_is_valid_for_three_versions_of_kubernetes() {
 }
 
 #[test]
-fn the_objects_of_gateway_api_are_valid_for_their_crds() {
+fn the_objects_of_gateway_api_and_of_cloudnativepg_are_valid_for_their_crds() {
     let (Some(clusters), Some(python)) = (render::all(), python("python")) else { return };
     let schemas = schemas();
     let how = ["crds", schemas.to_str().expect("a plain path")];
-    assert!(objects(clusters, true).count() >= 2);
+    let kinds: BTreeSet<_> = objects(clusters, true).map(|object| text(&object["kind"]).to_owned()).collect();
+    let wanted =
+        ["Cluster", "Database", "DatabaseRole", "Gateway", "HTTPRoute", "ObjectStore", "ScheduledBackup"];
+    assert_eq!(kinds, wanted.map(str::to_owned).into());
     assert_eq!(faults(&python, &how, objects(clusters, true)), "");
 
-    let all = render::one(render::ALL).expect("it is rendered");
-    for (kind, pointer, value, complaint) in [
-        ("HTTPRoute", "/spec/rules/0/backendRefs/0/ports", json!(1), "'ports' was unexpected"),
-        ("HTTPRoute", "/spec/rules/0/timeouts/request", json!("soon"), "does not match"),
-        ("HTTPRoute", "/metadata/name", json!("x"), ""),
-        ("Gateway", "/spec/gatewayClassName", Value::Null, "'gatewayClassName' is a required property"),
+    let [gateway, postgres] = [(render::ALL, "mini-blog"), ("scale+restore", "postgres")];
+    for ((rendering, name), kind, pointer, value, complaint) in [
+        (gateway, "HTTPRoute", "/spec/rules/0/backendRefs/0/ports", json!(1), "'ports' was unexpected"),
+        (gateway, "HTTPRoute", "/spec/rules/0/timeouts/request", json!("soon"), "does not match"),
+        (gateway, "HTTPRoute", "/metadata/name", json!("x"), ""),
+        (
+            gateway,
+            "Gateway",
+            "/spec/gatewayClassName",
+            Value::Null,
+            "'gatewayClassName' is a required property",
+        ),
+        (postgres, "Cluster", "/spec/postgresql/synchronous/method", json!("some"), "is not one of"),
+        (postgres, "Cluster", "/spec/postgresql/synchronous/failoverQuorom", json!(true), "was unexpected"),
+        (postgres, "Cluster", "/spec/bootstrap/recovery/sources", json!("backup"), "was unexpected"),
+        (postgres, "Cluster", "/spec/instances", json!("3"), "is not of type 'integer'"),
+        (postgres, "Cluster", "/metadata/labels/x", json!("y"), ""),
+        (postgres, "ScheduledBackup", "/spec/schedule", Value::Null, "'schedule' is a required property"),
+        (postgres, "ObjectStore", "/spec/configuration/wal/compression", json!("rar"), "is not one of"),
+        (("scale", "posts"), "Database", "/spec/lcCollate", json!("C"), "was unexpected"),
+        (("scale", "posts"), "DatabaseRole", "/spec/passwordSecret/key", json!("x"), "was unexpected"),
     ] {
-        let broken = all.with(kind, "mini-blog", pointer, value);
+        let broken = render::one(rendering).expect("it is rendered").with(kind, name, pointer, value);
         let found = faults(&python, &how, broken.of_kind(kind).map(|o| o.0.clone()));
         assert!(found.contains(complaint) && found.is_empty() == complaint.is_empty(), "{pointer}: {found}");
     }
