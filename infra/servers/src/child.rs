@@ -94,12 +94,12 @@ impl Child {
 
     /// Sends a signal to the server and, with `all`, to its children.
     pub(crate) fn signal(&self, signal: Signal, all: bool) {
-        let children = if all { children(self.pid()) } else { Vec::new() };
-        for pid in std::iter::once(self.pid()).chain(children) {
-            // One that has ended gets no signal. Ours is not collected before `ended`, so its id is its own.
-            if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
-                let _ = kill_process(pid, signal);
-            }
+        // One that has ended gets no signal. Ours is not collected before `ended`, so its id is its own.
+        let send = |pid: u32| Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, signal));
+        send(self.pid());
+        // A server that is stopped first starts no child between the two.
+        if all {
+            children(self.pid()).into_iter().for_each(|child| drop(send(child)));
         }
     }
 
