@@ -91,6 +91,8 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     } else {
         None
     };
+    // First: a header that the client has named for removal must not count before it is removed.
+    strip_hop_by_hop(&mut head.headers);
     let seen = Seen::take(&mut head.headers, door.https);
     let minimum = match route.service {
         ServiceName::Query => seen.raise_minimum(&mut head.headers)?,
@@ -98,7 +100,6 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     };
     let is_known = head.headers.contains_key(header::COOKIE);
     let shared = key_of(route, &head).filter(|_| body.is_end_stream());
-    strip_hop_by_hop(&mut head.headers);
     // This server has answered it.
     head.headers.remove(header::EXPECT);
     add_origin(&mut head.headers, &head.extensions);
@@ -119,7 +120,7 @@ async fn forward(State(door): State<FrontDoor>, request: Request) -> ApiResult {
     strip_hop_by_hop(&mut head.headers);
     if is_behind(head.status, &head.headers, seen.minimum().unwrap_or_default()) {
         seen.refused();
-    } else if route.service == ServiceName::Query {
+    } else if route.service == ServiceName::Query && head.status.is_success() {
         seen.saw(sequence_of(&head.headers));
     }
     seen.remember(&mut head.headers);

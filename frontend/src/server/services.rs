@@ -175,9 +175,12 @@ impl Services {
         };
         let is_behind =
             |answer: &Response| is_behind(answer.status(), answer.headers(), minimum.unwrap_or_default());
-        let mut answer = self.answer("query", &self.query, request, caller).await?;
+        // One order for both, so that the second is another replica.
+        let mut order = self.query.for_request();
+        let mut answer = self.answer("query", &self.query, &mut order, request, caller).await?;
         if is_behind(&answer) {
-            answer = self.answer("query", &self.query, request, caller).await?;
+            let order = order.chain(self.query.for_request());
+            answer = self.answer("query", &self.query, order, request, caller).await?;
         }
         if let Some(seen) = caller.seen() {
             if is_behind(&answer) {
@@ -196,17 +199,19 @@ impl Services {
         request: impl Fn(&str) -> RequestBuilder,
         caller: &Caller,
     ) -> Result<Response, Problem> {
-        succeeded(service, self.answer(service, addresses, request, caller).await?).await
+        let order = addresses.for_request();
+        succeeded(service, self.answer(service, addresses, order, request, caller).await?).await
     }
 
     async fn answer(
         &self,
         service: &str,
         addresses: &Addresses,
+        order: impl Iterator<Item = usize>,
         request: impl Fn(&str) -> RequestBuilder,
         caller: &Caller,
     ) -> Result<Response, Problem> {
-        self.exchange(addresses, request, caller).await.map_err(|error| {
+        self.exchange(addresses, order, request, caller).await.map_err(|error| {
             let error = error.as_ref().map(|error| root_cause(error)).unwrap_or_default();
             tracing::warn!(service, %error, "a service does not answer");
             notice::unavailable()
@@ -217,11 +222,12 @@ impl Services {
     async fn exchange(
         &self,
         addresses: &Addresses,
+        order: impl Iterator<Item = usize>,
         request: impl Fn(&str) -> RequestBuilder,
         caller: &Caller,
     ) -> Result<Response, Option<reqwest::Error>> {
         let mut last = None;
-        for number in addresses.for_request() {
+        for number in order {
             let request = request(&addresses.all()[number]).headers(caller.headers().clone()).build()?;
             let may_repeat = may_repeat(request.method(), request.headers());
             match self.client.execute(request).await {

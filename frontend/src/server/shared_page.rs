@@ -151,7 +151,8 @@ impl CurrentPage {
 /// post.
 fn is_older_than(answer: &Answer, minimum: Sequence) -> bool {
     match answer {
-        Ok(Some(current)) => current.sequence < Some(minimum),
+        // Without a place it is of the only replica.
+        Ok(Some(current)) => current.sequence.is_some_and(|sequence| sequence < minimum),
         Ok(None) => false,
         Err(problem) => problem.status == ProblemKind::NotFound.status(),
     }

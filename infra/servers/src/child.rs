@@ -105,6 +105,9 @@ impl Child {
 
     /// Sends a signal and waits for the end; after the limit, SIGKILL. Whether the signal was enough.
     pub(crate) fn end(mut self, signal: Signal, limit: Duration) -> bool {
+        if self.ended().is_some() {
+            return true;
+        }
         // A stopped one would not notice.
         self.signal(Signal::CONT, true);
         self.signal(signal, false);
@@ -121,6 +124,10 @@ impl Child {
 
     /// SIGKILL for it and its children, none of which does anything more.
     pub(crate) fn kill(mut self) {
+        // Its id may be another process's by now.
+        if self.ended().is_some() {
+            return;
+        }
         // First it must not start any more children, nor see one of them end.
         self.signal(Signal::STOP, false);
         let all = children(self.pid());

@@ -1,7 +1,7 @@
 //! Starts PostgreSQL and NATS on this machine, for tests and for `mini-blog up`.
 //!
 //! - [`postgres`], [`nats`]: a server with a folder of its own, on the loopback interface alone.
-//! - [`testing`] (feature `testing`): one PostgreSQL server for a test process, a fresh database for each test.
+//! - `testing` (feature `testing`): one PostgreSQL server for a test process, a fresh database for each test.
 //! - `child`: a server is a child process that ends with its parent. `account`: PostgreSQL refuses root.
 //!
 //! Everything here blocks: call it from a thread of its own.

@@ -1,7 +1,7 @@
 //! Registration and removal of subscribers, and one delivery task for each.
 //!
-//! Of several replicas of the bus on one database, one delivers ([`leader`]). The others take registrations and removals, too
-//! ([`follower`]): they change the table, and the leader follows it.
+//! Of several replicas of the bus on one database, one delivers (`leader`). The others take registrations and removals, too
+//! (`follower`): they change the table, and the leader follows it.
 
 mod follower;
 mod leader;

@@ -93,18 +93,18 @@ impl Replica {
         after: Option<Sequence>,
         minimum: Sequence,
     ) -> ApiResult<Option<Response>> {
-        let after = after.filter(|_| self.is_one_of_several).unwrap_or_default();
-        self.behind_after(minimum.max(after), STREAM_WAIT).await
+        self.behind_after(minimum.max(after.unwrap_or_default()), STREAM_WAIT).await
     }
 
     async fn behind_after(&self, minimum: Sequence, wait: Duration) -> ApiResult<Option<Response>> {
-        if minimum == Sequence::START || self.reaches(minimum, wait).await? {
+        // Whoever has seen more than the only replica has seen it of another log.
+        if !self.is_one_of_several || minimum == Sequence::START || self.reaches(minimum, wait).await? {
             return Ok(None);
         }
         let error = ApiError::new(ProblemKind::Unavailable)
             .detail(format!("this replica has not read the log up to {minimum} yet; try again"));
         let mut response = error.into_response();
-        // Also where there is one replica: it says that the minimum, and not the service, is at fault.
+        // It says that the minimum, and not the service, is at fault.
         name_sequence(&mut response, self.store.read(inbox::cursor).await?);
         Ok(Some(response))
     }

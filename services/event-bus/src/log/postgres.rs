@@ -171,7 +171,9 @@ impl Log {
                     groups.push_front(group);
                 }
                 // The data of one of them, perhaps: the others are not to suffer from it.
-                Err(WriteError::Rejected(CallError::Sql(_))) if group.len() > 1 => {
+                Err(WriteError::Rejected(CallError::Sql(error)))
+                    if group.len() > 1 && error.is_permanent() =>
+                {
                     groups.extend(group.into_iter().map(|publication| vec![publication]));
                 }
                 Err(error) => {

@@ -104,6 +104,10 @@ impl Peer {
             Relay { store: store.clone(), bus: bus.clone(), deps: deps.clone() }.run(term)
         });
         lifecycle.spawn("relay", leading);
+        let (swept, clock) = (store.clone(), deps.clone());
+        let sweep = move |term| idempotency::keep_swept(swept.clone(), clock.clone(), term);
+        let leading = while_leading(store.clone(), "sweep", lifecycle.stopping(), sweep);
+        lifecycle.spawn("sweep", leading);
         let subscriber = Subscriber {
             name: instance.map_or(name.to_string(), |instance| format!("{name}/{instance}")),
             url: format!("{}/events", config.advertised()),

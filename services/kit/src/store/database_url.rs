@@ -35,10 +35,18 @@ impl DatabaseUrl {
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((scheme, rest)) = self.0.split_once("://") else { return Ok(()) };
-        // A parameter may be a password as well.
-        let (credentials, rest) = rest.split_once('@').map_or((None, rest), |(c, rest)| (Some(c), rest));
-        let place = rest.split('?').next().unwrap_or_default();
+        // A parameter may be a password as well, and a password may hold what ends it.
+        let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let (credentials, place) =
+            place.rsplit_once('@').map_or((None, place), |(c, place)| (Some(c), place));
+        let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+        let hosts = place.split('/').next().unwrap_or_default();
+        let is_place =
+            hosts.split(',').all(|host| host.rsplit_once(':').is_none_or(|(_, port)| is_port(port)));
         write!(f, "{scheme}://")?;
+        if !is_place || (credentials.is_none() && parameters.contains('@')) {
+            return f.write_str("…");
+        }
         if let Some(user) = credentials.and_then(|c| c.split(':').next()) {
             write!(f, "{user}@")?;
         }
@@ -105,6 +113,9 @@ mod tests {
             ("postgres://blog:hidden@db:5432/posts?sslmode=require", "postgres://blog@db:5432/posts"),
             ("postgresql://db/posts?user=blog&password=hidden", "postgresql://db/posts"),
             ("postgres://:hidden@db", "postgres://@db"),
+            ("postgres://u:hid@hidden@[::1]:1,b:2/x", "postgres://u@[::1]:1,b:2/x"),
+            ("postgres://u:hid?hidden@db/x", "postgres://…"),
+            ("postgres://u:hidden", "postgres://…"),
         ] {
             let url: DatabaseUrl = format!(" {url}\n").parse().unwrap();
             assert_eq!(

@@ -129,7 +129,8 @@ impl Control {
         let ready = async {
             self.refuse_a_pooler(&session, runtime).await?;
             migrate::prepare(&session, &self.program, &self.schema).await?;
-            let listen = format!("LISTEN \"{}\"", self.program.channel());
+            // A notification needs no disk, and must not wait for a standby that is away.
+            let listen = format!("SET synchronous_commit = off; LISTEN \"{}\"", self.program.channel());
             let listening = session.shared.ask(session.client.batch_execute(&listen)).await;
             listening.map_err(|error| ConnectError::Unreachable(error.to_string()))
         };

@@ -72,11 +72,7 @@ impl Session {
         let url = location.read().map_err(|error| refused(error.to_string()))?;
         let settings = Settings::parse(&url, program).map_err(|error| refused(format!("{url}: {error}")))?;
         let tls = Tls::new(&settings.protection).map_err(|error| refused(error.to_string()))?;
-        let late =
-            || ConnectError::Unreachable(format!("{url} has not answered within {} s", DEADLINE.as_secs()));
-        let connecting = rt::timeout(DEADLINE, settings.config.connect(tls)).await.map_err(|_| late())?;
-        let (client, connection) =
-            connecting.map_err(|error| refusal(&error, &settings, &url.to_string()))?;
+        let (client, connection) = connect(&settings, &tls, &url.to_string()).await?;
         let (session, notifications) = Self::drive(Rc::clone(runtime), client, connection);
         let set = format!(
             // The server drops a session whose client is gone, and its locks with it, within 11 s; a transaction
@@ -216,6 +212,24 @@ impl Shared {
     pub(super) fn forget_statements(&self) {
         self.statements.borrow_mut().clear();
     }
+}
+
+type Connected = (Client, Connection<Socket, super::tls::Stream<Socket>>);
+
+/// The first host that takes writes. Where there is none, the error is that of the last.
+async fn connect(settings: &Settings, tls: &Tls, url: &str) -> Result<Connected, ConnectError> {
+    let limit = if settings.hosts.len() > 1 { DEADLINE / 2 } else { DEADLINE };
+    let mut last = ConnectError::Refused(format!("{url} names no host"));
+    for host in &settings.hosts {
+        last = match rt::timeout(limit, host.connect(tls.clone())).await {
+            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Err(error)) => refusal(&error, settings, url),
+            Err(_) => {
+                ConnectError::Unreachable(format!("{url} has not answered within {} ms", limit.as_millis()))
+            }
+        };
+    }
+    Err(last)
 }
 
 /// Whether whoever runs the program has to do something.

@@ -4,7 +4,7 @@ use super::super::database_url::DatabaseUrl;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_postgres::Config;
-use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 /// The parameters of a URL that are passed on as they are.
 const PASSED: &[&str] = &[
@@ -30,7 +30,8 @@ pub(super) enum Protection {
 
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    pub config: Config,
+    /// One for each host, in the order of the URL. The one that takes writes is looked for.
+    pub hosts: Vec<Config>,
     pub protection: Protection,
 }
 
@@ -90,20 +91,47 @@ impl Settings {
         if config.get_application_name().is_none() {
             config.application_name(program);
         }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(super::DEADLINE);
-        }
         config
             .ssl_mode(ssl_mode)
-            // Of several hosts, and after a failover, the one that takes writes.
+            // After a failover another one does.
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .keepalives(true)
             .keepalives_idle(Duration::from_secs(5))
             .keepalives_interval(Duration::from_secs(2))
             .keepalives_retries(3)
             .tcp_user_timeout(Duration::from_secs(11));
-        Ok(Self { config, protection })
+        Ok(Self { hosts: each_host(&config), protection })
     }
+}
+
+/// The same settings with one host each: a host that does not answer must not use up the time of the next.
+fn each_host(all: &Config) -> Vec<Config> {
+    let (hosts, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
+    (0..hosts.len().max(addresses.len()))
+        .map(|at| {
+            let mut one = Config::new();
+            all.get_user().map(|user| one.user(user));
+            all.get_password().map(|password| one.password(password));
+            all.get_dbname().map(|name| one.dbname(name));
+            all.get_options().map(|options| one.options(options));
+            all.get_application_name().map(|name| one.application_name(name));
+            all.get_connect_timeout().map(|timeout| one.connect_timeout(*timeout));
+            all.get_tcp_user_timeout().map(|timeout| one.tcp_user_timeout(*timeout));
+            all.get_keepalives_interval().map(|interval| one.keepalives_interval(interval));
+            all.get_keepalives_retries().map(|retries| one.keepalives_retries(retries));
+            one.keepalives(all.get_keepalives()).keepalives_idle(all.get_keepalives_idle());
+            one.ssl_mode(all.get_ssl_mode()).target_session_attrs(all.get_target_session_attrs());
+            match hosts.get(at) {
+                Some(Host::Tcp(host)) => drop(one.host(host)),
+                Some(Host::Unix(folder)) => drop(one.host_path(folder)),
+                None => {}
+            }
+            addresses.get(at).map(|address| one.hostaddr(*address));
+            // One port may stand for all.
+            ports.get(at).or(ports.first()).map(|port| one.port(*port));
+            one
+        })
+        .collect()
 }
 
 /// As `tokio_postgres` splits it: the first `@` ends the credentials.
@@ -151,10 +179,12 @@ mod tests {
     fn what_a_url_says_is_used() {
         let settings = parse("postgres://blog:pass%2Fword@a:5433,b/posts?sslmode=verify-full&sslrootcert=%2Fca.crt&options=-csearch_path%3Dx").unwrap();
         assert_eq!(settings.protection, Protection::Verified { roots: Some("/ca.crt".into()) });
-        let config = settings.config;
+        let [config, second] = &settings.hosts[..] else { panic!("{settings:?}") };
         assert_eq!((config.get_user(), config.get_dbname()), (Some("blog"), Some("posts")));
         assert_eq!(config.get_password(), Some(&b"pass/word"[..]));
-        assert_eq!((config.get_hosts().len(), config.get_ports()), (2, &[5433, 5432][..]));
+        assert_eq!((config.get_hosts(), config.get_ports()), (&[Host::Tcp("a".to_owned())][..], &[5433][..]));
+        assert_eq!((second.get_hosts(), second.get_ports()), (&[Host::Tcp("b".to_owned())][..], &[5432][..]));
+        assert_eq!(second.get_password(), config.get_password());
         assert_eq!(config.get_options(), Some("-csearch_path=x"));
         assert_eq!(config.get_ssl_mode(), SslMode::Require);
         assert_eq!(config.get_application_name(), Some("mini-blog posts"));
@@ -162,7 +192,7 @@ mod tests {
         assert_eq!(system.protection, Protection::Verified { roots: None });
         let plain = parse("postgres://db/posts").unwrap();
         assert_eq!(
-            (plain.protection, plain.config.get_ssl_mode()),
+            (plain.protection, plain.hosts[0].get_ssl_mode()),
             (Protection::Unverified, SslMode::Prefer)
         );
     }
