@@ -95,11 +95,17 @@ impl Child {
     /// Sends a signal to the server and, with `all`, to its children.
     pub(crate) fn signal(&self, signal: Signal, all: bool) {
         // One that has ended gets no signal. Ours is not collected before `ended`, so its id is its own.
-        let send = |pid: u32| Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, signal));
+        let send = |pid: u32| {
+            if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+                let _ = kill_process(pid, signal);
+            }
+        };
         send(self.pid());
         // A server that is stopped first starts no child between the two.
         if all {
-            children(self.pid()).into_iter().for_each(|child| drop(send(child)));
+            for child in children(self.pid()) {
+                send(child);
+            }
         }
     }
 

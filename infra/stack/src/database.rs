@@ -16,9 +16,19 @@ use tokio::sync::{oneshot, watch};
 /// How often its process is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The services that keep their state in it. A read model is a copy, and each replica of query has its own; the log of
-/// the event bus is a file.
-const SERVICES: [ServiceName; 3] = [ServiceName::Posts, ServiceName::Comments, ServiceName::Moderation];
+/// The services that keep their state in it; the database of the event bus holds the log too. A read model is a copy, and
+/// each replica of query has its own.
+pub const SERVICES: [ServiceName; 4] =
+    [ServiceName::EventBus, ServiceName::Posts, ServiceName::Comments, ServiceName::Moderation];
+
+/// How many connections a replica of such a service holds.
+const CONNECTIONS: usize = 8;
+
+/// How many the server accepts: those of every replica, of one more of each service while sessions of a killed one end, and
+/// a few for people.
+const fn most_connections(replicas: u8) -> usize {
+    CONNECTIONS * SERVICES.len() * (replicas as usize + 1) + 20
+}
 
 /// A running server, supervised by a thread of its own. It ends with this value, and with this process.
 #[derive(Debug)]
@@ -31,12 +41,15 @@ pub struct Database {
 impl Database {
     /// Starts the server of this data folder, and creates what is missing: its files, a database for each service and
     /// the role that owns it. The roles' passwords are new each time: nobody but the services needs them.
-    pub async fn start(data_dir: &Path, output: &Output) -> Result<Self, Error> {
+    pub async fn start(data_dir: &Path, replicas: u8, output: &Output) -> Result<Self, Error> {
         let (data_dir, output) = (data_dir.to_owned(), output.clone());
         let started = rt::unblock(move || {
             // The folder is the owner's alone; the server has to pass through it.
             Account::for_postgres()?.admit(&data_dir)?;
-            let server = Postgres::start(Settings::new(engine::folder(&data_dir)))?;
+            let connections = most_connections(replicas).to_string();
+            let settings =
+                Settings::new(engine::folder(&data_dir)).parameter("max_connections", &connections);
+            let server = Postgres::start(settings)?;
             let url = |service: ServiceName| {
                 let name = service.as_str().replace('-', "_");
                 server.create_database(&name).map(|url| (service, url))
@@ -112,6 +125,7 @@ fn supervise(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process_name::MAX_REPLICAS;
     use rustix::process::Signal;
     use servers::postgres::{Client, Programs};
     use test_support::{LIMIT, eventually, processes};
@@ -129,9 +143,11 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         let (output, _writer) = Output::to(std::io::sink(), false);
-        let database = Database::start(dir.path(), &output).await.unwrap();
+        let database = Database::start(dir.path(), MAX_REPLICAS, &output).await.unwrap();
         assert_eq!(database.urls().len(), SERVICES.len());
         let url = database.urls()[&ServiceName::Posts].clone();
+        let accepted: usize = run(&url, "SHOW max_connections").parse().unwrap();
+        assert!(accepted > CONNECTIONS * SERVICES.len() * usize::from(MAX_REPLICAS), "{accepted}");
         run(&url, "CREATE TABLE t (n BIGINT); INSERT INTO t VALUES (7)");
         let first = database.pid().borrow().unwrap();
         processes::send(first, Signal::KILL);
@@ -142,7 +158,7 @@ mod tests {
         assert!(database.stop().await);
         assert!(!processes::runs(second));
 
-        let again = Database::start(dir.path(), &output).await.unwrap();
+        let again = Database::start(dir.path(), MAX_REPLICAS, &output).await.unwrap();
         assert_ne!(again.urls()[&ServiceName::Posts], url, "the password or the port is another");
         assert_eq!(run(&again.urls()[&ServiceName::Posts], "SELECT n FROM t"), "7");
         let third = again.pid().borrow().unwrap();

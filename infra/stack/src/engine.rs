@@ -1,13 +1,12 @@
 //! Where the services keep what they store: each in a file of its own, or all in a PostgreSQL server of the stack.
 
+use crate::database::SERVICES;
 use servers::Account;
 use servers::postgres::Programs;
 use std::path::{Path, PathBuf};
 
 /// In the data folder: the server's own folder.
 const SERVER: &str = "postgres";
-/// A file that every stack on SQLite has.
-const FILE_OF_SQLITE: &str = "posts.db";
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Engine {
@@ -28,18 +27,21 @@ pub enum EngineError {
     InPostgres(PathBuf),
     #[error("the data in {} is in files of SQLite: start with --engine sqlite, or choose another folder with --data-dir", .0.display())]
     InFiles(PathBuf),
+    #[error("the data in {} is partly in PostgreSQL and partly in {file}, and neither engine can use both: choose another folder with --data-dir", .folder.display())]
+    InBoth { folder: PathBuf, file: String },
 }
 
 impl Engine {
     /// Refuses what cannot work, before anything is created.
     pub fn check(self, data_dir: &Path, replicas: u8) -> Result<(), EngineError> {
-        match self {
-            Self::Sqlite if replicas > 1 => Err(EngineError::OneWriter(replicas)),
-            Self::Sqlite if folder(data_dir).exists() => Err(EngineError::InPostgres(data_dir.to_owned())),
-            Self::Postgres if cfg!(not(feature = "postgres")) => Err(EngineError::NotBuilt),
-            Self::Postgres if data_dir.join(FILE_OF_SQLITE).exists() => {
-                Err(EngineError::InFiles(data_dir.to_owned()))
-            }
+        let in_postgres = folder(data_dir).exists();
+        match (self, file_of_sqlite(data_dir)) {
+            (Self::Sqlite, _) if replicas > 1 => Err(EngineError::OneWriter(replicas)),
+            (Self::Postgres, _) if cfg!(not(feature = "postgres")) => Err(EngineError::NotBuilt),
+            // Stacks had the log in a file once, beside the server.
+            (_, Some(file)) if in_postgres => Err(EngineError::InBoth { folder: data_dir.to_owned(), file }),
+            (Self::Sqlite, None) if in_postgres => Err(EngineError::InPostgres(data_dir.to_owned())),
+            (Self::Postgres, Some(_)) => Err(EngineError::InFiles(data_dir.to_owned())),
             _ => Ok(()),
         }
     }
@@ -52,6 +54,11 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// A file of one of the services whose state is in PostgreSQL otherwise.
+fn file_of_sqlite(data_dir: &Path) -> Option<String> {
+    SERVICES.map(|service| format!("{service}.db")).into_iter().find(|file| data_dir.join(file).exists())
 }
 
 /// The server's folder in the data folder.
@@ -79,7 +86,21 @@ mod tests {
         assert!(
             check(Engine::Sqlite, 1).unwrap_err().contains("is in PostgreSQL: start with --engine postgres")
         );
-        std::fs::write(dir.path().join("posts.db"), "").unwrap();
-        assert!(check(Engine::Postgres, 1).unwrap_err().contains("is in files of SQLite"));
+        std::fs::write(dir.path().join("event-bus.db"), "").unwrap();
+        for engine in [Engine::Sqlite, Engine::Postgres] {
+            let both = check(engine, 1).unwrap_err();
+            assert!(both.contains("in event-bus.db, and neither engine can use both"), "{both}");
+        }
+        std::fs::remove_dir(dir.path().join("postgres")).unwrap();
+        for file in ["event-bus.db", "posts.db", "comments.db", "moderation.db"] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+            assert_eq!(check(Engine::Sqlite, 1), Ok(()));
+            let refused = check(Engine::Postgres, 1).unwrap_err();
+            assert!(
+                refused.contains("is in files of SQLite: start with --engine sqlite"),
+                "{file}: {refused}"
+            );
+            std::fs::remove_file(dir.path().join(file)).unwrap();
+        }
     }
 }

@@ -242,23 +242,28 @@ mod tests {
     fn replicas_share_a_database_and_find_each_other() {
         let (mut launch, dir) = launch();
         launch.plan = Plan::course("127.0.0.1".parse().unwrap(), None, 2);
-        launch.databases = [(ServiceName::Comments, "postgres://comments@db/comments".to_owned())].into();
+        let shared = [ServiceName::Comments, ServiceName::EventBus];
+        launch.databases = shared.map(|service| (service, format!("postgres://db/{service}"))).into();
         let get = |name: &str, variable: &str| {
             let set = launch.environment(name.parse().unwrap()).set;
             set.into_iter().find(|(n, _)| n == variable).map(|(_, value)| value).unwrap_or_default()
         };
         for (name, port) in [("comments/1", 4001), ("comments/2", 4101)] {
-            assert_eq!(get(name, "DATABASE_URL"), "postgres://comments@db/comments");
+            assert_eq!(get(name, "DATABASE_URL"), "postgres://db/comments");
             assert_eq!(get(name, "LISTEN"), format!("127.0.0.1:{port}"));
             assert_eq!(get(name, "ADVERTISE_URL"), format!("http://127.0.0.1:{port}"));
-            assert_eq!(get(name, "EVENT_BUS_URL"), "http://127.0.0.1:4005");
+            assert_eq!(get(name, "EVENT_BUS_URL"), "http://127.0.0.1:4005,http://127.0.0.1:4105");
             assert_eq!(get(name, "INSTANCE"), "");
         }
         assert_eq!(get("frontend", "COMMENTS_URL"), "http://127.0.0.1:4001,http://127.0.0.1:4101");
         assert_eq!(get("query/2", "INSTANCE"), "2");
         assert_eq!(get("query/2", "DATABASE_URL"), "");
         assert_eq!(get("query/2", "DATA_DIR"), dir.path().join("query-2").to_str().unwrap());
-        let registered = get("event-bus", "SUBSCRIBER_URLS");
+        for name in ["event-bus/1", "event-bus/2"] {
+            assert_eq!(get(name, "DATABASE_URL"), "postgres://db/event-bus");
+        }
+        let registered = get("event-bus/1", "SUBSCRIBER_URLS");
+        assert_eq!(registered, get("event-bus/2", "SUBSCRIBER_URLS"));
         assert_eq!(registered.split(',').count(), 8);
         for entry in ["query=http://127.0.0.1:4002", "query=http://127.0.0.1:4102"] {
             assert!(registered.split(',').any(|e| e == entry), "{entry} is not in {registered}");

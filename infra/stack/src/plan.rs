@@ -46,15 +46,14 @@ pub struct Addresses {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan(BTreeMap<ProcessName, Addresses>);
 
-/// Services that run once. The site keeps nothing, and a second one would need something in front of both; the log of the
-/// event bus is a file.
-const ONCE: [ServiceName; 2] = [ServiceName::Frontend, ServiceName::EventBus];
+/// The service that runs once: it keeps nothing, and a second one would need something in front of both.
+const ONCE: ServiceName = ServiceName::Frontend;
 
 /// Every process.
 fn names(replicas: u8) -> impl Iterator<Item = ProcessName> {
-    ServiceName::ALL.into_iter().flat_map(move |service| {
-        ProcessName::all_of(service, if ONCE.contains(&service) { 1 } else { replicas })
-    })
+    ServiceName::ALL
+        .into_iter()
+        .flat_map(move |service| ProcessName::all_of(service, if service == ONCE { 1 } else { replicas }))
 }
 
 impl Plan {
@@ -187,8 +186,8 @@ mod tests {
         assert_eq!(plan.urls(ServiceName::Posts), ["http://127.0.0.1:4000", "http://127.0.0.1:4100"]);
         assert_eq!(plan.urls(ServiceName::Frontend), ["http://127.0.0.1:3000"]);
         let names: Vec<_> = plan.names().map(|name| name.to_string()).collect();
-        assert_eq!(names.len(), 10);
-        for name in ["event-bus", "query/2", "frontend"] {
+        assert_eq!(names.len(), 11);
+        for name in ["event-bus/2", "query/2", "frontend"] {
             assert!(names.contains(&name.to_owned()), "{name} is not in {names:?}");
         }
     }
@@ -214,7 +213,7 @@ mod tests {
         fn free_ports_are_all_different_and_below_those_of_outgoing_connections(random: u128, replicas in 1_u8..=9) {
             let plan = Plan::free(LOCAL, None, replicas, random).unwrap();
             let distinct: HashSet<_> = all_addresses(&plan).into_iter().collect();
-            prop_assert_eq!(distinct.len(), 4 * usize::from(replicas) + 3);
+            prop_assert_eq!(distinct.len(), 5 * usize::from(replicas) + 2);
             prop_assert!(distinct.iter().all(|a| FREE_PORTS.contains(&a.port())));
         }
     }

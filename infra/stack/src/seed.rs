@@ -6,6 +6,7 @@
 
 mod content;
 
+use crate::process_name::ProcessName;
 use crate::secrets::{OPERATOR_TOKEN, Secrets, SecretsError, read};
 use crate::state_file::{self, StackFile};
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use kit::rt;
 use kit::runtime::deps::Deps;
 use kit::runtime::secret::Secret;
 use kit::runtime::transport::{TransportError, retry_after};
-use shared::bus::{SubscriptionView, subscription_parts};
+use shared::bus::SubscriptionView;
 use shared::envelope::CLOUDEVENTS_BATCH_JSON;
 use shared::{Problem, Sequence, ServiceName};
 use std::path::{Path, PathBuf};
@@ -198,24 +199,39 @@ impl Seeder {
     }
 
     async fn progress(&self) -> Result<Progress, SeedError> {
-        let bus = running(&self.stack, ServiceName::EventBus)?.swap_remove(0);
-        let text = self.get(ServiceName::EventBus, &bus, "/subscriptions").await?;
-        let rows: Vec<SubscriptionView> = serde_json::from_slice(&text)?;
-        let mut progress = Progress { head: Sequence::START, waiting: Vec::new() };
+        // A bus that does not deliver may know the end of the log and the cursors a moment later than the others: of all
+        // answers the one that is furthest behind counts.
+        let mut rows: Vec<SubscriptionView> = Vec::new();
+        for text in self.get_each(ServiceName::EventBus, "/subscriptions").await? {
+            rows.extend(serde_json::from_slice::<Vec<_>>(&text)?);
+        }
+        let end = |row: &SubscriptionView| Sequence::new(row.cursor.get() + row.lag);
+        let head = rows.iter().map(end).max().unwrap_or(Sequence::START);
+        let mut progress = Progress { head, waiting: Vec::new() };
         // A service that is left out or down catches up when it is started.
         let peers = ServiceName::PEERS.into_iter().filter(|service| running(&self.stack, *service).is_ok());
         for service in peers {
-            // Of several instances, the one that is furthest behind.
-            let rows = rows.iter().filter(|row| subscription_parts(&row.name).0 == service.as_str());
+            // Of several instances, the one that is furthest behind. The bus also knows those that do not run any more.
+            let subscribers = subscribers(&self.stack, service);
+            let rows = rows.iter().filter(|row| subscribers.contains(&row.name));
             let Some(row) = rows.max_by_key(|row| row.lag) else { continue };
-            progress.head = progress.head.max(Sequence::new(row.cursor.get() + row.lag));
-            let mut depth = 0;
-            for url in running(&self.stack, service)? {
-                depth = depth.max(outbox_depth(&self.get(service, &url, "/metrics").await?));
-            }
+            let metrics = self.get_each(service, "/metrics").await?;
+            let depth = metrics.iter().map(|text| outbox_depth(text)).max().unwrap_or(0);
             progress.waiting.push((service, row.lag, depth));
         }
         Ok(progress)
+    }
+
+    /// The answers of the replicas of a service, of one at least: another one may be down, or have been killed since.
+    async fn get_each(&self, service: ServiceName, path: &str) -> Result<Vec<Bytes>, SeedError> {
+        let (mut answers, mut failed) = (Vec::new(), SeedError::Absent(service));
+        for url in running(&self.stack, service)? {
+            match self.get(service, &url, path).await {
+                Ok(answer) => answers.push(answer),
+                Err(error) => failed = error,
+            }
+        }
+        if answers.is_empty() { Err(failed) } else { Ok(answers) }
     }
 
     async fn get(&self, service: ServiceName, url: &str, path: &str) -> Result<Bytes, SeedError> {
@@ -237,6 +253,13 @@ fn running(stack: &StackFile, service: ServiceName) -> Result<Vec<String>, SeedE
     if urls.is_empty() { Err(SeedError::Absent(service)) } else { Ok(urls) }
 }
 
+/// The names by which the running replicas of a service subscribe: each of query under its own.
+fn subscribers(stack: &StackFile, service: ServiceName) -> Vec<String> {
+    let running = stack.replicas(service).filter(|(_, entry)| entry.pid.is_some());
+    let name = |name: ProcessName| if service == ServiceName::Query { name } else { service.into() };
+    running.map(|(process, _)| name(process).to_string()).collect()
+}
+
 fn outbox_depth(metrics: &[u8]) -> u64 {
     let metrics = String::from_utf8_lossy(metrics);
     let depth = metrics.lines().find_map(|line| line.strip_prefix("outbox_depth "));
@@ -252,4 +275,73 @@ fn why(answer: &http::Response<Bytes>) -> String {
     let problem = serde_json::from_slice::<Problem>(answer.body()).ok();
     let said = problem.map(|problem| problem.detail.unwrap_or(problem.title));
     said.unwrap_or_else(|| format!("answers {}", answer.status()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_file::ServiceEntry;
+    use kit::runtime::transport::{Exchange, Transport};
+    use std::sync::Arc;
+
+    /// Two buses, of which the second one knows less. No event waits for those that run, and one that does not is behind.
+    #[derive(Debug)]
+    struct Services {
+        dead: &'static str,
+    }
+
+    impl Transport for Services {
+        fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+            Box::pin(async move {
+                let row = |name: &str, cursor: u8, lag: u8| {
+                    format!(
+                        r#"{{"name":"{name}","url":"http://c","cursor":"{cursor:020}","lag":{lag},"attempts":0,
+                            "nextRetry":null,"lastError":null,"oldestUnackedAgeMs":0}}"#
+                    )
+                };
+                let rows = |lag| {
+                    let (comments, query) = (row("comments", 4, lag), row("query/1", 4, 0));
+                    format!("[{comments},{query},{},{}]", row("query/2", 0, 4), row("query", 0, 4))
+                };
+                let body = match request.uri().host().unwrap_or_default() {
+                    dead if dead == self.dead => {
+                        return Err(TransportError::Connect("connection refused".into()));
+                    }
+                    "event-bus-1" => rows(3),
+                    "event-bus-2" => rows(0),
+                    _ => "outbox_depth 0\n".to_owned(),
+                };
+                Ok(http::Response::new(Bytes::from(body)))
+            })
+        }
+    }
+
+    async fn progress(dead: &'static str) -> Result<Progress, SeedError> {
+        let names = ["event-bus/1", "event-bus/2", "comments/1", "comments/2", "query/1", "query/2"];
+        let services = names.map(|name| {
+            let url = format!("http://{}", name.replace('/', "-"));
+            let pid = (name != "query/2").then_some(1);
+            (name.parse().unwrap(), ServiceEntry { url, admin: String::new(), pid })
+        });
+        let services = services.into();
+        let stack = StackFile { pid: 1, address: String::new(), ready: true, services, database: None };
+        let deps = Deps { transport: Arc::new(Services { dead }), ..Deps::system().unwrap() };
+        let client = || BusClient::new(deps.clone(), "http://event-bus-1", None);
+        let (posts, comments) = (client(), client());
+        Seeder { deps, stack, token: "token".into(), posts, comments }.progress().await
+    }
+
+    #[tokio::test]
+    async fn the_bus_that_knows_most_counts_and_what_does_not_run_is_not_waited_for() {
+        let of = |head, lag| Progress {
+            head: Sequence::new(head),
+            waiting: vec![(ServiceName::Comments, lag, 0), (ServiceName::Query, 0, 0)],
+        };
+        assert_eq!(progress("nobody").await.unwrap(), of(7, 3));
+        for (dead, expected) in
+            [("event-bus-1", of(4, 0)), ("event-bus-2", of(7, 3)), ("comments-1", of(7, 3))]
+        {
+            assert_eq!(progress(dead).await.unwrap(), expected, "{dead}");
+        }
+    }
 }

@@ -104,7 +104,7 @@ pub async fn up(options: Options, output: &Output) -> Result<bool, UpError> {
     let database = match options.engine {
         Engine::Sqlite => None,
         Engine::Postgres => tokio::select! {
-            database = Database::start(&data_dir, output) => Some(database?),
+            database = Database::start(&data_dir, options.replicas, output) => Some(database?),
             () = stop.next() => return Ok(true),
         },
     };

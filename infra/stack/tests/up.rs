@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::time::Instant;
 use tempfile::TempDir;
 use test_support::processes::{self, runs, send};
@@ -324,9 +324,8 @@ fn two_processes_of_each_service_share_a_database_and_one_may_die() {
     assert_eq!(status, 201, "{post}");
     let id = post.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let comments = format!("/posts/{id}/comments");
-    let comment = |up: &Up, name: &str, text: &str| {
-        send_to(&url(up, name), "POST", &comments, &format!(r#"{{"content": "{text}"}}"#)).0
-    };
+    let comment =
+        |url: &str, text: &str| send_to(url, "POST", &comments, &format!(r#"{{"content": "{text}"}}"#)).0;
     let seen = |up: &Up, texts: &[&str]| {
         for query in ["query/1", "query/2"] {
             eventually(&format!("{query} has {texts:?}"), || {
@@ -335,33 +334,67 @@ fn two_processes_of_each_service_share_a_database_and_one_may_die() {
             });
         }
     };
-    eventually("the post is known to comments", || comment(&up, "comments/2", "first") == 201);
+    let second = url(&up, "comments/2");
+    eventually("the post is known to comments", || comment(&second, "first") == 201);
     seen(&up, &["first"]);
 
-    let killed = mini_blog(&data, &["kill", "comments/1"]);
-    assert!(killed.status.success() && said(&killed).contains("killed comments/1"), "{}", said(&killed));
-    assert!(row(&data, "comments/1").contains("stopped") && row(&data, "comments/2").contains("running"));
+    let kill = |name: &str| {
+        let killed = mini_blog(&data, &["kill", name]);
+        assert!(said(&killed).contains(&format!("killed {name}")), "{}", said(&killed));
+        assert!(row(&data, name).contains("stopped"));
+    };
+    let start = |name: &str| {
+        let started = mini_blog(&data, &["start", name]);
+        assert!(started.status.success(), "{}", said(&started));
+    };
+    let texts: Vec<_> = (10..30).map(|number| format!("text {number}")).collect();
+    std::thread::scope(|scope| {
+        // The next comment is sent when the last one has been received here: some before each death, and some after.
+        let (written, writes) = sync_channel(0);
+        let (texts, second) = (&texts, &second);
+        scope.spawn(move || texts.iter().try_for_each(|text| written.send(comment(second, text))));
+        for name in ["comments/1", "event-bus/1"] {
+            assert_eq!(writes.recv(), Ok(201));
+            kill(name);
+        }
+        assert!(writes.iter().all(|status| status == 201));
+    });
+    let texts: Vec<_> = texts.iter().map(String::as_str).chain(["first"]).collect();
+    seen(&up, &texts);
+    assert!(row(&data, "comments/2").contains("running"));
     let ambiguous = said(&mini_blog(&data, &["kill", "comments"]));
     assert!(ambiguous.contains("comments/1, comments/2"), "{ambiguous}");
-    assert_eq!(comment(&up, "comments/2", "second"), 201);
-    seen(&up, &["first", "second"]);
     assert!(said(&mini_blog(&data, &["dead-letters"])).contains("No dead letters."));
-    let started = mini_blog(&data, &["start", "comments/1"]);
-    assert!(started.status.success(), "{}", said(&started));
-    let (_, body) = send_to(&url(&up, "comments/1"), "GET", &comments, "");
-    assert!(body.contains("first") && body.contains("second"), "{body}");
+
+    // Whichever bus delivered, the other one takes over.
+    for name in ["comments/1", "event-bus/1"] {
+        start(name);
+    }
+    kill("event-bus/2");
+    assert_eq!(comment(&url(&up, "comments/1"), "second"), 201);
+    seen(&up, &["second"]);
+    eventually("the status lists the subscribers, with nothing left to apply", || {
+        let status = said(&mini_blog(&data, &["status"]));
+        let subscribers = status.lines().skip_while(|line| !line.starts_with("SUBSCRIBER")).skip(1);
+        let lags: Vec<_> = subscribers.map_while(|line| line.split_whitespace().nth(1)).collect();
+        lags == ["0"; 5]
+    });
+    let seeded = mini_blog(&data, &["seed", "--posts", "2", "--comments", "5"]);
+    // A post and 22 comments, each with a verdict and what comes of it, and what was seeded.
+    let events = 1 + 3 * 22 + 2 + 3 * 5;
+    assert!(said(&seeded).contains(&format!("the log has {events} events")), "{}", said(&seeded));
 
     // Killed as a whole, it comes back with everything.
     let database = up.file().database.unwrap();
     let all: Vec<_> = up.services().into_iter().chain([database]).collect();
-    assert_eq!(all.len(), 10);
+    assert_eq!(all.len(), 10, "two of each but the site, without the bus that was killed, and the server");
     drop(up);
     eventually("nothing is left running", || all.iter().all(|&pid| !runs(pid)));
     let log = std::fs::read_to_string(data.join("postgres/postgres.log")).unwrap();
     assert!(log.trim_end().ends_with("database system is shut down"), "{log}");
     let mut up = Up::start_as(&data, &flags, &[]);
     up.wait_for_line("mini-blog is ready");
-    seen(&up, &["first", "second"]);
+    seen(&up, &texts);
     let database = up.file().database.unwrap();
     up.signal(Signal::INT);
     assert_eq!(up.exit_code(), Some(0));
